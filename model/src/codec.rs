@@ -1,0 +1,1 @@
+//! Values as bytes that sort like the values.

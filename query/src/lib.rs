@@ -1,0 +1,5 @@
+//! Part of `annals`; no stability promise of its own.
+//!
+//! Text to rows, over anything that implements [`source::Source`].
+
+pub mod source;
