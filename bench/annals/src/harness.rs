@@ -1,0 +1,155 @@
+//! Timing, data files, scratch folders.
+
+use annals::{Connection, Db, EntityId, Query, Value};
+use std::{collections::HashMap, env, fs, os::unix::fs::MetadataExt, path::PathBuf, time::Instant};
+
+pub struct Bench {
+    pub workload: String,
+    pub size: String,
+    only: Vec<String>,
+    skip: Vec<String>,
+}
+
+/// What an operation answers: rows, checksum, and more JSON fields.
+pub struct Outcome(pub u64, pub u64, pub String);
+
+impl From<(u64, u64)> for Outcome {
+    fn from((rows, sum): (u64, u64)) -> Outcome {
+        Outcome(rows, sum, String::new())
+    }
+}
+
+fn list(name: &str) -> Vec<String> {
+    env::var(name).unwrap_or_default().split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}
+
+impl Bench {
+    pub fn new(workload: &str, size: &str) -> Bench {
+        Bench { workload: workload.into(), size: size.into(), only: list("ONLY"), skip: list("SKIP") }
+    }
+    pub fn small(&self) -> bool {
+        self.size == "S"
+    }
+    pub fn wants(&self, op: &str) -> bool {
+        (self.only.is_empty() || self.only.iter().any(|o| op.starts_with(o.as_str())))
+            && !self.skip.iter().any(|s| s == op)
+    }
+    /// At least three runs, until 2.5 s are spent or 200 runs made; setup is not timed.
+    pub fn op<S, O: Into<Outcome>>(&self, op: &str, mut setup: impl FnMut() -> S, mut f: impl FnMut(&mut S) -> O) {
+        if !self.wants(op) {
+            return;
+        }
+        let (mut times, mut last, begun) = (Vec::new(), Outcome(0, 0, String::new()), Instant::now());
+        loop {
+            let mut s = setup();
+            let t = Instant::now();
+            let outcome = f(&mut s);
+            times.push(t.elapsed().as_secs_f64() * 1e3);
+            last = outcome.into();
+            drop(s);
+            let enough = times.len() >= 3 && begun.elapsed().as_secs_f64() > 2.5;
+            if times[0] > 20_000.0 || times.len() >= 200 || enough {
+                break;
+            }
+        }
+        let first = times[0];
+        times.sort_by(f64::total_cmp);
+        println!(
+            "{{\"peer\": \"annals\", \"workload\": \"{}\", \"size\": \"{}\", \"op\": \"{op}\", \"runs\": {}, \
+             \"first_ms\": {first:.4}, \"min_ms\": {:.4}, \"median_ms\": {:.4}, \"rows\": {}, \"sum\": {}, \
+             \"rss_mb\": {}{}}}",
+            self.workload,
+            self.size,
+            times.len(),
+            times[0],
+            times[times.len() / 2],
+            last.0,
+            last.1,
+            peak_mb(),
+            last.2
+        );
+    }
+    pub fn tsv(&self, name: &str) -> Vec<Vec<String>> {
+        tsv(name, &self.size)
+    }
+}
+
+pub fn tsv(name: &str, size: &str) -> Vec<Vec<String>> {
+    let folder = env::var("PERF_DATA").unwrap_or_else(|_| "data".into());
+    let path = PathBuf::from(folder).join(format!("{name}-{size}.tsv"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e} (run bench/setup)", path.display()));
+    text.lines().map(|l| l.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// An empty folder for a database.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = PathBuf::from(env::var("PERF_SCRATCH").unwrap_or_else(|_| "tmp".into())).join(format!("annals-{name}"));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(path.parent().expect("scratch has a parent")).expect("scratch folder");
+    path
+}
+
+/// Bytes allotted on disk below a folder.
+pub fn disk(path: &PathBuf) -> u64 {
+    let mut total = 0;
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let meta = entry.metadata().expect("metadata");
+        total += if meta.is_dir() { disk(&entry.path()) } else { meta.blocks() * 512 };
+    }
+    total
+}
+
+fn peak_mb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// The numbers of a data file against the entities they became.
+#[derive(Default)]
+pub struct Ids {
+    to: HashMap<u64, EntityId>,
+    from: HashMap<EntityId, u64>,
+}
+
+impl Ids {
+    pub fn enter(&mut self, number: u64, e: EntityId) {
+        self.to.insert(number, e);
+        self.from.insert(e, number);
+    }
+    pub fn entity(&self, number: u64) -> EntityId {
+        self.to[&number]
+    }
+    pub fn number(&self, v: &Value) -> u64 {
+        match v {
+            Value::Ref(e) => self.from[e],
+            Value::Long(n) => *n as u64,
+            other => panic!("not a number: {other:?}"),
+        }
+    }
+}
+
+/// Loads `[:db/add "number" attr value]` forms, in one transaction, entering the ids.
+pub fn load_edges(conn: &Connection, attr: &str, edges: &[(u64, u64)]) -> Ids {
+    let mut tx = annals::tx();
+    for (a, b) in edges {
+        tx = tx.add(a.to_string().as_str(), attr, b.to_string().as_str());
+    }
+    let report = conn.transact(tx).expect("edges load");
+    let mut ids = Ids::default();
+    for n in edges.iter().flat_map(|(a, b)| [*a, *b]) {
+        ids.enter(n, report.tempid(&n.to_string()).expect("every node has a tempid"));
+    }
+    ids
+}
+
+/// Runs a prepared query and reads every value of its answer through `each`.
+pub fn run(db: &Db, q: &Query, args: impl annals::IntoInputs, mut each: impl FnMut(&[Value]) -> u64) -> (u64, u64) {
+    let answer = db.query(q, args).expect("the workload's queries run");
+    let (mut n, mut sum) = (0, 0);
+    for row in answer.rows() {
+        n += 1;
+        sum += each(&row);
+    }
+    (n, sum)
+}

@@ -1,0 +1,92 @@
+//! W3: closures, same generation, reachability, points-to.
+
+use crate::harness::{self, Bench, Ids, load_edges, scratch};
+use annals::{Connection, Query, Value};
+
+const TC: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) [?a :edge ?t] (tc ?t ?b)]]";
+const TC_LEFT: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) (tc ?a ?t) [?t :edge ?b]]]";
+const SG: &str = "[[(sg ?a ?b) [?p :edge ?a] [?p :edge ?b]] [(sg ?a ?b) [?p :edge ?a] (sg ?p ?q) [?q :edge ?b]]]";
+const POINTS_TO: &str = "[[(pt ?y ?x) [?y :addr ?x]] [(pt ?y ?x) [?y :assign ?z] (pt ?z ?x)]
+ [(pt ?y ?x) [?y :load ?p] (pt ?p ?z) (pt ?z ?x)] [(pt ?y ?x) [?p :store ?w] (pt ?p ?y) (pt ?w ?x)]]";
+
+fn refs(names: &[&str]) -> String {
+    let one = |n: &&str| {
+        format!("{{:db/ident :{n} :db/valueType :db.type/ref :db/cardinality :db.cardinality/many}}")
+    };
+    format!("[{}]", names.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+fn open(names: &[&str]) -> Connection {
+    let conn = annals::Options::new().durability(annals::Durability::Relaxed).open(scratch("w3")).expect("open");
+    conn.transact(refs(names).as_str()).expect("schema");
+    conn
+}
+
+pub fn graph(b: &Bench, name: &str) -> (Connection, Ids) {
+    let conn = open(&["edge"]);
+    let edges: Vec<(u64, u64)> =
+        b.tsv(name).iter().map(|r| (r[0].parse().expect("a"), r[1].parse().expect("b"))).collect();
+    let ids = load_edges(&conn, "edge", &edges);
+    (conn, ids)
+}
+
+fn pairs(ids: &Ids, r: &[Value]) -> u64 {
+    ids.number(&r[0]) * 7 + ids.number(&r[1])
+}
+
+fn all_pairs(b: &Bench, op: &str, graph_name: &str, rule: &str, rules: &str) {
+    if b.wants(op) {
+        let (conn, ids) = graph(b, graph_name);
+        let db = conn.db();
+        let q = Query::parse(&format!("[:find ?a ?b :in $ % :where ({rule} ?a ?b)]")).expect("parses");
+        b.op(op, || (), |_| harness::run(&db, &q, (annals::Input::rules(rules),), |r| pairs(&ids, r)));
+    }
+}
+
+pub fn run_workload(b: &Bench) {
+    for g in ["chain", "rand", "grid", "tree"] {
+        all_pairs(b, &format!("tc-{g}"), g, "tc", TC);
+    }
+    all_pairs(b, "sg", "sg", "sg", SG);
+    let forward = Query::parse("[:find ?b :in $ % ?s :where (tc ?s ?b)]").expect("parses");
+    let backward = Query::parse("[:find ?a :in $ % ?s :where (tc ?a ?s)]").expect("parses");
+    if b.wants("reach") {
+        let (conn, ids) = graph(b, "reach");
+        let db = conn.db();
+        let one = |op: &str, rules: &str| {
+            b.op(op, || (), |_| {
+                harness::run(&db, &forward, (annals::Input::rules(rules), ids.entity(1)), |r| ids.number(&r[0]))
+            });
+        };
+        one("reach", TC);
+        one("reach-leftrec", TC_LEFT);
+    }
+    if b.wants("local") {
+        let (conn, ids) = graph(b, "local");
+        let db = conn.db();
+        let source = 7 * if b.small() { 50 } else { 100 } + 1;
+        for (op, q, from) in [("local", &forward, source), ("local-rev", &backward, source + 40)] {
+            b.op(op, || (), |_| {
+                harness::run(&db, q, (annals::Input::rules(TC), ids.entity(from)), |r| ids.number(&r[0]))
+            });
+        }
+    }
+    if b.wants("andersen") {
+        let conn = open(&["addr", "assign", "load", "store"]);
+        let rows = b.tsv("andersen");
+        let mut tx = annals::tx();
+        for r in &rows {
+            tx = tx.add(r[1].as_str(), &r[0], r[2].as_str());
+        }
+        let report = conn.transact(tx).expect("statements load");
+        let mut ids = Ids::default();
+        for n in rows.iter().flat_map(|r| [&r[1], &r[2]]) {
+            ids.enter(n.parse().expect("number"), report.tempid(n).expect("tempid"));
+        }
+        let db = conn.db();
+        let q = Query::parse("[:find ?y ?x :in $ % :where (pt ?y ?x)]").expect("parses");
+        b.op("andersen", || (), |_| {
+            harness::run(&db, &q, (annals::Input::rules(POINTS_TO),), |r| pairs(&ids, r))
+        });
+    }
+}
