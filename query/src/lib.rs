@@ -2,4 +2,6 @@
 //!
 //! Text to rows, over anything that implements [`source::Source`].
 
+pub mod ast;
+pub mod edn;
 pub mod source;
