@@ -4,4 +4,5 @@
 
 pub mod ast;
 pub mod edn;
+pub mod naive;
 pub mod source;
