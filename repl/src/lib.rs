@@ -1,1 +1,7 @@
 //! The shell.
+
+pub mod cli;
+pub mod lexer;
+pub mod output;
+pub mod script;
+pub mod term;
