@@ -1,0 +1,249 @@
+//! Keys of the four trees, the same in memory and in LMDB.
+//!
+//! | tree | key | holds |
+//! |---|---|---|
+//! | `Eav` | e · a · v · start | facts that hold, by entity |
+//! | `Ave` | a · v · e · start | facts that hold, by value |
+//! | `Heav` | e · a · end · start · v | closed intervals, by entity |
+//! | `Have` | a · v · end · start · e | closed intervals, by value |
+//!
+//! 1. Every part is order-preserving and self-delimiting: entities by
+//!    `codec::put_entity`, attributes and t by `codec::put_uint`, values by
+//!    `codec::encode`.
+//! 2. A value whose encoding is over [`VALUE_MAX`] bytes stands in keys as its
+//!    first `VALUE_MAX` bytes and 16 bytes of its blake3 hash; the encoding
+//!    itself is in the blob tree under that hash. Such keys sort right up to
+//!    the prefix: whoever needs the exact order looks at the full encoding.
+//! 3. `end` stands before `start` in history, so a read as of T seeks to the
+//!    first interval that ended after T.
+
+use crate::error::{Damage, Res, StorageError};
+use annals_model::{AttrId, EntityId, T, codec};
+use smallvec::SmallVec;
+
+/// Longest encoding of a value that stands in a key in full.
+pub(crate) const VALUE_MAX: usize = 320;
+/// Bytes of hash that stand for the rest of a longer one.
+pub(crate) const HASH: usize = 16;
+
+/// An owned key.
+pub(crate) type Key = SmallVec<[u8; 36]>;
+
+/// One of the four fact trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Tree {
+    Eav = 0,
+    Ave = 1,
+    Heav = 2,
+    Have = 3,
+}
+
+impl Tree {
+    pub const ALL: [Tree; 4] = [Tree::Eav, Tree::Ave, Tree::Heav, Tree::Have];
+}
+
+/// A key taken apart. `v` is as it stands in the key (2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    pub e: EntityId,
+    pub a: AttrId,
+    pub v: &'a [u8],
+    pub start: T,
+    /// [`T::MAX`] in the current trees.
+    pub end: T,
+}
+
+/// A value's encoding as it stands in keys, and its hash when it was cut.
+pub(crate) fn value_in_key(full: Vec<u8>) -> (Vec<u8>, Option<([u8; HASH], Vec<u8>)>) {
+    if full.len() <= VALUE_MAX {
+        return (full, None);
+    }
+    let hash = hash_of(&full);
+    let mut cut = full[..VALUE_MAX].to_vec();
+    cut.extend_from_slice(&hash);
+    (cut, Some((hash, full)))
+}
+
+pub(crate) fn hash_of(full: &[u8]) -> [u8; HASH] {
+    blake3::hash(full).as_bytes()[..HASH].try_into().expect("blake3 gives 32 bytes")
+}
+
+/// The hash at the end of a cut value, when it was cut.
+pub(crate) fn cut_hash(v: &[u8]) -> Option<[u8; HASH]> {
+    if v.len() > VALUE_MAX { v[VALUE_MAX..].try_into().ok() } else { None }
+}
+
+/// How many bytes of `bytes` are the value they begin with.
+pub(crate) fn value_len(bytes: &[u8]) -> Res<usize> {
+    match codec::skip(&bytes[..bytes.len().min(VALUE_MAX)]) {
+        Ok(n) => Ok(n),
+        Err(codec::CodecError::Short) if bytes.len() >= VALUE_MAX + HASH => Ok(VALUE_MAX + HASH),
+        Err(e) => Err(StorageError::index(e)),
+    }
+}
+
+/// Makes the key of a fact in a tree, in place of what `out` held.
+pub(crate) fn write(tree: Tree, p: &Parts<'_>, out: &mut Vec<u8>) {
+    out.clear();
+    let (e, a, start, end) = (p.e, u64::from(p.a.raw()), p.start.0, p.end.0);
+    match tree {
+        Tree::Eav => {
+            codec::put_entity(e, out);
+            codec::put_uint(a, out);
+            out.extend_from_slice(p.v);
+            codec::put_uint(start, out);
+        }
+        Tree::Ave => {
+            codec::put_uint(a, out);
+            out.extend_from_slice(p.v);
+            codec::put_entity(e, out);
+            codec::put_uint(start, out);
+        }
+        Tree::Heav => {
+            codec::put_entity(e, out);
+            codec::put_uint(a, out);
+            codec::put_uint(end, out);
+            codec::put_uint(start, out);
+            out.extend_from_slice(p.v);
+        }
+        Tree::Have => {
+            codec::put_uint(a, out);
+            out.extend_from_slice(p.v);
+            codec::put_uint(end, out);
+            codec::put_uint(start, out);
+            codec::put_entity(e, out);
+        }
+    }
+}
+
+/// The key of a fact in a tree.
+pub(crate) fn of(tree: Tree, p: &Parts<'_>) -> Key {
+    let mut out = Vec::with_capacity(48);
+    write(tree, p, &mut out);
+    Key::from_slice(&out)
+}
+
+/// Takes a key apart.
+pub(crate) fn parse(tree: Tree, key: &[u8]) -> Res<Parts<'_>> {
+    let mut r = Parse { key, at: 0 };
+    let parts = match tree {
+        Tree::Eav => {
+            let (e, a) = (r.entity()?, r.attr()?);
+            let v = r.value()?;
+            Parts { e, a, v, start: r.t()?, end: T::MAX }
+        }
+        Tree::Ave => {
+            let a = r.attr()?;
+            let v = r.value()?;
+            Parts { a, v, e: r.entity()?, start: r.t()?, end: T::MAX }
+        }
+        Tree::Heav => {
+            let (e, a, end, start) = (r.entity()?, r.attr()?, r.t()?, r.t()?);
+            let v = r.value()?;
+            Parts { e, a, v, start, end }
+        }
+        Tree::Have => {
+            let a = r.attr()?;
+            let v = r.value()?;
+            let (end, start) = (r.t()?, r.t()?);
+            Parts { a, v, e: r.entity()?, start, end }
+        }
+    };
+    if r.at == key.len() { Ok(parts) } else { Err(StorageError::index(Damage::Layout("a key is too long"))) }
+}
+
+/// Length of the part of a key that readers never split: the entity in the
+/// entity trees, attribute and value (without the hash of a cut one) in the others.
+pub(crate) fn group_len(tree: Tree, key: &[u8]) -> Res<usize> {
+    let mut r = Parse { key, at: 0 };
+    match tree {
+        Tree::Eav | Tree::Heav => drop(r.entity()?),
+        Tree::Ave | Tree::Have => {
+            r.attr()?;
+            let v = r.value()?;
+            if v.len() > VALUE_MAX {
+                return Ok(r.at - HASH);
+            }
+        }
+    }
+    Ok(r.at)
+}
+
+/// Length of the part of a history key that stands before `end`.
+pub(crate) fn before_end(tree: Tree, key: &[u8]) -> Res<usize> {
+    let mut r = Parse { key, at: 0 };
+    match tree {
+        Tree::Eav | Tree::Heav => {
+            r.entity()?;
+            r.attr()?;
+        }
+        Tree::Ave | Tree::Have => {
+            r.attr()?;
+            r.value()?;
+        }
+    }
+    Ok(r.at)
+}
+
+/// The first key after all that begin with `prefix`; none when there is no such key.
+pub(crate) fn after(prefix: &[u8]) -> Option<Key> {
+    let last = prefix.iter().rposition(|&b| b != 0xFF)?;
+    let mut out = Key::from_slice(&prefix[..=last]);
+    out[last] += 1;
+    Some(out)
+}
+
+struct Parse<'a> {
+    key: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Parse<'a> {
+    fn entity(&mut self) -> Res<EntityId> {
+        let (e, n) = codec::get_entity(&self.key[self.at..]).map_err(StorageError::index)?;
+        self.at += n;
+        Ok(e)
+    }
+    fn attr(&mut self) -> Res<AttrId> {
+        let (a, n) = codec::get_uint(&self.key[self.at..]).map_err(StorageError::index)?;
+        self.at += n;
+        let a = u32::try_from(a)
+            .map_err(|_| StorageError::index(Damage::Layout("an attribute id is too large")))?;
+        Ok(AttrId::new(a))
+    }
+    fn t(&mut self) -> Res<T> {
+        let (t, n) = codec::get_uint(&self.key[self.at..]).map_err(StorageError::index)?;
+        self.at += n;
+        Ok(T(t))
+    }
+    fn value(&mut self) -> Res<&'a [u8]> {
+        let rest = &self.key[self.at..];
+        let n = value_len(rest)?;
+        self.at += n;
+        Ok(&rest[..n])
+    }
+}
+
+/// The key of a side row as of a record.
+pub(crate) fn of_row(table: u8, key: &[u8], t: T) -> Key {
+    let mut out = row_prefix(table, key);
+    codec::put_uint(t.0, &mut out);
+    Key::from_vec(out)
+}
+
+/// What the keys of all versions of a side row begin with.
+pub(crate) fn row_prefix(table: u8, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 10);
+    out.push(table);
+    codec::put_text(key, &mut out);
+    out
+}
+
+/// Takes the key of a side row apart: the length of its prefix, the row's own key, the record.
+pub(crate) fn parse_row(key: &[u8]) -> Res<(usize, Vec<u8>, T)> {
+    let rest = key.get(1..).ok_or(StorageError::index(Damage::Short))?;
+    let (text, n) = codec::get_text(rest).map_err(StorageError::index)?;
+    let (t, _) = codec::get_uint(&rest[n..]).map_err(StorageError::index)?;
+    Ok((1 + n, text, T(t)))
+}

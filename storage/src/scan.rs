@@ -1,0 +1,283 @@
+//! What can be asked: prefixes, value ranges, counts and side rows, at any
+//! basis and view.
+
+use crate::error::Res;
+use crate::key::{self, Key, Tree};
+use crate::novelty::key_value;
+use crate::read::{Layers, Range, Rows, Sort, Want};
+use crate::store::Core;
+use crate::types::{At, Prefix};
+use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
+use std::ops::{Bound, ControlFlow};
+
+/// Rows of a chunk. Large enough to pay for a snapshot, small enough to stop early.
+const CHUNK: usize = 2048;
+/// The first chunk is small: many a range is asked for its first row.
+const FIRST_CHUNK: usize = 64;
+const ROW_CHUNK: usize = 512;
+
+/// What a scan calls with each datom.
+pub type Visit<'v> = dyn FnMut(Datom) -> ControlFlow<()> + 'v;
+
+/// A question in terms of keys.
+pub(crate) struct Plan {
+    pub want: Want,
+    pub sort: Sort,
+    /// May it be read a chunk at a time? Else it is one group, or must be sorted whole.
+    chunked: bool,
+}
+
+/// The keys that a prefix asks for.
+pub(crate) fn plan(p: &Prefix) -> Plan {
+    let e_key = |e: EntityId| {
+        let mut out = Vec::with_capacity(48);
+        codec::put_entity(e, &mut out);
+        out
+    };
+    let a_key = |a: AttrId, mut out: Vec<u8>| {
+        codec::put_uint(u64::from(a.raw()), &mut out);
+        out
+    };
+    let one = |tree, prefix: &[u8], sort, chunked| {
+        let range = Range::prefix(prefix);
+        let want = Want { tree, current: range.clone(), closed: range, value: None };
+        Plan { want, sort, chunked }
+    };
+    match p {
+        Prefix::All => one(Tree::Eav, &[], Sort::Eavt, true),
+        Prefix::E(e) => one(Tree::Eav, &e_key(*e), Sort::Eavt, false),
+        Prefix::Ea(e, a) => one(Tree::Eav, &a_key(*a, e_key(*e)), Sort::Eavt, false),
+        Prefix::Eav(e, a, v) => {
+            let closed = a_key(*a, e_key(*e));
+            let v = key_value(v);
+            let current = [&closed[..], &v[..]].concat();
+            let want = Want {
+                tree: Tree::Eav,
+                current: Range::prefix(&current),
+                closed: Range::prefix(&closed),
+                value: Some(v),
+            };
+            Plan { want, sort: Sort::Eavt, chunked: false }
+        }
+        Prefix::A(a) => one(Tree::Ave, &a_key(*a, Vec::new()), Sort::Aevt, false),
+        Prefix::Av(a, v) => {
+            let mut prefix = a_key(*a, Vec::new());
+            prefix.extend_from_slice(&key_value(v));
+            one(Tree::Ave, &prefix, Sort::Avet, false)
+        }
+    }
+}
+
+impl Core {
+    /// Visits the datoms of a prefix in its order.
+    pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {
+        self.run(&at, plan(p), false, visit)
+    }
+
+    /// Visits the datoms of an attribute whose values lie between bounds, in the
+    /// order of values, then entities; or exactly backwards.
+    pub fn range(
+        &self,
+        at: At,
+        a: AttrId,
+        from: Bound<&Value>,
+        to: Bound<&Value>,
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Res<()> {
+        let mut prefix = Vec::new();
+        codec::put_uint(u64::from(a.raw()), &mut prefix);
+        let (lo, hi) = (from.map(codec::encoded), to.map(codec::encoded));
+        // Cut values sort by their prefix only: take all that share it, and look at each.
+        let cut = |v: &Vec<u8>| [&prefix[..], &v[..v.len().min(key::VALUE_MAX)]].concat();
+        let all = Range::prefix(&prefix);
+        let from = match &lo {
+            Bound::Unbounded => all.from,
+            Bound::Excluded(v) if v.len() <= key::VALUE_MAX => {
+                key::after(&cut(v)).expect("a key that begins with an attribute has one after it")
+            }
+            Bound::Included(v) | Bound::Excluded(v) => Key::from_vec(cut(v)),
+        };
+        let to = match &hi {
+            Bound::Unbounded => all.to,
+            Bound::Excluded(v) if v.len() <= key::VALUE_MAX => Some(Key::from_vec(cut(v))),
+            Bound::Included(v) | Bound::Excluded(v) => key::after(&cut(v)),
+        };
+        let range = Range { from, to };
+        let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, value: None };
+        let inside = |v: &[u8]| {
+            (match &lo {
+                Bound::Unbounded => true,
+                Bound::Included(lo) => v >= &lo[..],
+                Bound::Excluded(lo) => v > &lo[..],
+            }) && (match &hi {
+                Bound::Unbounded => true,
+                Bound::Included(hi) => v <= &hi[..],
+                Bound::Excluded(hi) => v < &hi[..],
+            })
+        };
+        let plan = Plan { want, sort: Sort::Avet, chunked: true };
+        self.chunks(&at, plan, reverse, &mut |rows| {
+            let mut flow = ControlFlow::Continue(());
+            visit_rows(rows, &at, Sort::Avet, reverse, &mut |d, v| {
+                if inside(v) {
+                    flow = visit(d()?);
+                }
+                Ok(flow)
+            })
+        })
+    }
+
+    fn run(&self, at: &At, plan: Plan, reverse: bool, visit: &mut Visit<'_>) -> Res<()> {
+        let sort = plan.sort;
+        self.chunks(at, plan, reverse, &mut |rows| {
+            visit_rows(rows, at, sort, reverse, &mut |d, _| Ok(visit(d()?)))
+        })
+    }
+
+    /// Reads what a plan wants, a chunk at a time, with no lock held while `each` runs.
+    pub fn chunks(
+        &self,
+        at: &At,
+        plan: Plan,
+        reverse: bool,
+        each: &mut dyn FnMut(&Rows) -> Res<ControlFlow<()>>,
+    ) -> Res<()> {
+        let Plan { mut want, sort, chunked } = plan;
+        let mut rows = Rows::default();
+        let mut n = FIRST_CHUNK;
+        loop {
+            let mut rest = None;
+            {
+                let layers: Layers = self.layers()?;
+                let locked = layers.lock();
+                let closed = at.view.history || at.view.upto(at.basis) < self.newest();
+                let mut now = want.clone();
+                if chunked && !reverse {
+                    if let Some(end) = locked.chunk_end(&want, closed, n)? {
+                        now.current.to = Some(end.clone());
+                        now.closed.to = Some(end.clone());
+                        want.current.from = end.clone();
+                        want.closed.from = end;
+                        rest = Some(());
+                    }
+                } else if chunked
+                    && let Some(start) = locked.chunk_start(&want, closed, n)?
+                    && start > want.current.from
+                {
+                    now.current.from = start.clone();
+                    now.closed.from = start.clone();
+                    want.current.to = Some(start.clone());
+                    want.closed.to = Some(start);
+                    rest = Some(());
+                }
+                locked.gather(at, &now, sort, &mut rows)?;
+            }
+            if each(&rows)?.is_break() || rest.is_none() {
+                return Ok(());
+            }
+            n = CHUNK;
+        }
+    }
+
+    /// How many datoms a prefix has.
+    pub fn count(&self, at: At, p: &Prefix) -> Res<u64> {
+        if let Prefix::A(a) = p
+            && let Some(n) = self.settled_rows(&at, *a)
+        {
+            return Ok(n);
+        }
+        let mut n = 0;
+        let plan = plan(p);
+        let sort = plan.sort;
+        self.chunks(&at, plan, false, &mut |rows| {
+            n += if at.view.history { rows.datoms(&at, sort).len() } else { rows.rows.len() } as u64;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(n)
+    }
+
+    /// The newest version of a side row known at a basis.
+    pub fn row(&self, basis: T, table: u8, k: &[u8]) -> Res<Option<Vec<u8>>> {
+        let layers = self.layers()?;
+        layers.lock().side_row(basis, table, k)
+    }
+
+    /// Visits the side rows with `from <= key < to` (no end when `to` is empty) as of a basis.
+    pub fn rows(
+        &self,
+        basis: T,
+        table: u8,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Res<()> {
+        let mut range = Range {
+            from: Key::from_vec(key::row_prefix(table, from)),
+            to: if to.is_empty() {
+                key::after(&[table])
+            } else {
+                Some(Key::from_vec(key::row_prefix(table, to)))
+            },
+        };
+        let mut n = FIRST_CHUNK;
+        loop {
+            let (versions, edge) = self.layers()?.lock().side_rows(&range, reverse, n)?;
+            n = ROW_CHUNK;
+            let mut current: Vec<(Vec<u8>, _)> = Vec::new();
+            for (k, value) in versions {
+                let (_, own, t) = key::parse_row(&k)?;
+                if t > basis {
+                    continue;
+                }
+                match current.last_mut() {
+                    Some(last) if last.0 == own => last.1 = value,
+                    _ => current.push((own, value)),
+                }
+            }
+            if reverse {
+                current.reverse();
+            }
+            for (k, value) in current {
+                if let Some(value) = value
+                    && visit(&k, &value).is_break()
+                {
+                    return Ok(());
+                }
+            }
+            match edge {
+                None => return Ok(()),
+                Some(edge) if reverse => range.to = Some(edge),
+                Some(edge) => range.from = edge,
+            }
+        }
+    }
+}
+
+type Make<'m> = dyn Fn() -> Res<Datom> + 'm;
+
+/// Calls with each datom of a chunk (made on demand) and its value's encoding.
+fn visit_rows(
+    rows: &Rows,
+    at: &At,
+    sort: Sort,
+    reverse: bool,
+    visit: &mut dyn FnMut(&Make<'_>, &[u8]) -> Res<ControlFlow<()>>,
+) -> Res<ControlFlow<()>> {
+    let datoms = rows.datoms(at, sort);
+    let n = datoms.len();
+    for i in 0..n {
+        let (row, t, added) = datoms[if reverse { n - 1 - i } else { i }];
+        let row = &rows.rows[row as usize];
+        let v = rows.value(row);
+        let make = || -> Res<Datom> {
+            let (v, _) = codec::decode(v).map_err(crate::error::StorageError::index)?;
+            Ok(Datom { e: EntityId::from_raw(row.e), a: AttrId::new(row.a), v, t, added })
+        };
+        if visit(&make, v)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,412 @@
+//! The store: one log, its indexes, novelty over them, and one writer.
+//!
+//! 1. A record is staged (visible to reads whose basis includes it), then
+//!    flushed (durable), and only then published ([`Store::basis`]).
+//! 2. Only the writer changes novelty; readers never wait for it longer than
+//!    one record takes.
+//! 3. No reader holds an LMDB transaction between calls.
+//! 4. After a failed write or sync the writer is poisoned: every later write is
+//!    refused, reads go on.
+
+use crate::error::{Res, StorageError};
+use crate::log::{Log, LogIter};
+use crate::novelty::{Delta, Undo};
+use crate::read::{Layers, Lower, SharedDelta};
+use crate::scan::Visit;
+use crate::types::{At, Prefix, ProbeOut, Record, Row, StoreOptions};
+use annals_model::{AttrId, Column, Dict, Instant, Order, Partition, T, Value, codec};
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use std::{
+    ops::{Bound, ControlFlow},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// A log of facts and its indexes, in a folder or in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) core: Arc<Core>,
+}
+
+pub(crate) struct Core {
+    pub options: StoreOptions,
+    pub shot: ArcSwap<Shot>,
+    pub writer: Mutex<Writer>,
+    pub stats: RwLock<Stats>,
+    pub times: RwLock<Times>,
+    pub log: Log,
+    published: AtomicU64,
+    newest: AtomicU64,
+    late_end: AtomicU64,
+}
+
+/// Which layers there are. Swapped as a whole.
+pub(crate) struct Shot {
+    /// Novelty being moved into LMDB.
+    pub frozen: Option<SharedDelta>,
+    /// Novelty being written.
+    pub active: SharedDelta,
+}
+
+pub(crate) struct Writer {
+    staged: Vec<Staged>,
+    last: Option<(T, Instant)>,
+    poisoned: Option<Arc<StorageError>>,
+}
+
+struct Staged {
+    record: Arc<Record>,
+    undo: Vec<Undo>,
+    counters: [u64; 4],
+}
+
+/// Counts kept with the indexes.
+#[derive(Clone, Default)]
+pub(crate) struct Stats {
+    /// Largest counter seen, by partition.
+    pub counters: [u64; 4],
+    pub attrs: HashMap<AttrId, AttrRows>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct AttrRows {
+    pub current: u64,
+    pub closed: u64,
+}
+
+impl Stats {
+    fn apply(&mut self, r: &Record) {
+        for d in &r.datoms {
+            self.saw(d.e);
+            if let Value::Ref(e) = d.v {
+                self.saw(e);
+            }
+            let rows = self.attrs.entry(d.a).or_default();
+            if d.added {
+                rows.current += 1;
+            } else {
+                rows.current -= 1;
+                rows.closed += 1;
+            }
+        }
+    }
+
+    fn undo(&mut self, r: &Record, counters: [u64; 4]) {
+        self.counters = counters;
+        for d in &r.datoms {
+            let rows = self.attrs.entry(d.a).or_default();
+            if d.added {
+                rows.current -= 1;
+            } else {
+                rows.current += 1;
+                rows.closed -= 1;
+            }
+        }
+    }
+
+    fn saw(&mut self, e: annals_model::EntityId) {
+        if let Some(p) = e.partition() {
+            let c = &mut self.counters[p as usize];
+            *c = (*c).max(e.counter());
+        }
+    }
+}
+
+/// Instants of the records after the indexes' checkpoint (all, in memory).
+#[derive(Default)]
+pub(crate) struct Times {
+    pub first: u64,
+    pub instants: std::collections::VecDeque<Instant>,
+}
+
+impl Core {
+    /// The layers of a read that starts now.
+    pub fn layers(&self) -> Res<Layers> {
+        let shot = self.shot.load();
+        let mut deltas = SmallVec::new();
+        deltas.extend(shot.frozen.iter().cloned());
+        deltas.push(shot.active.clone());
+        let late_end = T(self.late_end.load(Ordering::Acquire));
+        Ok(Layers { base: None, base_t: T(0), late_end, deltas })
+    }
+
+    /// The newest record there is, staged ones included.
+    pub fn newest(&self) -> T {
+        T(self.newest.load(Ordering::Acquire))
+    }
+
+    /// The newest published record.
+    pub fn basis(&self) -> T {
+        T(self.published.load(Ordering::Acquire))
+    }
+
+    /// Rows of an attribute when counts answer exactly: the present, nothing staged.
+    pub fn settled_rows(&self, at: &At, a: AttrId) -> Option<u64> {
+        let stats = self.stats.read();
+        let newest = self.newest();
+        let plain = !at.view.history && at.view.since.is_none();
+        let settled = plain && at.basis >= newest && at.view.upto(at.basis) >= newest;
+        settled.then(|| stats.attrs.get(&a).map_or(0, |r| r.current))
+    }
+
+    fn writable(&self) -> Res<()> {
+        if self.options.read_only { Err(StorageError::ReadOnly) } else { Ok(()) }
+    }
+
+    fn stage(&self, record: Record) -> Res<()> {
+        self.writable()?;
+        let mut w = self.writer.lock();
+        w.refuse_if_poisoned()?;
+        let expected = w.last.map_or(T(0), |(t, _)| t.next());
+        if record.t != expected {
+            return Err(StorageError::OutOfOrder { t: record.t, expected });
+        }
+        if w.last.is_some_and(|(_, i)| record.instant <= i) {
+            return Err(StorageError::ClockBack { t: record.t });
+        }
+        for row in &record.rows {
+            let bytes = codec_text_len(&row.key);
+            if bytes > Row::MAX_KEY {
+                return Err(StorageError::RowKeyTooLong { bytes });
+            }
+        }
+        let layers = self.layers()?;
+        let (active, frozen) = layers.deltas.split_last().expect("a store always has an active delta");
+        let mut undo = Vec::with_capacity(record.datoms.len() + record.rows.len());
+        {
+            let lower = Lower { base: layers.base.as_ref(), frozen: frozen.first().map(|f| f.read()) };
+            let mut delta = active.write();
+            for d in &record.datoms {
+                if let Err(e) = delta.apply(record.t, d, &lower, &mut undo) {
+                    delta.undo(undo);
+                    return Err(e);
+                }
+            }
+            delta.apply_rows(&record, &mut undo);
+            self.late_end.fetch_max(delta.late_end.0, Ordering::AcqRel);
+        }
+        let mut stats = self.stats.write();
+        let counters = stats.counters;
+        stats.apply(&record);
+        self.newest.store(record.t.0, Ordering::Release);
+        drop(stats);
+        w.last = Some((record.t, record.instant));
+        w.staged.push(Staged { record: Arc::new(record), undo, counters });
+        Ok(())
+    }
+
+    fn flush(&self) -> Res<()> {
+        self.writable()?;
+        let mut w = self.writer.lock();
+        w.refuse_if_poisoned()?;
+        if w.staged.is_empty() {
+            return Ok(());
+        }
+        let records = w.staged.iter().map(|s| s.record.clone()).collect::<Vec<_>>();
+        if let Err(e) = self.log.append(&records) {
+            w.poisoned = Some(Arc::new(e.clone()));
+            return Err(e);
+        }
+        w.staged.clear();
+        self.times.write().instants.extend(records.iter().map(|r| r.instant));
+        let last = records.last().expect("something was staged").t;
+        self.published.store(last.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn unstage(&self) {
+        let mut w = self.writer.lock();
+        let staged = std::mem::take(&mut w.staged);
+        if staged.is_empty() {
+            return;
+        }
+        let shot = self.shot.load();
+        let mut delta = shot.active.write();
+        let mut stats = self.stats.write();
+        for s in staged.into_iter().rev() {
+            delta.undo(s.undo);
+            stats.undo(&s.record, s.counters);
+        }
+        let basis = self.basis();
+        self.newest.store(basis.0, Ordering::Release);
+        drop((delta, stats));
+        w.last = self.instant_of(basis).ok().flatten().map(|i| (basis, i));
+    }
+
+    fn instant_of(&self, t: T) -> Res<Option<Instant>> {
+        let times = self.times.read();
+        let i = t.0.checked_sub(times.first).filter(|_| t <= self.basis());
+        Ok(i.and_then(|i| times.instants.get(i as usize).copied()))
+    }
+
+    fn t_at(&self, i: Instant) -> Res<T> {
+        let times = self.times.read();
+        let n = times.instants.partition_point(|x| *x <= i) as u64;
+        Ok(T((times.first + n).saturating_sub(1)).min(self.basis()))
+    }
+}
+
+fn codec_text_len(key: &[u8]) -> usize {
+    key.len() + key.iter().filter(|&&b| b <= 1).count()
+}
+
+impl Writer {
+    fn refuse_if_poisoned(&self) -> Res<()> {
+        match &self.poisoned {
+            Some(because) => Err(StorageError::Poisoned { because: because.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    /// A store without files. `genesis` is its record 0.
+    pub fn in_memory(options: StoreOptions, genesis: Record) -> Res<Store> {
+        let core = Core {
+            options: StoreOptions { read_only: false, ..options },
+            shot: ArcSwap::from_pointee(Shot {
+                frozen: None,
+                active: Arc::new(RwLock::new(Delta::default())),
+            }),
+            writer: Mutex::new(Writer { staged: Vec::new(), last: None, poisoned: None }),
+            stats: RwLock::default(),
+            times: RwLock::default(),
+            log: Log::memory(),
+            published: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
+            late_end: AtomicU64::new(0),
+        };
+        let store = Store { core: Arc::new(core) };
+        store.stage(genesis)?;
+        store.flush()?;
+        Ok(store)
+    }
+
+    /// The newest published (flushed) record.
+    pub fn basis(&self) -> T {
+        self.core.basis()
+    }
+
+    /// Adds a record to what the next [`Store::flush`] writes. It must follow the
+    /// last one staged. Until flushed, only reads whose basis includes it see it.
+    pub fn stage(&self, record: Record) -> Res<()> {
+        self.core.stage(record)
+    }
+
+    /// Writes and syncs everything staged, at once, and publishes it. A failure
+    /// poisons the writer.
+    pub fn flush(&self) -> Res<()> {
+        self.core.flush()
+    }
+
+    /// Drops what is staged and not flushed.
+    pub fn unstage(&self) {
+        self.core.unstage()
+    }
+
+    /// Visits the datoms of a prefix in its order.
+    pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {
+        self.core.scan(at, p, visit)
+    }
+
+    /// Visits the datoms of an attribute whose values lie between bounds, in the
+    /// order of values, then entities, then t; or exactly backwards.
+    pub fn range(
+        &self,
+        at: At,
+        a: AttrId,
+        from: Bound<&Value>,
+        to: Bound<&Value>,
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Res<()> {
+        self.core.range(at, a, from, to, reverse, visit)
+    }
+
+    /// How many datoms a prefix has, exactly.
+    pub fn count(&self, at: At, p: &Prefix) -> Res<u64> {
+        self.core.count(at, p)
+    }
+
+    /// About how many datoms an attribute has; costs nothing.
+    pub fn attr_rows(&self, at: At, a: AttrId) -> u64 {
+        let rows = self.core.stats.read().attrs.get(&a).copied().unwrap_or_default();
+        if at.view.history { rows.current + 2 * rows.closed } else { rows.current }
+    }
+
+    /// Is the attribute's present column in memory?
+    pub fn is_cached(&self, a: AttrId) -> bool {
+        self.core.is_cached(a)
+    }
+
+    /// All datoms of an attribute that the view shows, as arrays.
+    pub fn column(&self, at: At, a: AttrId, order: Order, dict: &Arc<Dict>) -> Res<Arc<Column>> {
+        self.core.column(&at, a, order, dict)
+    }
+
+    /// The datoms of an attribute whose entity or value cell is among `keys`
+    /// (sorted, distinct), appended in the order of keys.
+    pub fn probe(
+        &self,
+        at: At,
+        a: AttrId,
+        order: Order,
+        keys: &[u64],
+        dict: &Arc<Dict>,
+        out: &mut ProbeOut,
+    ) -> Res<()> {
+        self.core.probe(&at, a, order, keys, dict, out)
+    }
+
+    /// The records of `[from, to)` that are published.
+    pub fn log(&self, from: T, to: T) -> Res<LogIter> {
+        self.core.log.read(from, to.min(self.basis().next()))
+    }
+
+    /// When a published record was made.
+    pub fn instant_of(&self, t: T) -> Res<Option<Instant>> {
+        self.core.instant_of(t)
+    }
+
+    /// The newest published record not after an instant; genesis if none.
+    pub fn t_at(&self, i: Instant) -> Res<T> {
+        self.core.t_at(i)
+    }
+
+    /// The bytes of a side row as of a basis.
+    pub fn row(&self, basis: T, table: u8, key: &[u8]) -> Res<Option<Vec<u8>>> {
+        self.core.row(basis, table, key)
+    }
+
+    /// Visits the side rows of a table with `from <= key < to` (no end when `to`
+    /// is empty) as of a basis, in order of keys or backwards.
+    pub fn rows(
+        &self,
+        basis: T,
+        table: u8,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Res<()> {
+        self.core.rows(basis, table, from, to, reverse, visit)
+    }
+
+    /// The largest counter of a partition that any datom, staged ones included,
+    /// has mentioned as entity or reference; 0 when none.
+    pub fn max_counter(&self, p: Partition) -> u64 {
+        self.core.stats.read().counters[p as usize]
+    }
+}
+
+// Kept here so that the compiler says so when it stops being true.
+const _: fn() = || {
+    fn shared<S: Clone + Send + Sync>() {}
+    shared::<Store>();
+    let _ = codec::skip;
+};
