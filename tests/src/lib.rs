@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What crosses crates: generators, the model of transactions, the runner of
+//! conformance cases. The tests themselves are in `tests/`.
+
+pub mod conformance;
+pub mod generate;
+pub mod txmodel;
