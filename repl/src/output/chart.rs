@@ -13,10 +13,11 @@ use unicode_width::UnicodeWidthStr as _;
 /// Horizontal bars, one a label; the number stands behind its bar.
 pub fn bars(items: &[(String, f64)], screen: &Screen) -> String {
     let width = screen.width();
-    let labels: Vec<String> = items.iter().map(|(l, _)| cut(&visible(l), width / 3, screen)).collect();
     let numbers: Vec<String> = items.iter().map(|(_, n)| number(*n)).collect();
-    let label_width = labels.iter().map(|l| l.width()).max().unwrap_or(0);
     let number_width = numbers.iter().map(|n| n.width()).max().unwrap_or(0);
+    let label_room = (width / 3).min(width.saturating_sub(number_width + 4)).max(1);
+    let labels: Vec<String> = items.iter().map(|(l, _)| cut(&visible(l), label_room, screen)).collect();
+    let label_width = labels.iter().map(|l| l.width()).max().unwrap_or(0);
     let room = width.saturating_sub(label_width + number_width + 3).clamp(1, 60);
     let most = items.iter().map(|(_, n)| n.abs()).fold(0.0, f64::max);
     let mut out = String::new();
