@@ -77,17 +77,23 @@ pub struct Model {
     log: Vec<Datom>,
     t: T,
     anonymous: usize,
+    names: BTreeMap<String, EntityId>,
 }
 
 impl Model {
     /// A database that holds nothing after transaction `t`, under a fixed schema.
     pub fn new(schema: Schema, t: T) -> Model {
-        Model { schema, facts: Vec::new(), log: Vec::new(), t, anonymous: 0 }
+        Model { schema, facts: Vec::new(), log: Vec::new(), t, anonymous: 0, names: BTreeMap::new() }
     }
 
     /// The last transaction.
     pub fn t(&self) -> T {
         self.t
+    }
+
+    /// What each tempid of the last transaction became.
+    pub fn names(&self) -> &BTreeMap<String, EntityId> {
+        &self.names
     }
 
     /// Everything ever written, in order.
@@ -137,6 +143,7 @@ impl Model {
         self.facts = after;
         self.log.extend(datoms.iter().cloned());
         self.t = t;
+        self.names = names;
         Ok(datoms)
     }
 
@@ -254,7 +261,7 @@ impl Model {
             Value::String(s) => Ok(Who::Temp(s.to_string())),
             Value::Ref(e) => Ok(Who::Id(*e)),
             Value::Long(n) if *n >= 0 => Ok(Who::Id(EntityId::from_raw(*n as u64))),
-            Value::Keyword(k) => self.schema.entid(k).map(Who::Id).ok_or(Refusal::UnknownEntity),
+            Value::Keyword(k) => self.ident(k).map(Who::Id).ok_or(Refusal::UnknownEntity),
             Value::Vector(items) => match &items[..] {
                 [Value::Keyword(k), key] => {
                     let a = self.schema.attribute_named(k).ok_or(Refusal::UnknownAttribute)?;
@@ -265,6 +272,12 @@ impl Model {
             },
             _ => Err(Refusal::Malformed),
         }
+    }
+
+    fn ident(&self, k: &Keyword) -> Option<EntityId> {
+        let named = |a: AttrId| self.schema.attribute(a).is_some_and(|a| a.ident.as_str() == "db/ident");
+        let held = self.facts.iter().find(|f| named(f.1) && f.2 == Value::Keyword(k.clone()));
+        held.map(|f| f.0).or_else(|| self.schema.entid(k))
     }
 
     fn what(&self, a: &Attribute, v: &Value) -> Result<What, Refusal> {

@@ -164,7 +164,7 @@ pub fn no_library(_: &str, _: &[Value]) -> Option<std::result::Result<Value, Str
 /// Evaluates a query given as an EDN value, vector or map form.
 pub fn run(query: &Value, inputs: &[Given], library: Library<'_>) -> Result<Naive> {
     let query = sections(query)?;
-    let default_in = vec![symbol("$")];
+    let default_in = if inputs.is_empty() { vec![] } else { vec![symbol("$")] };
     let bindings = query.get("in").unwrap_or(&default_in);
     if bindings.len() != inputs.len() {
         return wrong("as many inputs as :in names");
