@@ -1,1 +1,71 @@
-//! Placeholder.
+//! A temporal fact database: an append-only log of facts, indexed in LMDB,
+//! queried with Datalog as of any past time.
+//!
+//! ```
+//! let conn = annals::in_memory()?;
+//! conn.transact("[{:db/ident :order/status :db/valueType :db.type/keyword
+//!                  :db/cardinality :db.cardinality/one}
+//!                 {:db/ident :order/id :db/valueType :db.type/string
+//!                  :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}]")?;
+//! let placed = conn.transact(r#"[{:order/id "A-1" :order/status :placed}]"#)?;
+//! conn.transact(r#"[{:order/id "A-1" :order/status :shipped}]"#)?;
+//!
+//! let then = conn.db().as_of(placed.t())?;
+//! let order = then.resolve(("order/id", "A-1"))?.expect("it was placed");
+//! assert_eq!(then.value(order, "order/status")?, Some(annals::Value::keyword("placed")));
+//! # Ok::<(), annals::Error>(())
+//! ```
+//!
+//! A [`Connection`] owns a database and commits transactions; a [`Db`] is the
+//! database as of one moment, a value that answers questions.
+
+mod bootstrap;
+mod connection;
+mod db;
+mod error;
+mod hook;
+mod inputs;
+mod listen;
+mod options;
+mod report;
+mod schema_cache;
+mod snapshot;
+mod source;
+mod store;
+mod transact;
+mod writer;
+
+pub use connection::{Connection, TxRange};
+pub use db::Db;
+pub use error::{DbError, Error, ErrorClass, OpenError};
+pub use inputs::{BadTimePoint, Eid, Input, IntoInputs, IntoTimePoint, IntoTx, TimePoint};
+pub use listen::Listener;
+pub use options::{Clock, HostError, Options, SystemClock};
+pub use report::TxReport;
+pub use store::{Checkpoint, Durability, StorageError};
+pub use transact::{
+    error::{Place, TransactError},
+    function::BUILTIN_PREDICATES,
+    read_all as read_transactions,
+};
+
+pub use annals_model::{
+    AttrId, Attribute, Cardinality, Cell, Column, Datom, Diagnostic, Dict, EntityId, Instant, Keyword, Label,
+    Order, Partition, Schema, Span, Symbol, T, TupleKind, Unique, Value, ValueType, View, cell, diagnostic,
+    tx::{TxData, tx},
+};
+pub use annals_query::edn;
+
+pub(crate) use transact::Counters;
+
+use std::path::Path;
+
+/// Opens the database in a folder, making it when absent.
+pub fn open(path: impl AsRef<Path>) -> Result<Connection, OpenError> {
+    Options::new().open(path)
+}
+
+/// Makes a database without files, for tests and scratch work.
+pub fn in_memory() -> Result<Connection, OpenError> {
+    Options::new().in_memory()
+}

@@ -1,0 +1,396 @@
+//! A database value: a basis and a view of time over a store. Immutable, cheap
+//! to clone and keep, safe to share.
+//!
+//! 1. A `Db` holds a basis, never a reader of the store: keeping one for a year
+//!    costs nothing.
+//! 2. The same question to the same `Db` gets the same answer, except for
+//!    attributes of late or rebuilt projections, which file facts under the past.
+//! 3. Its schema is the schema as of its view.
+
+use crate::{
+    DbError, Eid, IntoTimePoint, IntoTx, TimePoint, TransactError, TxReport, bootstrap as boot,
+    hook::Hook,
+    options::Clock,
+    schema_cache::{SchemaCache, SchemaInfo, pad},
+    snapshot::{Overlay, Snapshot},
+    store::{Prefix, Record, Store},
+    transact::{self, Counters, function::Registry},
+};
+use annals_model::{
+    Attribute, Datom, EntityId, Instant, Keyword, Partition, Schema, T, Value, ValueType, View,
+};
+use parking_lot::RwLock;
+use std::{
+    fmt,
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
+};
+
+/// What all values of one database share.
+pub(crate) struct Shared {
+    store: Store,
+    schemas: SchemaCache,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    hook: OnceLock<Arc<dyn Hook>>,
+    newest: RwLock<Newest>,
+}
+
+/// The newest durable transaction and what it left behind.
+struct Newest {
+    t: T,
+    info: SchemaInfo,
+    counters: Counters,
+}
+
+impl Shared {
+    pub fn new(store: Store, registry: Registry, clock: Arc<dyn Clock>) -> Result<Shared, DbError> {
+        let snap = Snapshot { store: store.clone(), basis: store.basis(), overlay: None };
+        let schemas = SchemaCache::load(&snap)?;
+        let info = schemas.at(&snap, snap.t())?;
+        let newest = RwLock::new(Newest { t: snap.t(), info, counters: Counters::of(&store) });
+        Ok(Shared { store, schemas, registry, clock, hook: OnceLock::new(), newest })
+    }
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+    pub fn schemas(&self) -> &SchemaCache {
+        &self.schemas
+    }
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+    pub fn hook(&self) -> Option<&Arc<dyn Hook>> {
+        self.hook.get()
+    }
+    /// Installs the events' answers; once, at open.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by events at open"))]
+    pub fn set_hook(&self, hook: Arc<dyn Hook>) {
+        let _ = self.hook.set(hook);
+    }
+    pub fn counters(&self) -> Counters {
+        self.newest.read().counters
+    }
+    /// Notes a transaction that has become durable.
+    pub fn published(&self, t: T, counters: Counters, schema: Option<&SchemaInfo>) {
+        let mut newest = self.newest.write();
+        newest.t = t;
+        newest.counters = counters;
+        if let Some(info) = schema {
+            newest.info = info.clone();
+        }
+    }
+    /// The present, at the newest durable transaction.
+    pub fn newest(self: &Arc<Shared>) -> Db {
+        let newest = self.newest.read();
+        self.db_with(newest.t, newest.info.clone())
+    }
+    /// The database as it stood when `basis` was its newest transaction.
+    pub fn db_at(self: &Arc<Shared>, basis: T) -> Result<Db, DbError> {
+        let snap = Snapshot { store: self.store.clone(), basis, overlay: None };
+        let info = self.schemas.at(&snap, basis)?;
+        Ok(self.db_with(basis, info))
+    }
+    /// The same, for callers that know the schema.
+    pub fn db_with(self: &Arc<Shared>, basis: T, info: SchemaInfo) -> Db {
+        let snap = Snapshot { store: self.store.clone(), basis, overlay: None };
+        Db(Arc::new(Inner {
+            shared: self.clone(),
+            snap,
+            view: View::NOW,
+            named: OnceLock::from(info.schema.clone()),
+            info: info.clone(),
+            newest: info,
+            counters: None,
+        }))
+    }
+}
+
+/// A database as of one moment: a value.
+///
+/// ```
+/// let conn = annals::in_memory()?;
+/// let before = conn.db();
+/// conn.transact("[{:db/ident :color/red}]")?;
+/// assert_eq!(before.entid(":color/red"), None);
+/// assert!(conn.db().entid(":color/red").is_some());
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    snap: Snapshot,
+    view: View,
+    /// The schema as of the view.
+    info: SchemaInfo,
+    /// The schema of the basis.
+    newest: SchemaInfo,
+    /// What queries resolve names with.
+    named: OnceLock<Arc<Schema>>,
+    /// Of speculative databases.
+    counters: Option<Counters>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("basis_t", &self.basis_t())
+            .field("view", &self.0.view)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.0.snap
+    }
+    pub(crate) fn info(&self) -> &SchemaInfo {
+        &self.0.info
+    }
+    pub(crate) fn counters(&self) -> Counters {
+        self.0.counters.unwrap_or_else(|| self.0.shared.counters())
+    }
+    /// The schema that names in queries are resolved with: this view's, and what
+    /// was installed later, so that naming it finds nothing.
+    pub(crate) fn named_schema(&self) -> &Arc<Schema> {
+        self.0.named.get_or_init(|| pad(&self.0.info.schema, &self.0.newest.schema))
+    }
+
+    /// This database without its view of time.
+    pub(crate) fn present(&self) -> Db {
+        if self.0.view == View::NOW {
+            return self.clone();
+        }
+        let newest = self.0.newest.clone();
+        Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap: self.0.snap.clone(),
+            view: View::NOW,
+            named: OnceLock::from(newest.schema.clone()),
+            info: newest.clone(),
+            newest,
+            counters: self.0.counters,
+        }))
+    }
+
+    /// This database with one more transaction on top, unwritten.
+    pub(crate) fn overlaid(&self, record: Arc<Record>, schema: Option<SchemaInfo>, counters: Counters) -> Db {
+        let overlay = Overlay::with(self.0.snap.overlay.as_ref(), record);
+        let snap = Snapshot { overlay: Some(Arc::new(overlay)), ..self.0.snap.clone() };
+        let info = schema.unwrap_or_else(|| self.0.newest.clone());
+        Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap,
+            view: View::NOW,
+            named: OnceLock::from(info.schema.clone()),
+            info: info.clone(),
+            newest: info,
+            counters: Some(counters),
+        }))
+    }
+
+    pub(crate) fn viewed(&self, view: View) -> Result<Db, DbError> {
+        let snap = self.0.snap.clone();
+        let upto = view.upto(snap.t());
+        let info = match upto >= snap.basis {
+            true => self.0.newest.clone(),
+            false => self.0.shared.schemas().at(&snap, upto)?,
+        };
+        Ok(Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap,
+            view,
+            info,
+            newest: self.0.newest.clone(),
+            named: OnceLock::new(),
+            counters: self.0.counters,
+        })))
+    }
+
+    /// The newest transaction this value knows, whatever its view shows.
+    pub fn basis_t(&self) -> T {
+        self.0.snap.t()
+    }
+    /// The newest transaction its view shows.
+    pub fn t(&self) -> T {
+        self.0.view.upto(self.0.snap.t())
+    }
+    /// The view of time.
+    pub fn view(&self) -> View {
+        self.0.view
+    }
+    /// The schema as of the view.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.0.info.schema
+    }
+
+    /// The transaction a point in time means. A future one is pinned to the basis.
+    pub fn t_of(&self, point: impl IntoTimePoint) -> Result<T, DbError> {
+        Ok(match point.into_time_point()? {
+            TimePoint::T(t) => t.min(self.basis_t()),
+            TimePoint::Instant(i) => self.0.snap.t_at(i)?,
+        })
+    }
+
+    /// The database as it was right after a transaction or at an instant.
+    ///
+    /// ```
+    /// let conn = annals::in_memory()?;
+    /// let r = conn.transact("[{:db/ident :color/red}]")?;
+    /// assert_eq!(conn.db().as_of(annals::T(0))?.entid(":color/red"), None);
+    /// assert!(conn.db().as_of(r.t())?.entid(":color/red").is_some());
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn as_of(&self, point: impl IntoTimePoint) -> Result<Db, DbError> {
+        let t = self.t_of(point)?;
+        let t = self.0.view.as_of.map_or(t, |earlier| earlier.min(t));
+        self.viewed(View { as_of: Some(t), ..self.0.view })
+    }
+
+    /// Only what was asserted after a point in time.
+    pub fn since(&self, point: impl IntoTimePoint) -> Result<Db, DbError> {
+        let t = self.t_of(point)?;
+        let t = self.0.view.since.map_or(t, |later| later.max(t));
+        self.viewed(View { since: Some(t), ..self.0.view })
+    }
+
+    /// Every assertion and retraction instead of what holds.
+    pub fn history(&self) -> Db {
+        let mut view = self.0.view;
+        view.history = true;
+        Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap: self.0.snap.clone(),
+            view,
+            info: self.0.info.clone(),
+            newest: self.0.newest.clone(),
+            named: self.0.named.clone(),
+            counters: self.0.counters,
+        }))
+    }
+
+    /// The database this would be after a transaction that nobody makes. The
+    /// report's `db_after` can be speculated on in turn. A view of time is applied
+    /// after the speculation: as-of is not a branch.
+    ///
+    /// ```
+    /// let conn = annals::in_memory()?;
+    /// let what_if = conn.db().with("[{:db/ident :color/red}]")?;
+    /// assert!(what_if.db_after().entid(":color/red").is_some());
+    /// assert_eq!(conn.db().entid(":color/red"), None);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn with(&self, tx: impl IntoTx) -> Result<TxReport, TransactError> {
+        let data = tx.into_tx()?;
+        let (after, done) = transact::speculate(self, &data)?;
+        let record = done.record;
+        Ok(TxReport::new(record.t, record.instant, self.clone(), after, record.datoms, done.tempids))
+    }
+
+    /// The attribute with this name, or an error with a suggestion.
+    pub fn attribute(&self, name: impl AsRef<str>) -> Result<&Arc<Attribute>, DbError> {
+        let name = name.as_ref();
+        let k = Keyword::new(name.strip_prefix(':').unwrap_or(name));
+        let schema = self.named_schema();
+        let found = schema.attribute_named(&k);
+        found.ok_or_else(|| DbError::UnknownAttribute { nearest: schema.nearest(&k), attr: k })
+    }
+
+    /// The present ident of an entity.
+    pub fn ident(&self, e: EntityId) -> Option<&Keyword> {
+        self.0.info.schema.ident(e)
+    }
+
+    /// The entity with this ident: `entid("color/red")`.
+    pub fn entid(&self, ident: impl AsRef<str>) -> Option<EntityId> {
+        let ident = ident.as_ref();
+        self.0.info.schema.entid(&Keyword::new(ident.strip_prefix(':').unwrap_or(ident)))
+    }
+
+    /// The entity an identifier means in this view; none when a lookup ref or
+    /// ident finds nothing.
+    pub fn resolve(&self, eid: impl Into<Eid>) -> Result<Option<EntityId>, DbError> {
+        match eid.into() {
+            Eid::Id(e) => Ok(Some(e)),
+            Eid::Ident(k) => Ok(self.named_schema().entid(&k)),
+            Eid::Lookup(a, v) => self.lookup(&a, &v),
+        }
+    }
+
+    fn lookup(&self, attr: &Keyword, v: &Value) -> Result<Option<EntityId>, DbError> {
+        let a = self.attribute(attr.as_str())?.clone();
+        if a.unique.is_none() {
+            return Err(DbError::LookupNotUnique { attr: attr.clone() });
+        }
+        let Some(v) = self.coerced(&a, v)? else { return Ok(None) };
+        let mut found = None;
+        self.visit(&Prefix::Av(a.id, v), &mut |d| {
+            found = Some(d.e);
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// A value as the attribute would hold it; none when it names no entity.
+    pub(crate) fn coerced(&self, a: &Attribute, v: &Value) -> Result<Option<Value>, DbError> {
+        let wrong =
+            || DbError::WrongType { attr: a.ident.clone(), expected: a.value_type.name(), value: v.clone() };
+        Ok(match (a.value_type, v) {
+            (ValueType::Ref, v) => {
+                let eid = Eid::from_value(v).ok_or_else(wrong)?;
+                self.resolve(eid)?.map(Value::Ref)
+            }
+            (ValueType::Tuple, Value::Vector(_)) => Some(v.clone()),
+            (ValueType::Tuple, Value::List(items)) => Some(Value::Vector(items.clone())),
+            (t, v) if v.value_type() == Some(t) => Some(v.clone()),
+            (t, v) => Some(crate::transact::lossless(t, v).ok_or_else(wrong)?),
+        })
+    }
+
+    /// Every visible datom with the prefix, computed attributes included.
+    pub(crate) fn visit(&self, p: &Prefix, visit: crate::snapshot::Visit) -> Result<(), DbError> {
+        if let Some(hook) = self.0.shared.hook() {
+            let computed = match p {
+                Prefix::A(a) | Prefix::Av(a, _) | Prefix::Ea(_, a) | Prefix::Eav(_, a, _) => {
+                    boot::is_virtual(*a)
+                }
+                Prefix::E(_) | Prefix::All => false,
+            };
+            if computed {
+                return Ok(hook.scan(self, p, visit)?);
+            }
+            if let Prefix::E(e) = p
+                && e.partition() == Some(Partition::Event)
+            {
+                let mut stopped = false;
+                hook.scan(self, p, &mut |d| {
+                    let flow = visit(d);
+                    stopped = flow.is_break();
+                    flow
+                })?;
+                if stopped {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(self.0.snap.scan(self.0.view, p, visit)?)
+    }
+
+    /// The visible datoms with the prefix.
+    pub(crate) fn collect(&self, p: &Prefix) -> Result<Vec<Datom>, DbError> {
+        let mut found = Vec::new();
+        self.visit(p, &mut |d| {
+            found.push(d);
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,604 @@
+//! From what a projection says to datoms: entities found or made, values
+//! compared with what holds, provenance noted.
+//!
+//! 1. A projection writes only attributes it owns, so what it wrote last is
+//!    what holds: [`Cache`] is exact, and saves reading the store per event.
+//! 2. What is said of one event is applied in order, each line seeing those
+//!    before; the datoms of a transaction are the difference between its
+//!    beginning and its end, so nothing is both asserted and retracted in it.
+//! 3. Anything refused leaves the cache as it was ([`Cache::undo`]).
+//! 4. Support that cannot be read off the datom's t is noted as a row: a
+//!    repeated assertion, or one of several events of a transaction.
+
+use super::{id::Position, record::Recorded};
+use crate::DbError;
+use annals_model::{AttrId, Attribute, Datom, EntityId, Keyword, Schema, T, Unique, Value, ValueType};
+use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What a projection may read while it runs.
+pub(crate) trait FactBase {
+    /// The values an entity holds now.
+    fn values(&self, e: EntityId, a: AttrId) -> Result<Vec<Value>, DbError>;
+    /// The entity that holds a value now.
+    fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError>;
+    /// The attributes an entity holds now.
+    fn attributes(&self, e: EntityId) -> Result<Vec<AttrId>, DbError>;
+    /// An entity id never used.
+    fn fresh(&self) -> EntityId;
+}
+
+/// Why a projection could not take an event.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectError {
+    /// A field that the template needs is not in the event.
+    #[error("{what} needs {field}, which the event does not have")]
+    Missing {
+        /// Where it was needed.
+        what: String,
+        /// The field.
+        field: String,
+    },
+    /// A value cannot be converted.
+    #[error("{value:?} is not a {wanted}{}", wanted_by(by))]
+    Convert {
+        /// The value.
+        value: Value,
+        /// The type.
+        wanted: &'static str,
+        /// By which attribute or function.
+        by: String,
+    },
+    /// The attribute belongs to another projection, or to none.
+    #[error("{attr} is not among the attributes of this projection")]
+    NotOwned {
+        /// The attribute.
+        attr: Keyword,
+    },
+    /// There is no such attribute.
+    #[error("unknown attribute {attr}")]
+    UnknownAttribute {
+        /// As written.
+        attr: Keyword,
+    },
+    /// The attribute identifies nothing.
+    #[error("{attr} is not unique, so [{attr} …] names no entity")]
+    NotUnique {
+        /// The attribute.
+        attr: Keyword,
+    },
+    /// A lookup through another's attribute found nothing.
+    #[error("no entity has {attr} {value:?}")]
+    NoEntity {
+        /// The attribute.
+        attr: Keyword,
+        /// The value.
+        value: Value,
+    },
+    /// Another entity has the unique value.
+    #[error("{attr} {value:?} already belongs to entity {holder}")]
+    Taken {
+        /// The attribute.
+        attr: Keyword,
+        /// The value.
+        value: Value,
+        /// Whose it is.
+        holder: EntityId,
+    },
+    /// Several values for an attribute of cardinality one.
+    #[error("{attr} holds one value, got several")]
+    ManyForOne {
+        /// The attribute.
+        attr: Keyword,
+    },
+    /// Arithmetic went out of range or was no arithmetic.
+    #[error("{0}")]
+    Arithmetic(String),
+    /// What a projection written in Rust said.
+    #[error("{0}")]
+    Said(String),
+    /// It panicked.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// Reading the event failed.
+    #[error(transparent)]
+    Data(#[from] super::data::DataError),
+    /// Reading the database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+fn wanted_by(by: &str) -> String {
+    if by.is_empty() { String::new() } else { format!(", which {by} wants") }
+}
+
+impl From<String> for ProjectError {
+    fn from(why: String) -> ProjectError {
+        ProjectError::Said(why)
+    }
+}
+impl From<&str> for ProjectError {
+    fn from(why: &str) -> ProjectError {
+        ProjectError::Said(why.to_owned())
+    }
+}
+
+/// The attributes of one version of a projection, by the names its author uses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Binding {
+    attrs: HashMap<Keyword, Arc<Attribute>>,
+    ids: HashMap<AttrId, Keyword>,
+}
+
+impl Binding {
+    pub fn new(attrs: impl IntoIterator<Item = (Keyword, Arc<Attribute>)>) -> Binding {
+        let attrs: HashMap<_, _> = attrs.into_iter().collect();
+        let ids = attrs.iter().map(|(k, a)| (a.id, k.clone())).collect();
+        Binding { attrs, ids }
+    }
+    pub fn get(&self, name: &Keyword) -> Option<&Arc<Attribute>> {
+        self.attrs.get(name)
+    }
+    pub fn owns(&self, a: AttrId) -> bool {
+        self.ids.contains_key(&a)
+    }
+    pub fn attributes(&self) -> impl Iterator<Item = (&Keyword, &Arc<Attribute>)> {
+        self.attrs.iter()
+    }
+}
+
+/// An entity as a projection names it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// By id.
+    Id(EntityId),
+    /// By a unique attribute. Through an attribute of the projection's own, the
+    /// entity is made when it does not exist.
+    Lookup(Keyword, Value),
+    /// New, the same for equal numbers within one event.
+    New(u32),
+}
+
+impl From<EntityId> for Subject {
+    fn from(e: EntityId) -> Subject {
+        Subject::Id(e)
+    }
+}
+impl<V: Into<Value>> From<(&str, V)> for Subject {
+    fn from((attr, v): (&str, V)) -> Subject {
+        Subject::Lookup(keyword(attr), v.into())
+    }
+}
+
+fn keyword(name: &str) -> Keyword {
+    Keyword::new(name.strip_prefix(':').unwrap_or(name))
+}
+
+/// A value, or an entity that a reference is to point to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A value.
+    Value(Value),
+    /// An entity.
+    Entity(Subject),
+}
+
+impl<V: Into<Value>> From<V> for Object {
+    fn from(v: V) -> Object {
+        Object::Value(v.into())
+    }
+}
+impl From<Subject> for Object {
+    fn from(e: Subject) -> Object {
+        Object::Entity(e)
+    }
+}
+
+/// One line of what a projection says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FactOp {
+    /// It is so.
+    Assert(Subject, Keyword, Object),
+    /// It is no longer so.
+    Retract(Subject, Keyword, Object),
+    /// No value of the attribute any longer.
+    Clear(Subject, Keyword),
+    /// Nothing that this projection says of the entity any longer.
+    Forget(Subject),
+}
+
+/// What a projection written in Rust says of one event.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub(crate) ops: Vec<FactOp>,
+}
+
+impl Facts {
+    /// Asserts a value; of an attribute of cardinality one it replaces the old.
+    pub fn assert(&mut self, e: impl Into<Subject>, attr: &str, v: impl Into<Object>) -> &mut Facts {
+        self.ops.push(FactOp::Assert(e.into(), keyword(attr), v.into()));
+        self
+    }
+    /// Retracts a value.
+    pub fn retract(&mut self, e: impl Into<Subject>, attr: &str, v: impl Into<Object>) -> &mut Facts {
+        self.ops.push(FactOp::Retract(e.into(), keyword(attr), v.into()));
+        self
+    }
+    /// Retracts every value of an attribute.
+    pub fn clear(&mut self, e: impl Into<Subject>, attr: &str) -> &mut Facts {
+        self.ops.push(FactOp::Clear(e.into(), keyword(attr)));
+        self
+    }
+    /// Retracts all that this projection says of an entity.
+    pub fn forget(&mut self, e: impl Into<Subject>) -> &mut Facts {
+        self.ops.push(FactOp::Forget(e.into()));
+        self
+    }
+}
+
+/// What a projection knows of its own facts: exact, because nobody else writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    values: HashMap<(EntityId, AttrId), Vec<Value>>,
+    holders: HashMap<(AttrId, Value), Option<EntityId>>,
+    /// Everything the projection ever wrote is here: what is not, does not exist.
+    complete: bool,
+}
+
+/// Entries after which a cache is emptied between transactions.
+const CACHE_ENTRIES: usize = 4_000_000;
+
+impl Cache {
+    /// The cache of a projection that has written nothing yet.
+    pub fn of_new_projection() -> Cache {
+        Cache { complete: true, ..Cache::default() }
+    }
+    /// Takes back what a refused transaction did.
+    pub fn undo(&mut self, undo: Undo) {
+        for (key, old) in undo.values.into_iter().rev() {
+            match old {
+                Some(values) => self.values.insert(key, values),
+                None => self.values.remove(&key),
+            };
+        }
+        for (key, old) in undo.holders.into_iter().rev() {
+            match old {
+                Some(holder) => self.holders.insert(key, holder),
+                None => self.holders.remove(&key),
+            };
+        }
+    }
+    /// Keeps memory bounded; called between transactions.
+    pub fn trim(&mut self) {
+        if self.values.len() + self.holders.len() > CACHE_ENTRIES {
+            *self = Cache::default();
+        }
+    }
+}
+
+/// How to take a transaction's work back out of a cache.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    values: Vec<((EntityId, AttrId), Option<Vec<Value>>)>,
+    holders: Vec<((AttrId, Value), Option<Option<EntityId>>)>,
+}
+
+/// A fact that an event supports, to be noted as a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Support {
+    pub e: EntityId,
+    pub a: AttrId,
+    pub v: Value,
+    pub position: Position,
+}
+
+/// The facts of one projection in one transaction, being made.
+pub(crate) struct Target<'a> {
+    base: &'a dyn FactBase,
+    binding: &'a Binding,
+    schema: &'a Schema,
+    cache: &'a mut Cache,
+    undo: Undo,
+    /// Values at the beginning of the transaction, in order of first touch.
+    before: Vec<((EntityId, AttrId), Vec<Value>)>,
+    touched: HashSet<(EntityId, AttrId)>,
+    temps: HashMap<u32, EntityId>,
+    position: Position,
+    /// Do several events share the transaction?
+    shared: bool,
+    supports: Vec<Support>,
+}
+
+impl<'a> Target<'a> {
+    pub fn new(
+        base: &'a dyn FactBase,
+        binding: &'a Binding,
+        schema: &'a Schema,
+        cache: &'a mut Cache,
+        shared: bool,
+    ) -> Target<'a> {
+        Target {
+            base,
+            binding,
+            schema,
+            cache,
+            undo: Undo::default(),
+            before: Vec::new(),
+            touched: HashSet::new(),
+            temps: HashMap::new(),
+            position: Position::ZERO,
+            shared,
+            supports: Vec::new(),
+        }
+    }
+
+    /// What follows is said of this event.
+    pub fn begin(&mut self, e: &Recorded) {
+        self.position = e.position;
+        self.temps.clear();
+    }
+
+    /// The event being projected, as an entity.
+    pub fn event_entity(&self) -> EntityId {
+        self.position.entity()
+    }
+
+    pub fn binding(&self) -> &'a Binding {
+        self.binding
+    }
+
+    /// An owned attribute by the author's name.
+    pub fn owned(&self, attr: &Keyword) -> Result<&'a Arc<Attribute>, ProjectError> {
+        self.binding.get(attr).ok_or_else(|| {
+            if self.schema.attribute_named(attr).is_some() {
+                ProjectError::NotOwned { attr: attr.clone() }
+            } else {
+                ProjectError::UnknownAttribute { attr: attr.clone() }
+            }
+        })
+    }
+
+    /// The entity meant, made when it may be.
+    pub fn entity(&mut self, subject: &Subject) -> Result<EntityId, ProjectError> {
+        match subject {
+            Subject::Id(e) => Ok(*e),
+            Subject::New(n) => Ok(match self.temps.get(n) {
+                Some(e) => *e,
+                None => {
+                    let e = self.base.fresh();
+                    self.temps.insert(*n, e);
+                    e
+                }
+            }),
+            Subject::Lookup(attr, value) => {
+                if let Some(e) = self.find(attr, value)? {
+                    return Ok(e);
+                }
+                let Some(a) = self.binding.get(attr) else {
+                    return Err(ProjectError::NoEntity { attr: attr.clone(), value: value.clone() });
+                };
+                let a = a.clone();
+                let e = self.base.fresh();
+                self.assert(e, attr, &a, value.clone())?;
+                Ok(e)
+            }
+        }
+    }
+
+    /// The entity that a unique attribute names, if there is one.
+    pub fn find(&mut self, attr: &Keyword, value: &Value) -> Result<Option<EntityId>, ProjectError> {
+        let (a, owned) = match self.binding.get(attr) {
+            Some(a) => (a, true),
+            None => match self.schema.attribute_named(attr) {
+                Some(a) => (a, false),
+                None => return Err(ProjectError::UnknownAttribute { attr: attr.clone() }),
+            },
+        };
+        if a.unique.is_none() {
+            return Err(ProjectError::NotUnique { attr: attr.clone() });
+        }
+        let value = coerce(attr, a, value.clone())?;
+        if !owned {
+            return Ok(self.base.holder(a.id, &value)?);
+        }
+        self.holder(a.id, value)
+    }
+
+    fn holder(&mut self, a: AttrId, value: Value) -> Result<Option<EntityId>, ProjectError> {
+        let key = (a, value);
+        if let Some(holder) = self.cache.holders.get(&key) {
+            return Ok(*holder);
+        }
+        if self.cache.complete {
+            return Ok(None);
+        }
+        let holder = self.base.holder(a, &key.1)?;
+        self.cache.holders.insert(key, holder);
+        Ok(holder)
+    }
+
+    /// The values of an owned attribute, as the projection has them now.
+    pub fn values(&mut self, e: EntityId, a: AttrId) -> Result<&[Value], ProjectError> {
+        if !self.cache.values.contains_key(&(e, a)) {
+            let values = if self.cache.complete { Vec::new() } else { self.base.values(e, a)? };
+            self.cache.values.insert((e, a), values);
+        }
+        Ok(&self.cache.values[&(e, a)])
+    }
+
+    /// Any attribute's values: owned ones as they are now, others as the database has them.
+    pub fn read(&mut self, e: EntityId, attr: &Keyword) -> Result<Vec<Value>, ProjectError> {
+        if let Some(a) = self.binding.get(attr) {
+            return Ok(self.values(e, a.id)?.to_vec());
+        }
+        match self.schema.attribute_named(attr) {
+            Some(a) => Ok(self.base.values(e, a.id)?),
+            None => Err(ProjectError::UnknownAttribute { attr: attr.clone() }),
+        }
+    }
+
+    /// Remembers how `(e, a)` was, once for the transaction and for taking back.
+    fn touch(&mut self, e: EntityId, a: AttrId) -> Result<(), ProjectError> {
+        if !self.touched.contains(&(e, a)) {
+            let known = self.cache.values.contains_key(&(e, a));
+            let old = self.values(e, a)?.to_vec();
+            self.undo.values.push(((e, a), known.then(|| old.clone())));
+            self.before.push(((e, a), old));
+            self.touched.insert((e, a));
+        }
+        Ok(())
+    }
+
+    fn set_holder(&mut self, a: AttrId, v: &Value, holder: Option<EntityId>) {
+        let key = (a, v.clone());
+        let old = self.cache.holders.insert(key.clone(), holder);
+        self.undo.holders.push((key, old));
+    }
+
+    /// Asserts one value of an owned attribute.
+    pub fn assert(
+        &mut self,
+        e: EntityId,
+        attr: &Keyword,
+        a: &Arc<Attribute>,
+        value: Value,
+    ) -> Result<(), ProjectError> {
+        let value = coerce(attr, a, value)?;
+        self.touch(e, a.id)?;
+        if self.cache.values[&(e, a.id)].contains(&value) {
+            self.supports.push(Support { e, a: a.id, v: value, position: self.position });
+            return Ok(());
+        }
+        if a.unique.is_some() {
+            if let Some(holder) = self.holder(a.id, value.clone())?.filter(|h| *h != e) {
+                return Err(ProjectError::Taken { attr: attr.clone(), value, holder });
+            }
+            if !a.is_many() {
+                for old in self.cache.values[&(e, a.id)].clone() {
+                    self.set_holder(a.id, &old, None);
+                }
+            }
+            self.set_holder(a.id, &value, Some(e));
+        }
+        if self.shared {
+            self.supports.push(Support { e, a: a.id, v: value.clone(), position: self.position });
+        }
+        let values = self.cache.values.get_mut(&(e, a.id)).expect("touch loads the values");
+        if !a.is_many() {
+            values.clear();
+        }
+        values.push(value);
+        Ok(())
+    }
+
+    /// Retracts one value, if it holds.
+    pub fn retract(
+        &mut self,
+        e: EntityId,
+        attr: &Keyword,
+        a: &Arc<Attribute>,
+        value: Value,
+    ) -> Result<(), ProjectError> {
+        let value = coerce(attr, a, value)?;
+        if self.values(e, a.id)?.contains(&value) {
+            self.touch(e, a.id)?;
+            if a.unique.is_some() {
+                self.set_holder(a.id, &value, None);
+            }
+            if let Some(values) = self.cache.values.get_mut(&(e, a.id)) {
+                values.retain(|v| *v != value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Retracts every value of an owned attribute.
+    pub fn clear(&mut self, e: EntityId, attr: &Keyword, a: &Arc<Attribute>) -> Result<(), ProjectError> {
+        for value in self.values(e, a.id)?.to_vec() {
+            self.retract(e, attr, a, value)?;
+        }
+        Ok(())
+    }
+
+    /// Retracts all that the projection says of an entity.
+    pub fn forget(&mut self, e: EntityId) -> Result<(), ProjectError> {
+        let binding = self.binding;
+        for (name, a) in binding.attributes() {
+            self.clear(e, name, a)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what a projection written in Rust said.
+    pub fn apply(&mut self, ops: &[FactOp]) -> Result<(), ProjectError> {
+        for op in ops {
+            match op {
+                FactOp::Assert(e, attr, v) => {
+                    let a = self.owned(attr)?;
+                    let e = self.entity(e)?;
+                    let v = self.object(v)?;
+                    self.assert(e, attr, a, v)?;
+                }
+                FactOp::Retract(e, attr, v) => {
+                    let a = self.owned(attr)?;
+                    let (e, v) = (self.entity(e)?, self.object(v)?);
+                    self.retract(e, attr, a, v)?;
+                }
+                FactOp::Clear(e, attr) => {
+                    let a = self.owned(attr)?;
+                    let e = self.entity(e)?;
+                    self.clear(e, attr, a)?;
+                }
+                FactOp::Forget(e) => {
+                    let e = self.entity(e)?;
+                    self.forget(e)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, v: &Object) -> Result<Value, ProjectError> {
+        Ok(match v {
+            Object::Value(v) => v.clone(),
+            Object::Entity(e) => Value::Ref(self.entity(e)?),
+        })
+    }
+
+    /// The transaction's datoms, filed under `t`, and the support to be noted.
+    pub fn finish(self, t: T) -> (Vec<Datom>, Vec<Support>, Undo) {
+        let mut datoms = Vec::with_capacity(self.before.len() * 2);
+        for ((e, a), before) in self.before {
+            let after = &self.cache.values[&(e, a)];
+            for v in before.iter().filter(|v| !after.contains(v)) {
+                datoms.push(Datom { e, a, v: v.clone(), t, added: false });
+            }
+            for v in after.iter().filter(|v| !before.contains(v)) {
+                datoms.push(Datom { e, a, v: v.clone(), t, added: true });
+            }
+        }
+        (datoms, self.supports, self.undo)
+    }
+
+    /// Gives up: the cache is to be as it was.
+    pub fn abandon(self) {
+        self.cache.undo(self.undo);
+    }
+}
+
+/// The value as the attribute wants it. Longs become doubles; nothing else changes.
+fn coerce(name: &Keyword, a: &Attribute, v: Value) -> Result<Value, ProjectError> {
+    if v.value_type() == Some(a.value_type) {
+        return Ok(v);
+    }
+    match (a.value_type, v) {
+        (ValueType::Double, Value::Long(n)) => Ok(Value::double(n as f64).unwrap_or(Value::Long(n))),
+        (wanted, value) => Err(ProjectError::Convert { value, wanted: wanted.name(), by: name.to_string() }),
+    }
+}
+
+/// Is the attribute one by which an entity is found or made?
+pub(crate) fn is_identity(a: &Attribute) -> bool {
+    a.unique == Some(Unique::Identity)
+}

@@ -1,0 +1,206 @@
+//! The projections, upcasters and writer's memory of one connection.
+//!
+//! 1. Inline projections run in the order in which they were first registered.
+//! 2. What the writer remembers ([`Memory`]) is a cache of the staged database:
+//!    when a transaction it planned was dropped after all, everything is forgotten.
+
+use super::{
+    facts::Cache,
+    id::{Position, StreamId},
+    projection::{ProjectionState, Runtime},
+    seal::Seals,
+    table::{self, Head, Key, Tables},
+    upcast::Upcasters,
+};
+use crate::DbError;
+use annals_model::{AttrId, Keyword, T, Value};
+use hashbrown::HashMap;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant as Clock},
+};
+
+/// Streams whose heads are remembered.
+const HEADS: usize = 1 << 20;
+
+/// What the writer knows of the staged database without reading it.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// The transaction planned last.
+    pub t: T,
+    pub heads: HashMap<StreamId, Head>,
+    pub last: Option<Position>,
+}
+
+/// Events, as one connection works with them.
+pub(crate) struct Events {
+    pub upcasters: RwLock<Arc<Upcasters>>,
+    pub seals: Arc<Seals>,
+    /// In order of first registration; all versions.
+    runtimes: RwLock<Arc<Vec<Arc<Runtime>>>>,
+    owners: RwLock<HashMap<AttrId, Arc<str>>>,
+    memory: Mutex<Memory>,
+    /// Counts publications that may concern readers.
+    beat: AtomicU64,
+    sleepers: Mutex<()>,
+    wake: Condvar,
+    pub closed: AtomicBool,
+    /// Registrations one at a time.
+    pub registering: Mutex<()>,
+}
+
+impl Events {
+    pub fn new(seals: Seals) -> Events {
+        Events {
+            upcasters: RwLock::new(Arc::default()),
+            seals: Arc::new(seals),
+            runtimes: RwLock::new(Arc::default()),
+            owners: RwLock::new(HashMap::new()),
+            memory: Mutex::new(Memory::default()),
+            beat: AtomicU64::new(0),
+            sleepers: Mutex::new(()),
+            wake: Condvar::new(),
+            closed: AtomicBool::new(false),
+            registering: Mutex::new(()),
+        }
+    }
+
+    /// Reads the registered projections of a database.
+    pub fn load(&self, tables: &Tables) -> Result<(), DbError> {
+        let mut found = Vec::new();
+        for (key, value) in tables.under(table::PROJECTION, Key::new())? {
+            let name = key.split_last().map(|(_, name)| String::from_utf8_lossy(name).into_owned());
+            let name = Keyword::new(name.unwrap_or_default());
+            let damaged = || DbError::from(super::data::DataError::Damaged(0));
+            let Value::Map(row) = super::data::Data::stored(&value).value()? else { return Err(damaged()) };
+            let row = Value::Map(row);
+            let order = match row.get(&Value::keyword("order")) {
+                Some(Value::Long(n)) => *n,
+                _ => return Err(damaged()),
+            };
+            let Some(Value::Vector(versions)) = row.get(&Value::keyword("versions")) else { return Err(damaged()) };
+            for v in versions.iter() {
+                let r = Runtime::restore(&name, v).ok_or_else(damaged)?;
+                if let Some(bytes) = tables.row(table::COUNTER, checkpoint_key(&r.name, r.version))? {
+                    *r.checkpoint.lock() = Position(table::read_number(&bytes)?);
+                }
+                for (k, _) in tables.under(table::PARKED, parked_key(&r))? {
+                    let n = parked_key(&r).done().len();
+                    let p = table::last_number(&k, n).map(Position);
+                    if let Some(e) = p.map(|p| tables.event(p)).transpose()?.flatten() {
+                        r.parked.lock().insert(e.stream.shared());
+                    }
+                }
+                found.push((order, Arc::new(r)));
+            }
+        }
+        found.sort_by_key(|(order, r)| (*order, r.version));
+        self.replace(found.into_iter().map(|(_, r)| r).collect());
+        Ok(())
+    }
+
+    /// All versions of all projections.
+    pub fn runtimes(&self) -> Arc<Vec<Arc<Runtime>>> {
+        self.runtimes.read().clone()
+    }
+
+    /// Installs another list of versions.
+    pub fn replace(&self, all: Vec<Arc<Runtime>>) {
+        let mut owners = HashMap::new();
+        for r in &all {
+            for (_, a) in &r.attrs {
+                owners.insert(*a, Arc::from(r.name.as_str()));
+            }
+        }
+        *self.owners.write() = owners;
+        *self.runtimes.write() = Arc::new(all);
+    }
+
+    /// The version that answers under a projection's name.
+    pub fn live(&self, name: &Keyword) -> Option<Arc<Runtime>> {
+        let all = self.runtimes();
+        let serving = |r: &&Arc<Runtime>| {
+            r.name == *name && !matches!(r.state(), ProjectionState::Building | ProjectionState::Retired)
+        };
+        let newest = all.iter().filter(|r| r.name == *name && r.state() != ProjectionState::Retired).max_by_key(|r| r.version);
+        all.iter().filter(serving).max_by_key(|r| r.version).or(newest).cloned()
+    }
+
+    /// The projection an attribute belongs to.
+    pub fn owner_of(&self, a: AttrId) -> Option<Arc<str>> {
+        self.owners.read().get(&a).cloned()
+    }
+
+    /// Locks the writer's memory for planning transaction `t`.
+    pub fn memory(&self, t: T) -> parking_lot::MutexGuard<'_, Memory> {
+        let mut m = self.memory.lock();
+        if t <= m.t {
+            // What was planned under this number never happened.
+            *m = Memory::default();
+            for r in self.runtimes().iter() {
+                *r.cache.lock() = Cache::default();
+            }
+        }
+        if m.heads.len() > HEADS {
+            m.heads.clear();
+        }
+        m
+    }
+
+    /// Tells everybody who waits that something was published.
+    pub fn announce(&self) {
+        self.beat.fetch_add(1, Ordering::AcqRel);
+        let _held = self.sleepers.lock();
+        self.wake.notify_all();
+    }
+
+    /// The number of announcements so far: to be read before looking, and then waited past.
+    pub fn beat(&self) -> u64 {
+        self.beat.load(Ordering::Acquire)
+    }
+
+    /// Waits until something is announced after `beat`, or for so long. False when time ran out.
+    pub fn wait(&self, beat: u64, timeout: Duration) -> bool {
+        let until = Clock::now() + timeout;
+        let mut held = self.sleepers.lock();
+        while self.beat() == beat && !self.closed.load(Ordering::Acquire) {
+            if self.wake.wait_until(&mut held, until).timed_out() {
+                return self.beat() != beat;
+            }
+        }
+        true
+    }
+
+    /// Stops runners and subscriptions.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.announce();
+    }
+}
+
+/// Where a version's checkpoint is kept.
+pub(crate) fn checkpoint_key(name: &Keyword, version: u32) -> Key {
+    Key::new().text("checkpoint").text(name.as_str()).number(version.into())
+}
+/// Under which a version's parked events are kept.
+pub(crate) fn parked_key(r: &Runtime) -> Key {
+    Key::new().text(r.name.as_str()).number(r.version.into())
+}
+
+/// The row of one projection with all its versions; `order` is that of registration.
+pub(crate) fn projection_row(
+    name: &Keyword,
+    order: usize,
+    versions: &[Arc<Runtime>],
+) -> Result<annals_storage::Row, DbError> {
+    let row = Value::map([
+        (Value::keyword("order"), Value::Long(order as i64)),
+        (Value::keyword("versions"), super::projection::encode_versions(versions)?.value()?),
+    ]);
+    let data = super::data::Data::of(&row)?;
+    Ok(table::put(table::PROJECTION, Key::new().text(name.as_str()), data.bytes()))
+}

@@ -1,0 +1,138 @@
+//! A [`Db`] as the query engine sees it: the only place where query meets storage.
+
+use crate::{
+    Db, DbError, bootstrap as boot,
+    store::{At, Prefix, ProbeOut},
+};
+use annals_model::{AttrId, Cell, Column, Datom, Dict, EntityId, Instant, Order, Schema, T, Value, View};
+use annals_query::source::{AttrStats, Probe, Source, SourceError};
+use std::sync::Arc;
+
+fn failed(e: impl std::error::Error + Send + Sync + 'static) -> SourceError {
+    SourceError(Arc::new(e))
+}
+
+impl Db {
+    fn at(&self) -> At {
+        At { basis: self.snapshot().basis, view: self.view() }
+    }
+
+    /// Can storage answer for this attribute alone?
+    fn is_plain(&self, a: AttrId) -> bool {
+        !boot::is_virtual(a) && !self.snapshot().overlays(a)
+    }
+}
+
+impl Source for Db {
+    fn basis_t(&self) -> T {
+        Db::basis_t(self)
+    }
+
+    fn view(&self) -> View {
+        Db::view(self)
+    }
+
+    fn schema(&self) -> &Arc<Schema> {
+        self.named_schema()
+    }
+
+    fn stats(&self, a: AttrId) -> AttrStats {
+        if boot::is_virtual(a) {
+            let rows = self.shared().hook().map_or(0, |h| h.rows(self, a));
+            return AttrStats { rows, cached: false };
+        }
+        let rows = self.snapshot().attr_rows(self.view(), a);
+        AttrStats { rows, cached: self.is_plain(a) && self.shared().store().is_cached(a) }
+    }
+
+    fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {
+        if self.is_plain(a) {
+            return self.shared().store().column(self.at(), a, order, dict).map_err(failed);
+        }
+        let datoms = self.collect(&Prefix::A(a)).map_err(failed)?;
+        let mut rows: Vec<(u64, Cell, u64, bool)> =
+            datoms.iter().map(|d| (d.e.raw(), dict.encode(&d.v), d.t.0, d.added)).collect();
+        match order {
+            Order::Eav => rows.sort_unstable(),
+            Order::Ave => rows.sort_unstable_by_key(|(e, v, t, added)| (*v, *e, *t, *added)),
+        }
+        let mut column = Column::empty(order);
+        if self.view().history {
+            column.added = Some(rows.iter().map(|r| r.3).collect());
+        }
+        column.e = rows.iter().map(|r| r.0).collect();
+        column.v = rows.iter().map(|r| r.1).collect();
+        column.t = rows.iter().map(|r| r.2).collect();
+        Ok(Arc::new(column))
+    }
+
+    fn probe(
+        &self,
+        a: AttrId,
+        by: Order,
+        keys: &[u64],
+        dict: &Arc<Dict>,
+        out: &mut Probe,
+    ) -> Result<(), SourceError> {
+        if self.is_plain(a) {
+            let mut found = ProbeOut {
+                key: std::mem::take(&mut out.key),
+                e: std::mem::take(&mut out.e),
+                v: std::mem::take(&mut out.v),
+                t: std::mem::take(&mut out.t),
+                added: std::mem::take(&mut out.added),
+            };
+            let done = self.shared().store().probe(self.at(), a, by, keys, dict, &mut found);
+            *out = Probe { key: found.key, e: found.e, v: found.v, t: found.t, added: found.added };
+            return done.map_err(failed);
+        }
+        for (i, key) in keys.iter().enumerate() {
+            let prefix = match by {
+                Order::Eav => Prefix::Ea(EntityId::from_raw(*key), a),
+                Order::Ave => Prefix::Av(a, dict.decode(*key)),
+            };
+            let mut rows: Vec<(u64, Cell, u64, bool)> = self
+                .collect(&prefix)
+                .map_err(failed)?
+                .iter()
+                .map(|d| (d.e.raw(), dict.encode(&d.v), d.t.0, d.added))
+                .collect();
+            rows.sort_unstable();
+            for (e, v, t, added) in rows {
+                out.key.push(i as u32);
+                out.e.push(e);
+                out.v.push(v);
+                out.t.push(t);
+                out.added.push(added);
+            }
+        }
+        Ok(())
+    }
+
+    fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError> {
+        self.collect(&Prefix::E(e)).map_err(failed)
+    }
+
+    fn t_at(&self, i: Instant) -> Result<T, SourceError> {
+        self.snapshot().t_at(i).map_err(failed)
+    }
+
+    fn log(&self, from: T, to: T) -> Result<Vec<(T, Vec<Datom>)>, SourceError> {
+        let records = self.snapshot().log(from, to).map_err(failed)?;
+        Ok(records.into_iter().map(|r| (r.t, r.datoms.clone())).collect())
+    }
+}
+
+impl Db {
+    /// The value of a cardinality-one attribute of an entity; the least value when
+    /// there are several.
+    pub fn value(&self, e: EntityId, attr: &str) -> Result<Option<Value>, DbError> {
+        let a = self.attribute(attr)?.id;
+        let mut found = None;
+        self.visit(&Prefix::Ea(e, a), &mut |d| {
+            found = Some(d.v);
+            std::ops::ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,302 @@
+//! The write path: one transaction at a time is checked, many are synced at once.
+//!
+//! Group commit without a writer thread. A caller that finds the writer free
+//! leads: it runs its own job and every job queued meanwhile, each on top of the
+//! ones before it, then flushes once and answers all. A caller that finds the
+//! writer busy queues its job and sleeps until it is answered, or until it is
+//! woken to lead the next group. So a lone writer pays no hand-off between
+//! threads, and n writers pay one sync for many commits.
+//!
+//! 1. Jobs run in the order of the queue; job `k` sees what jobs before it staged.
+//! 2. A refused job fails alone and stages nothing.
+//! 3. No job is answered with success before its record is durable.
+//! 4. After a failed flush every job is refused until the database is opened
+//!    again: what the disk holds is not known.
+//!
+//! Not here: what a transaction means ([`crate::transact`]).
+
+use crate::{
+    Db, TransactError, TxReport,
+    db::Shared,
+    listen::Listeners,
+    schema_cache::SchemaInfo,
+    store::StorageError,
+    transact::{Counters, Txn, function},
+};
+use annals_model::{Instant, T};
+use parking_lot::{Condvar, Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Most jobs of one group.
+const MAX_GROUP: usize = 1024;
+
+/// What the next transaction builds on.
+struct State {
+    staged: T,
+    info: SchemaInfo,
+    counters: Counters,
+    last_instant: Instant,
+    poisoned: Option<Arc<StorageError>>,
+}
+
+/// The only writer of a database.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    queue: Mutex<VecDeque<Queued>>,
+    listeners: Arc<Listeners>,
+    closed: AtomicBool,
+    read_only: bool,
+}
+
+struct Queued {
+    job: Box<dyn Job>,
+    wake: Arc<Wake>,
+}
+
+/// A job in a group: run, then told how the flush went.
+trait Job: Send {
+    fn run(&mut self, writer: &Writer, state: &mut State);
+    fn staged(&self) -> Option<&Staged>;
+    fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>);
+}
+
+/// How a waiting caller is woken.
+#[derive(Default)]
+struct Wake {
+    state: Mutex<Woken>,
+    bell: Condvar,
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+enum Woken {
+    #[default]
+    Waiting,
+    Lead,
+    Answered,
+}
+
+impl Wake {
+    fn set(&self, to: Woken) {
+        let mut state = self.state.lock();
+        if *state != Woken::Answered {
+            *state = to;
+        }
+        self.bell.notify_one();
+    }
+}
+
+/// A staged transaction that waits for the flush.
+struct Staged {
+    report: TxReport,
+    schema: Option<SchemaInfo>,
+    counters: Counters,
+}
+
+struct Task<F, R, E> {
+    f: Option<F>,
+    staged: Option<(Staged, R)>,
+    out: Arc<Mutex<Option<Result<(TxReport, R), E>>>>,
+}
+
+impl<F, R, E> Job for Task<F, R, E>
+where
+    F: FnOnce(&mut Txn) -> Result<R, E> + Send,
+    R: Send,
+    E: From<TransactError> + Send,
+{
+    fn run(&mut self, writer: &Writer, state: &mut State) {
+        let Some(f) = self.f.take() else { return };
+        match writer.stage(state, f) {
+            Ok(done) => self.staged = Some(done),
+            Err(e) => *self.out.lock() = Some(Err(e)),
+        }
+    }
+    fn staged(&self) -> Option<&Staged> {
+        self.staged.as_ref().map(|(s, _)| s)
+    }
+    fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>) {
+        if let Some((staged, r)) = self.staged.take() {
+            *self.out.lock() = Some(match flushed {
+                Ok(()) => Ok((staged.report, r)),
+                Err(e) => Err(TransactError::Storage(e.clone()).into()),
+            });
+        }
+    }
+}
+
+impl Writer {
+    pub fn new(
+        shared: Arc<Shared>,
+        listeners: Arc<Listeners>,
+        read_only: bool,
+    ) -> Result<Writer, StorageError> {
+        let store = shared.store();
+        let staged = store.basis();
+        let last_instant = store.instant_of(staged)?.unwrap_or_default();
+        let snap = crate::snapshot::Snapshot { store: store.clone(), basis: staged, overlay: None };
+        let info = shared.schemas().at(&snap, staged)?;
+        let counters = shared.counters();
+        Ok(Writer {
+            state: Mutex::new(State { staged, info, counters, last_instant, poisoned: None }),
+            shared,
+            queue: Mutex::default(),
+            listeners,
+            closed: AtomicBool::new(false),
+            read_only,
+        })
+    }
+
+    /// Refuses everything from now on. Waits for a group under way.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        drop(self.state.lock());
+    }
+
+    /// Runs `f` on a transaction and commits what it made. Returns when durable.
+    pub fn write<F, R, E>(&self, f: F) -> Result<(TxReport, R), E>
+    where
+        F: FnOnce(&mut Txn) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<TransactError> + Send + 'static,
+    {
+        let out = Arc::new(Mutex::new(None));
+        let task = Task { f: Some(f), staged: None, out: out.clone() };
+        if let Some(mut state) = self.state.try_lock() {
+            let mut mine = task;
+            self.lead(&mut state, &mut mine);
+            drop(state);
+            self.hand_over();
+        } else {
+            let wake = Arc::new(Wake::default());
+            self.queue.lock().push_back(Queued { job: Box::new(task), wake: wake.clone() });
+            self.wait(&wake);
+        }
+        let answer = out.lock().take();
+        answer.unwrap_or_else(|| Err(TransactError::Closed.into()))
+    }
+
+    fn wait(&self, wake: &Wake) {
+        loop {
+            // The leader may have gone before it could see this job.
+            if let Some(mut state) = self.state.try_lock() {
+                if *wake.state.lock() != Woken::Answered {
+                    self.lead(&mut state, &mut Nothing);
+                }
+                drop(state);
+                self.hand_over();
+            }
+            let mut woken = wake.state.lock();
+            while *woken == Woken::Waiting {
+                wake.bell.wait(&mut woken);
+            }
+            if *woken == Woken::Answered {
+                return;
+            }
+            *woken = Woken::Waiting;
+        }
+    }
+
+    /// Wakes the first of those who queued too late for the last group.
+    fn hand_over(&self) {
+        let next = self.queue.lock().front().map(|q| q.wake.clone());
+        if let Some(wake) = next {
+            wake.set(Woken::Lead);
+        }
+    }
+
+    fn lead(&self, state: &mut State, mine: &mut dyn Job) {
+        mine.run(self, state);
+        let mut group: Vec<Queued> = Vec::new();
+        loop {
+            let Some(mut next) = self.queue.lock().pop_front() else { break };
+            next.job.run(self, state);
+            group.push(next);
+            if group.len() >= MAX_GROUP {
+                break;
+            }
+        }
+        let jobs = || std::iter::once(&*mine).chain(group.iter().map(|q| &*q.job));
+        let any = jobs().any(|j| j.staged().is_some());
+        let flushed = if any { self.flush(state) } else { Ok(()) };
+        if flushed.is_ok() {
+            for staged in jobs().filter_map(Job::staged) {
+                self.shared.published(staged.report.t(), staged.counters, staged.schema.as_ref());
+                self.listeners.publish(&staged.report);
+            }
+        }
+        mine.answer(&flushed);
+        for mut q in group {
+            q.job.answer(&flushed);
+            q.wake.set(Woken::Answered);
+        }
+    }
+
+    fn flush(&self, state: &mut State) -> Result<(), Arc<StorageError>> {
+        self.shared.store().flush().map_err(|e| {
+            let e = Arc::new(e);
+            self.shared.store().unstage();
+            state.poisoned = Some(e.clone());
+            e
+        })
+    }
+
+    fn stage<F, R, E>(&self, state: &mut State, f: F) -> Result<(Staged, R), E>
+    where
+        F: FnOnce(&mut Txn) -> Result<R, E>,
+        E: From<TransactError>,
+    {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(TransactError::Closed.into());
+        }
+        if self.read_only {
+            return Err(TransactError::ReadOnly.into());
+        }
+        if let Some(because) = &state.poisoned {
+            let because = because.clone();
+            return Err(TransactError::Storage(Arc::new(StorageError::Poisoned { because })).into());
+        }
+        let before = self.shared.db_with(state.staged, state.info.clone());
+        let mut txn = Txn::new(before.clone(), state.counters, state.last_instant);
+        let r = function::guarded(|| "a transaction".to_owned(), || f(&mut txn))??;
+        let done = txn.finish()?;
+        let (t, instant) = (done.record.t, done.record.instant);
+        let datoms = done.record.datoms.clone();
+        self.shared.store().stage(done.record).map_err(TransactError::from)?;
+        state.staged = t;
+        state.counters = done.counters;
+        state.last_instant = instant;
+        if let Some(info) = &done.schema {
+            self.shared.schemas().record(t, info.clone());
+            state.info = info.clone();
+        }
+        let after = self.shared.db_with(t, state.info.clone());
+        let report = TxReport::new(t, instant, before, after, datoms, done.tempids);
+        Ok((Staged { report, schema: done.schema, counters: done.counters }, r))
+    }
+}
+
+/// The leader's own job when it has none.
+struct Nothing;
+
+impl Job for Nothing {
+    fn run(&mut self, _: &Writer, _: &mut State) {}
+    fn staged(&self) -> Option<&Staged> {
+        None
+    }
+    fn answer(&mut self, _: &Result<(), Arc<StorageError>>) {}
+}
+
+impl Db {
+    /// The newest durable transaction of the database this value came from, which
+    /// may be later than the value's own basis.
+    pub fn newest_t(&self) -> T {
+        self.shared().store().basis()
+    }
+}
