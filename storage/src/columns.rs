@@ -51,12 +51,15 @@ impl Core {
                 Order::Eav => Prefix::Ea(EntityId::from_raw(*key), a),
                 Order::Ave => Prefix::Av(a, dict.decode(*key)),
             };
-            let from = out.key.len();
+            let mut found = Vec::new();
             self.scan(*at, &prefix, &mut |d| {
-                out.push(i as u32, d.e.raw(), dict.encode(&d.v), d.t.0, d.added);
+                found.push((d.e.raw(), dict.encode(&d.v), d.t.0, d.added));
                 ControlFlow::Continue(())
             })?;
-            let _ = from;
+            found.sort_unstable();
+            for (e, v, t, added) in found {
+                out.push(i as u32, e, v, t, added);
+            }
         }
         Ok(())
     }

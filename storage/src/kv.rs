@@ -22,7 +22,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     ptr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// The trees of the environment, by name.
@@ -68,12 +68,13 @@ static OPEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
 /// An open environment.
 pub(crate) struct Env {
     env: Environment,
-    dbs: [ffi::MDB_dbi; Db::ALL.len()],
+    dbs: OnceLock<[ffi::MDB_dbi; Db::ALL.len()]>,
     map_size: usize,
     path: PathBuf,
-    inode: (u64, u64),
     parked: Mutex<Parked>,
     freed: Condvar,
+    /// After `env`, so that the folder is free only when the environment is closed.
+    _registered: Registered,
 }
 
 #[derive(Default)]
@@ -95,7 +96,7 @@ impl Env {
         if !OPEN.lock().get_or_insert_default().insert(inode) {
             return Err(StorageError::Locked { path: path.into(), pid: Some(std::process::id()) });
         }
-        let unregister = Registered(inode);
+        let registered = Registered(inode);
         let mut flags = EnvironmentFlags::NO_TLS;
         if read_only {
             // The folder may be unwritable, and our own lock excludes writers.
@@ -119,17 +120,36 @@ impl Env {
         let mut dead = 0;
         // SAFETY: `env` is open; `dead` outlives the call.
         check(unsafe { ffi::mdb_reader_check(env.env(), &mut dead) }, path, size)?;
-        let dbs = open_dbs(&env, create && !read_only, path, size)?;
-        std::mem::forget(unregister);
-        Ok(Arc::new(Env {
+        let opened = Arc::new(Env {
             env,
-            dbs,
+            dbs: OnceLock::new(),
             map_size: size,
             path: path.into(),
-            inode,
             parked: Mutex::default(),
             freed: Condvar::new(),
-        }))
+            _registered: registered,
+        });
+        if create {
+            opened.open_dbs(true)?;
+        }
+        Ok(opened)
+    }
+
+    /// Finds the trees of an environment that was not opened to create them.
+    pub fn open_trees(&self) -> Res<()> {
+        self.open_dbs(false)
+    }
+
+    /// Bytes of the file that the last commit uses.
+    pub fn used_bytes(&self) -> u64 {
+        // SAFETY: plain data, filled in by the calls; the environment is open.
+        unsafe {
+            let (mut info, mut stat) =
+                (std::mem::zeroed::<ffi::MDB_envinfo>(), std::mem::zeroed::<ffi::MDB_stat>());
+            ffi::mdb_env_info(self.env.env(), &mut info);
+            ffi::mdb_env_stat(self.env.env(), &mut stat);
+            (info.me_last_pgno as u64 + 1) * u64::from(stat.ms_psize)
+        }
     }
 
     /// The folder it lives in.
@@ -137,12 +157,40 @@ impl Env {
         &self.path
     }
 
+    fn open_dbs(&self, create: bool) -> Res<()> {
+        let mut dbs = [0; Db::ALL.len()];
+        let mut txn = ptr::null_mut();
+        let flags = if create { 0 } else { ffi::MDB_RDONLY };
+        // SAFETY: the environment is open and `txn` outlives the call.
+        self.check(unsafe { ffi::mdb_txn_begin(self.env.env(), ptr::null_mut(), flags, &mut txn) })?;
+        for (i, (_, name)) in Db::ALL.into_iter().enumerate() {
+            let name = CString::new(name).expect("no zero byte in the names above");
+            let create = if create { ffi::MDB_CREATE } else { 0 };
+            // SAFETY: the transaction is live; name and slot outlive the call.
+            let rc = unsafe { ffi::mdb_dbi_open(txn, name.as_ptr(), create, &mut dbs[i]) };
+            if rc != 0 {
+                // SAFETY: the transaction is live and ends here.
+                unsafe { ffi::mdb_txn_abort(txn) };
+                return Err(match rc {
+                    ffi::MDB_NOTFOUND => {
+                        StorageError::index(Damage::Layout("a tree is missing from the index file"))
+                    }
+                    _ => error(rc, &self.path, self.map_size),
+                });
+            }
+        }
+        // SAFETY: the transaction is live and ends here; the handles stay open.
+        self.check(unsafe { ffi::mdb_txn_commit(txn) })?;
+        self.dbs.get_or_init(|| dbs);
+        Ok(())
+    }
+
     fn check(&self, rc: i32) -> Res<()> {
         check(rc, &self.path, self.map_size)
     }
 
     fn dbi(&self, db: Db) -> ffi::MDB_dbi {
-        self.dbs[db as usize]
+        self.dbs.get().expect("the trees are opened before anything is read")[db as usize]
     }
 
     /// A consistent view of the last commit.
@@ -207,9 +255,6 @@ impl Drop for Env {
             // SAFETY: snapshots hold the environment alive, so all transactions are parked ones.
             unsafe { ffi::mdb_txn_abort(txn) };
         }
-        // The environment itself closes when `env` drops, after this; its folder
-        // may be opened again only then, but the inode cannot be reused before.
-        drop(Registered(self.inode));
     }
 }
 
@@ -218,34 +263,6 @@ impl Drop for Registered {
     fn drop(&mut self) {
         OPEN.lock().get_or_insert_default().remove(&self.0);
     }
-}
-
-fn open_dbs(env: &Environment, create: bool, path: &Path, size: usize) -> Res<[ffi::MDB_dbi; Db::ALL.len()]> {
-    let mut dbs = [0; Db::ALL.len()];
-    let mut txn = ptr::null_mut();
-    let flags = if create { 0 } else { ffi::MDB_RDONLY };
-    // SAFETY: the environment is open and `txn` outlives the call.
-    check(unsafe { ffi::mdb_txn_begin(env.env(), ptr::null_mut(), flags, &mut txn) }, path, size)?;
-    for (i, (_, name)) in Db::ALL.into_iter().enumerate() {
-        let name = CString::new(name).expect("no zero byte in the names above");
-        // SAFETY: the transaction is live; name and slot outlive the call.
-        let rc = unsafe {
-            ffi::mdb_dbi_open(txn, name.as_ptr(), if create { ffi::MDB_CREATE } else { 0 }, &mut dbs[i])
-        };
-        if rc != 0 {
-            // SAFETY: the transaction is live and ends here.
-            unsafe { ffi::mdb_txn_abort(txn) };
-            return match rc {
-                ffi::MDB_NOTFOUND => {
-                    Err(StorageError::index(Damage::Layout("a tree is missing from the index file")))
-                }
-                _ => Err(error(rc, path, size)),
-            };
-        }
-    }
-    // SAFETY: the transaction is live and ends here; the handles stay open.
-    check(unsafe { ffi::mdb_txn_commit(txn) }, path, size)?;
-    Ok(dbs)
 }
 
 fn check(rc: i32, path: &Path, map_size: usize) -> Res<()> {

@@ -1,47 +1,734 @@
-//! The log of a store in memory.
-use crate::error::Res;
-use crate::types::Record;
+//! The log: the truth, in segment files that are only ever appended to.
+//!
+//! ```text
+//! log/00000000000000000000.seg    header · records t0 … · (zeros, preallocated)
+//! log/00000000000000081920.seg    named by its first t
+//! ```
+//!
+//! | header | bytes |
+//! |---|---|
+//! | magic `ANNALSEG` | 8 |
+//! | format | 4, little-endian |
+//! | first t | 8, little-endian |
+//! | uuid of the database | 16 |
+//! | chain hash before the first record | 32 |
+//! | crc32c of the above | 4, little-endian |
+//!
+//! 1. One flush is one write at the end of the last segment and one sync.
+//! 2. A segment is begun by renaming a synced file into place, so a header that
+//!    is wrong is damage and never a torn write.
+//! 3. Bytes past the last sound record are dropped at open if nothing that was
+//!    ever synced lies behind them; else the record is named as damaged.
+//! 4. Reading never locks out writing: a reader stops at the t it was given,
+//!    which was published, hence written, before.
+
+use crate::error::{Damage, Res, StorageError};
+use crate::fault::{Faults, FileOp};
+use crate::record::{self, Chain, FRAME};
+use crate::types::{Durability, Record};
+use crate::{FORMAT, MAX_RECORD_BYTES};
 use annals_model::T;
-use parking_lot::RwLock;
-use std::sync::Arc;
+use parking_lot::{Mutex, RwLock};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+const MAGIC: &[u8; 8] = b"ANNALSEG";
+/// Bytes before the first record.
+pub(crate) const HEADER: u64 = 72;
+const READ_BYTES: usize = 256 << 10;
+/// Distance of the entries of the sparse index.
+const SPARSE_BYTES: u64 = 64 << 10;
+const MIN_AHEAD: u64 = 64 << 10;
+const MAX_AHEAD: u64 = 4 << 20;
+
+/// A place between two records: right after record `t`, which begins at `record_at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The record before; none before genesis.
+    pub t: Option<T>,
+    /// First t of the segment.
+    pub segment: T,
+    pub record_at: u64,
+    pub offset: u64,
+    pub chain: Chain,
+}
 
 /// Where records are kept.
 pub(crate) enum Log {
     Memory(Arc<RwLock<Vec<Arc<Record>>>>),
+    Files(Arc<FileLog>),
 }
 
 impl Log {
     pub fn memory() -> Log {
         Log::Memory(Arc::default())
     }
+
     pub fn append(&self, records: &[Arc<Record>]) -> Res<()> {
         match self {
-            Log::Memory(all) => all.write().extend_from_slice(records),
+            Log::Memory(all) => {
+                all.write().extend_from_slice(records);
+                Ok(())
+            }
+            Log::Files(f) => f.append(records),
         }
-        Ok(())
     }
+
     pub fn read(&self, from: T, to: T) -> Res<LogIter> {
-        match self {
-            Log::Memory(all) => Ok(LogIter { all: all.clone(), next: from, to }),
-        }
+        Ok(LogIter(match self {
+            Log::Memory(all) => Iter::Memory { all: all.clone(), next: from, to },
+            Log::Files(f) if from < to => Iter::Files(Box::new(f.reader(from, to)?)),
+            Log::Files(_) => Iter::Done,
+        }))
     }
 }
 
-/// Records in order.
-pub struct LogIter {
-    all: Arc<RwLock<Vec<Arc<Record>>>>,
-    next: T,
-    to: T,
+/// Published records in order.
+pub struct LogIter(Iter);
+
+enum Iter {
+    Memory { all: Arc<RwLock<Vec<Arc<Record>>>>, next: T, to: T },
+    Files(Box<FileReader>),
+    Done,
 }
 
 impl Iterator for LogIter {
     type Item = Res<Record>;
+
+    fn next(&mut self) -> Option<Res<Record>> {
+        match &mut self.0 {
+            Iter::Done => None,
+            Iter::Memory { next, to, .. } if *next >= *to => None,
+            Iter::Memory { all, next, .. } => {
+                let r = all.read().get(next.0 as usize)?.as_ref().clone();
+                *next = next.next();
+                Some(Ok(r))
+            }
+            Iter::Files(reader) => {
+                let r = reader.next();
+                if !matches!(r, Some(Ok(_))) {
+                    self.0 = Iter::Done;
+                }
+                r
+            }
+        }
+    }
+}
+
+/// A log in a folder.
+pub(crate) struct FileLog {
+    dir: PathBuf,
+    uuid: Uuid,
+    options: LogOptions,
+    segments: RwLock<Vec<Arc<Segment>>>,
+    tail: Mutex<Tail>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LogOptions {
+    pub durability: Durability,
+    pub segment_bytes: u64,
+    pub faults: Faults,
+    pub read_only: bool,
+}
+
+pub(crate) struct Segment {
+    pub path: PathBuf,
+    file: File,
+    pub first: T,
+    /// The chain before its first record.
+    pub chain: Chain,
+    sparse: Mutex<Sparse>,
+}
+
+/// Offsets of some records, found as far as anybody had to look.
+struct Sparse {
+    entries: Vec<(T, u64)>,
+    next_t: T,
+    upto: u64,
+}
+
+struct Tail {
+    end: Position,
+    allocated: u64,
+    /// First t that is not yet synced, when there is one.
+    group: Option<T>,
+    buffer: Vec<u8>,
+}
+
+impl Segment {
+    fn name(first: T) -> String {
+        format!("{:020}.seg", first.0)
+    }
+
+    fn create(dir: &Path, uuid: Uuid, first: T, chain: &Chain, faults: &Faults) -> Res<Segment> {
+        let path = dir.join(Segment::name(first));
+        let temporary = path.with_extension("tmp");
+        let mut header = Vec::with_capacity(HEADER as usize);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&FORMAT.to_le_bytes());
+        header.extend_from_slice(&first.0.to_le_bytes());
+        header.extend_from_slice(uuid.as_bytes());
+        header.extend_from_slice(chain);
+        header.extend_from_slice(&crc32c::crc32c(&header).to_le_bytes());
+        let make = || -> io::Result<File> {
+            let file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+            faults.check(FileOp::Write)?;
+            file.write_all_at(&header, 0)?;
+            faults.check(FileOp::Sync)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            Ok(file)
+        };
+        let file = make().map_err(|e| StorageError::io("create", &path, e))?;
+        sync_dir(dir)?;
+        Ok(Segment::of(path, file, first, *chain))
+    }
+
+    fn of(path: PathBuf, file: File, first: T, chain: Chain) -> Segment {
+        let sparse = Sparse { entries: Vec::new(), next_t: first, upto: HEADER };
+        Segment { path, file, first, chain, sparse: Mutex::new(sparse) }
+    }
+
+    fn open(path: &Path, uuid: Uuid, read_only: bool) -> Res<Segment> {
+        let bad = |problem| StorageError::BadSegment { segment: path.into(), problem };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .open(path)
+            .map_err(|e| StorageError::io("open", path, e))?;
+        let mut h = [0; HEADER as usize];
+        file.read_exact_at(&mut h, 0).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => bad(Damage::Short),
+            _ => StorageError::io("read", path, e),
+        })?;
+        let number = |r: std::ops::Range<usize>| h[r].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        if &h[..8] != MAGIC {
+            return Err(bad(Damage::Layout("it does not begin as a segment does")));
+        }
+        if crc32c::crc32c(&h[..68]).to_le_bytes() != h[68..72] {
+            return Err(bad(Damage::Checksum));
+        }
+        let format = number(8..12) as u32;
+        if format > FORMAT {
+            return Err(StorageError::NewerFormat { path: path.into(), found: format, known: FORMAT });
+        }
+        let first = T(number(12..20));
+        if h[20..36] != uuid.as_bytes()[..] {
+            return Err(StorageError::Foreign { path: path.into() });
+        }
+        if path.file_name().is_none_or(|n| n != Segment::name(first).as_str()) {
+            return Err(bad(Damage::WrongT { found: first }));
+        }
+        Ok(Segment::of(path.into(), file, first, h[36..68].try_into().expect("32 bytes")))
+    }
+
+    fn len(&self) -> Res<u64> {
+        Ok(self.file.metadata().map_err(|e| StorageError::io("read", &self.path, e))?.len())
+    }
+
+    /// Fills `out` with up to `n` bytes from `at`.
+    fn read_at(&self, at: u64, n: usize, out: &mut Vec<u8>) -> Res<()> {
+        out.resize(n, 0);
+        let mut got = 0;
+        while got < n {
+            match self.file.read_at(&mut out[got..], at + got as u64) {
+                Ok(0) => break,
+                Ok(k) => got += k,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(StorageError::io("read", &self.path, e)),
+            }
+        }
+        out.truncate(got);
+        Ok(())
+    }
+
+    fn bad(&self, offset: u64, t: T, problem: Damage) -> StorageError {
+        StorageError::BadRecord { segment: self.path.clone(), offset, t, problem }
+    }
+
+    /// The offset of a record at or before `t`, and which; looks no further than `t`.
+    fn near(&self, t: T) -> Res<(T, u64)> {
+        let mut s = self.sparse.lock();
+        if t >= s.next_t {
+            let mut frames = Frames::new(self, s.upto);
+            while s.next_t <= t {
+                let at = frames.at;
+                let next_t = s.next_t;
+                if s.entries.last().is_none_or(|(_, o)| at - o >= SPARSE_BYTES) {
+                    s.entries.push((next_t, at));
+                }
+                frames.next()?.ok_or_else(|| self.bad(at, next_t, Damage::Short))?;
+                s.next_t = next_t.next();
+                s.upto = frames.at;
+            }
+        }
+        let i = s.entries.partition_point(|(x, _)| *x <= t);
+        Ok(if i == 0 { (self.first, HEADER) } else { s.entries[i - 1] })
+    }
+}
+
+/// Frames of a segment one after the other, through a buffer.
+pub(crate) struct Frames<'s> {
+    segment: &'s Segment,
+    buffer: Vec<u8>,
+    /// Offset of the buffer in the file.
+    base: u64,
+    /// Offset of the next frame in the file.
+    pub at: u64,
+}
+
+impl<'s> Frames<'s> {
+    fn new(segment: &'s Segment, at: u64) -> Frames<'s> {
+        Frames { segment, buffer: Vec::new(), base: at, at }
+    }
+
+    /// The next frame and payload, unchecked; none where the log ends, or the file.
+    pub fn next(&mut self) -> Res<Option<(&[u8], &[u8])>> {
+        let Some(n) = frame_at(self.segment, &mut self.buffer, &mut self.base, self.at)? else {
+            return Ok(None);
+        };
+        let i = (self.at - self.base) as usize;
+        self.at += n as u64;
+        Ok(Some(self.buffer[i..i + n].split_at(FRAME)))
+    }
+}
+
+/// Makes the buffer hold the whole frame at `at`; its length, or none at the end.
+fn frame_at(segment: &Segment, buffer: &mut Vec<u8>, base: &mut u64, at: u64) -> Res<Option<usize>> {
+    let have = |buffer: &Vec<u8>, base: u64| (base + buffer.len() as u64).saturating_sub(at) as usize;
+    if have(buffer, *base) < FRAME {
+        segment.read_at(at, READ_BYTES, buffer)?;
+        *base = at;
+    }
+    let i = (at - *base) as usize;
+    let Some(len) = buffer.get(i..i + FRAME).and_then(record::payload_len) else { return Ok(None) };
+    if len > MAX_RECORD_BYTES {
+        return Ok(None);
+    }
+    let n = FRAME + len;
+    if have(buffer, *base) < n {
+        segment.read_at(at, n.max(READ_BYTES), buffer)?;
+        *base = at;
+        if buffer.len() < n {
+            return Ok(None);
+        }
+    }
+    Ok(Some(n))
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Res<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| StorageError::io("sync", dir, e))
+}
+
+/// What a replay tells of each record.
+pub(crate) struct Replayed<'r> {
+    pub record: Record,
+    pub at: &'r Position,
+}
+
+impl FileLog {
+    /// Makes an empty log in a new folder.
+    pub fn create(dir: &Path, uuid: Uuid, options: LogOptions) -> Res<FileLog> {
+        fs::create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
+        let segment = Segment::create(dir, uuid, T(0), &[0; 32], &options.faults)?;
+        let end = Position { t: None, segment: T(0), record_at: HEADER, offset: HEADER, chain: [0; 32] };
+        let tail = Tail { end, allocated: HEADER, group: None, buffer: Vec::new() };
+        let segments = RwLock::new(vec![Arc::new(segment)]);
+        Ok(FileLog { dir: dir.into(), uuid, options, segments, tail: Mutex::new(tail) })
+    }
+
+    /// Opens a log and replays it from a position (from its beginning when none),
+    /// checking checksums, numbers and chain; drops a torn end.
+    pub fn open(
+        dir: &Path,
+        uuid: Uuid,
+        options: LogOptions,
+        from: Option<&Position>,
+        each: &mut dyn FnMut(Replayed<'_>) -> Res<()>,
+    ) -> Res<FileLog> {
+        let mut segments = Vec::new();
+        for path in segment_files(dir)? {
+            segments.push(Arc::new(Segment::open(&path, uuid, options.read_only)?));
+        }
+        if segments.is_empty() {
+            return Err(StorageError::Missing { path: dir.join(Segment::name(T(0))) });
+        }
+        if segments[0].first != T(0) {
+            return Err(StorageError::Missing { path: dir.join(Segment::name(T(0))) });
+        }
+        let mut log = FileLog {
+            dir: dir.into(),
+            uuid,
+            options,
+            segments: RwLock::new(segments),
+            tail: Mutex::new(Tail { end: log_start(), allocated: 0, group: None, buffer: Vec::new() }),
+        };
+        let start = match from {
+            Some(p) => {
+                log.check_position(p)?;
+                *p
+            }
+            None => log_start(),
+        };
+        let end = log.replay(start, each)?;
+        let last = log.segments.get_mut().last().expect("not empty, checked above").clone();
+        let len = last.len()?;
+        if len > end.offset && !log.options.read_only && log.torn_bytes(&last, end.offset)? {
+            last.file
+                .set_len(end.offset)
+                .and_then(|()| last.file.sync_all())
+                .map_err(|e| StorageError::io("truncate", &last.path, e))?;
+        }
+        let allocated = last.len()?.max(end.offset);
+        *log.tail.get_mut() = Tail { end, allocated, group: None, buffer: Vec::new() };
+        Ok(log)
+    }
+
+    /// Is what lies past the end more than preallocated zeros?
+    fn torn_bytes(&self, s: &Segment, mut at: u64) -> Res<bool> {
+        let mut buffer = Vec::new();
+        loop {
+            s.read_at(at, READ_BYTES, &mut buffer)?;
+            if buffer.is_empty() {
+                return Ok(false);
+            }
+            if buffer.iter().any(|&b| b != 0) {
+                return Ok(true);
+            }
+            at += buffer.len() as u64;
+        }
+    }
+
+    /// Is the record that a position stands behind there, with that chain?
+    fn check_position(&self, p: &Position) -> Res<()> {
+        let segments = self.segments.read();
+        let Some(s) = segments.iter().find(|s| s.first == p.segment) else {
+            let newest = segments.last().map_or(T(0), |s| s.first);
+            return Err(match p.t {
+                Some(t) if newest < p.segment => StorageError::LogShort { log: newest, indexed: t },
+                _ => StorageError::Missing { path: self.dir.join(Segment::name(p.segment)) },
+            });
+        };
+        let Some(t) = p.t else { return Ok(()) };
+        if p.offset == HEADER {
+            // The segment begins right behind the record: its header has the chain.
+            return if s.chain == p.chain { Ok(()) } else { Err(s.bad(HEADER, t, Damage::Chain)) };
+        }
+        let mut frames = Frames::new(s, p.record_at);
+        let end = |payload: &[u8]| p.record_at + (FRAME + payload.len()) as u64;
+        let problem = match frames.next()? {
+            None => Damage::Short,
+            Some((frame, payload)) if !record::sound(frame, payload) => Damage::Checksum,
+            Some((_, payload)) => match (record::head(payload), record::body_and_link(payload)) {
+                (Ok((found, _)), _) if found != t => Damage::WrongT { found },
+                (Ok(_), Ok((_, link))) if link == &p.chain[..link.len()] && end(payload) == p.offset => {
+                    return Ok(());
+                }
+                (Ok(_), Ok(_)) => Damage::Chain,
+                (Err(d), _) | (_, Err(d)) => d,
+            },
+        };
+        Err(s.bad(p.record_at, t, problem))
+    }
+
+    /// Reads every record behind a position; where the log ends.
+    pub fn replay(&self, from: Position, each: &mut dyn FnMut(Replayed<'_>) -> Res<()>) -> Res<Position> {
+        self.replay_checked(from, &mut |record, _, at| each(Replayed { record, at }))
+    }
+
+    /// As [`FileLog::replay`], with each record's payload too.
+    pub fn replay_checked(
+        &self,
+        from: Position,
+        each: &mut dyn FnMut(Record, &[u8], &Position) -> Res<()>,
+    ) -> Res<Position> {
+        let segments = self.segments.read().clone();
+        let mut at = from;
+        let first = segments.partition_point(|s| s.first < from.segment);
+        for (i, s) in segments.iter().enumerate().skip(first) {
+            let last = i + 1 == segments.len();
+            if s.first != at.segment {
+                let next = at.t.map_or(T(0), T::next);
+                if s.first != next {
+                    let before = at.t.unwrap_or(T(0));
+                    return Err(StorageError::BadSegment {
+                        segment: s.path.clone(),
+                        problem: Damage::Gap { before },
+                    });
+                }
+                if s.chain != at.chain {
+                    return Err(StorageError::BadSegment { segment: s.path.clone(), problem: Damage::Chain });
+                }
+                at = Position { segment: s.first, record_at: HEADER, offset: HEADER, ..at };
+            }
+            self.replay_segment(s, last, &mut at, each)?;
+        }
+        Ok(at)
+    }
+
+    fn replay_segment(
+        &self,
+        s: &Segment,
+        last: bool,
+        at: &mut Position,
+        each: &mut dyn FnMut(Record, &[u8], &Position) -> Res<()>,
+    ) -> Res<()> {
+        let mut frames = Frames::new(s, at.offset);
+        loop {
+            let t = at.t.map_or(T(0), T::next);
+            let record_at = frames.at;
+            let problem = match frames.next()? {
+                Some((frame, payload)) if record::sound(frame, payload) => {
+                    let bad = |problem| s.bad(record_at, t, problem);
+                    let (found, _) = record::head(payload).map_err(bad)?;
+                    if found != t {
+                        return Err(bad(Damage::WrongT { found }));
+                    }
+                    let (body, link) = record::body_and_link(payload).map_err(bad)?;
+                    let chain = record::link(&at.chain, body);
+                    if link != &chain[..link.len()] {
+                        return Err(bad(Damage::Chain));
+                    }
+                    let r = record::read(payload).map_err(bad)?;
+                    let offset = record_at + (FRAME + payload.len()) as u64;
+                    *at = Position { t: Some(t), segment: s.first, record_at, offset, chain };
+                    each(r, payload, at)?;
+                    continue;
+                }
+                Some(_) => Damage::Checksum,
+                None => Damage::Short,
+            };
+            // No sound record here: the end of the log, a torn write, or damage.
+            let len = s.len()?;
+            let ended = len == record_at;
+            if !(ended || last) || (last && self.synced_behind(s, record_at, len, t)?) {
+                return Err(s.bad(record_at, t, problem));
+            }
+            return Ok(());
+        }
+    }
+
+    /// Is there, behind a place without a sound record, a record of a later sync
+    /// group? Then what stood at that place had been synced.
+    fn synced_behind(&self, s: &Segment, from: u64, len: u64, missing: T) -> Res<bool> {
+        let rest = usize::try_from(len.saturating_sub(from)).unwrap_or(usize::MAX);
+        if rest <= FRAME || !self.torn_bytes(s, from)? {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        s.read_at(from, rest, &mut bytes)?;
+        for i in 1..bytes.len().saturating_sub(FRAME) {
+            if bytes[i + FRAME] != record::VERSION {
+                continue;
+            }
+            let Some(n) = record::payload_len(&bytes[i..]) else { continue };
+            let Some(payload) = bytes.get(i + FRAME..i + FRAME + n) else { continue };
+            let later = record::head(payload).is_ok_and(|(t, group)| t > missing && group > missing);
+            if later && record::sound(&bytes[i..i + FRAME], payload) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes records at the end and syncs.
+    pub fn append(&self, records: &[Arc<Record>]) -> Res<()> {
+        let mut tail = self.tail.lock();
+        let tail = &mut *tail;
+        let first = records.first().map_or(T(0), |r| r.t);
+        let group = *tail.group.get_or_insert(first);
+        let mut segment = self.segments.read().last().expect("a log has a segment").clone();
+        let (mut end, mut buffer) = (tail.end, std::mem::take(&mut tail.buffer));
+        buffer.clear();
+        let base = end.offset;
+        for r in records {
+            end.record_at = base + buffer.len() as u64;
+            record::write(r, group, &mut end.chain, &mut buffer);
+            let bytes = buffer.len() - (end.record_at - base) as usize - FRAME;
+            if bytes > MAX_RECORD_BYTES {
+                return Err(StorageError::RecordTooLarge { t: r.t, bytes });
+            }
+            end.t = Some(r.t);
+        }
+        if base > HEADER && base + buffer.len() as u64 > self.options.segment_bytes {
+            segment = self.roll(&segment, tail, first)?;
+            let shift = base - HEADER;
+            end.record_at -= shift;
+            end.segment = first;
+        }
+        let at = tail.end.offset;
+        end.offset = at + buffer.len() as u64;
+        if end.offset > tail.allocated {
+            // Zeros ahead, written now: later syncs need not change the file's size.
+            let ahead = end.offset.clamp(MIN_AHEAD, MAX_AHEAD);
+            let zeros = self.options.segment_bytes.max(end.offset).min(end.offset + ahead) - end.offset;
+            tail.allocated = end.offset + zeros;
+            buffer.resize(buffer.len() + zeros as usize, 0);
+        }
+        let faults = &self.options.faults;
+        faults
+            .check(FileOp::Write)
+            .and_then(|()| segment.file.write_all_at(&buffer, at))
+            .map_err(|e| StorageError::io("write", &segment.path, e))?;
+        if self.options.durability == Durability::Full {
+            self.sync_segment(&segment)?;
+            tail.group = None;
+        }
+        tail.end = end;
+        if buffer.capacity() <= 1 << 20 {
+            tail.buffer = buffer;
+        }
+        Ok(())
+    }
+
+    fn sync_segment(&self, s: &Segment) -> Res<()> {
+        let sync = self.options.faults.check(FileOp::Sync).and_then(|()| s.file.sync_data());
+        sync.map_err(|e| StorageError::io("sync", &s.path, e))
+    }
+
+    /// Makes everything written durable, whatever the durability.
+    pub fn sync(&self) -> Res<()> {
+        let mut tail = self.tail.lock();
+        if tail.group.is_some() {
+            let last = self.segments.read().last().expect("a log has a segment").clone();
+            self.sync_segment(&last)?;
+            tail.group = None;
+        }
+        Ok(())
+    }
+
+    fn roll(&self, old: &Segment, tail: &mut Tail, first: T) -> Res<Arc<Segment>> {
+        old.file
+            .set_len(tail.end.offset)
+            .and_then(|()| self.options.faults.check(FileOp::Sync))
+            .and_then(|()| old.file.sync_all())
+            .map_err(|e| StorageError::io("close", &old.path, e))?;
+        let chain = tail.end.chain;
+        let new = Arc::new(Segment::create(&self.dir, self.uuid, first, &chain, &self.options.faults)?);
+        self.segments.write().push(new.clone());
+        tail.end = Position { segment: first, record_at: HEADER, offset: HEADER, ..tail.end };
+        tail.allocated = HEADER;
+        tail.group = tail.group.map(|_| first);
+        Ok(new)
+    }
+
+    /// Where the log ends.
+    pub fn end(&self) -> Position {
+        self.tail.lock().end
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Segment files with the bytes of each that hold records, oldest first.
+    pub fn files(&self) -> Res<Vec<(Arc<Segment>, u64)>> {
+        let end = self.end();
+        let segments = self.segments.read().clone();
+        segments
+            .into_iter()
+            .filter(|s| s.first <= end.segment)
+            .map(|s| {
+                let n = if s.first == end.segment { end.offset } else { s.len()? };
+                Ok((s, n))
+            })
+            .collect()
+    }
+
+    /// Bytes on disk, preallocated ones included.
+    pub fn disk_bytes(&self) -> Res<u64> {
+        self.segments.read().iter().map(|s| s.len()).sum()
+    }
+
+    fn reader(self: &Arc<Self>, from: T, to: T) -> Res<FileReader> {
+        let segments = self.segments.read().clone();
+        let i = segments.partition_point(|s| s.first <= from).saturating_sub(1);
+        let (next, at) = segments[i].near(from)?;
+        let mut reader = FileReader { segments, segment: i, buffer: Vec::new(), base: at, at, next, to };
+        while reader.next < from {
+            reader.advance()?;
+        }
+        Ok(reader)
+    }
+}
+
+/// The place before genesis.
+pub(crate) fn log_start() -> Position {
+    Position { t: None, segment: T(0), record_at: HEADER, offset: HEADER, chain: [0; 32] }
+}
+
+/// Segment files of a folder in order; half-made ones are left out.
+pub(crate) fn segment_files(dir: &Path) -> Res<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => StorageError::Missing { path: dir.into() },
+        _ => StorageError::io("list", dir, e),
+    })?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| StorageError::io("list", dir, e))?.path();
+        if path.extension().is_some_and(|x| x == "seg") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads records of a known range.
+struct FileReader {
+    segments: Vec<Arc<Segment>>,
+    segment: usize,
+    buffer: Vec<u8>,
+    base: u64,
+    at: u64,
+    next: T,
+    to: T,
+}
+
+impl FileReader {
+    /// Moves past the next record; where its frame is in the buffer.
+    fn advance(&mut self) -> Res<(usize, usize)> {
+        if self.segments.get(self.segment + 1).is_some_and(|s| s.first <= self.next) {
+            self.segment += 1;
+            self.buffer.clear();
+            (self.base, self.at) = (HEADER, HEADER);
+        }
+        let s = &self.segments[self.segment];
+        let Some(n) = frame_at(s, &mut self.buffer, &mut self.base, self.at)? else {
+            return Err(s.bad(self.at, self.next, Damage::Short));
+        };
+        let i = (self.at - self.base) as usize;
+        self.at += n as u64;
+        self.next = self.next.next();
+        Ok((i, n))
+    }
+
     fn next(&mut self) -> Option<Res<Record>> {
         if self.next >= self.to {
             return None;
         }
-        let r = self.all.read().get(self.next.0 as usize)?.as_ref().clone();
-        self.next = self.next.next();
-        Some(Ok(r))
+        let (t, at) = (self.next, self.at);
+        Some(self.advance().and_then(|(i, n)| {
+            let s = &self.segments[self.segment];
+            let at = if at > self.at { HEADER } else { at };
+            let (frame, payload) = self.buffer[i..i + n].split_at(FRAME);
+            if !record::sound(frame, payload) {
+                return Err(s.bad(at, t, Damage::Checksum));
+            }
+            let r = record::read(payload).map_err(|d| s.bad(at, t, d))?;
+            if r.t == t { Ok(r) } else { Err(s.bad(at, t, Damage::WrongT { found: r.t })) }
+        }))
     }
 }

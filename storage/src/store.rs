@@ -8,16 +8,20 @@
 //! 4. After a failed write or sync the writer is poisoned: every later write is
 //!    refused, reads go on.
 
-use crate::error::{Res, StorageError};
+use crate::checkpoint::{Background, Checkpoints};
+use crate::error::{Damage, Res, StorageError};
+use crate::folder::Folder;
+use crate::index::{self, About};
+use crate::kv::Env;
 use crate::log::{Log, LogIter};
-use crate::novelty::{Delta, Undo};
+use crate::novelty::Undo;
 use crate::read::{Layers, Lower, SharedDelta};
 use crate::scan::Visit;
 use crate::types::{At, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Dict, Instant, Order, Partition, T, Value, codec};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use smallvec::SmallVec;
 use std::{
     ops::{Bound, ControlFlow},
@@ -31,6 +35,8 @@ use std::{
 #[derive(Clone)]
 pub struct Store {
     pub(crate) core: Arc<Core>,
+    /// Stops the background when the last clone goes.
+    _background: Arc<Background>,
 }
 
 pub(crate) struct Core {
@@ -40,17 +46,41 @@ pub(crate) struct Core {
     pub stats: RwLock<Stats>,
     pub times: RwLock<Times>,
     pub log: Log,
-    published: AtomicU64,
-    newest: AtomicU64,
-    late_end: AtomicU64,
+    pub published: AtomicU64,
+    pub newest: AtomicU64,
+    pub late_end: AtomicU64,
+    pub checkpoints: Checkpoints,
+    /// Signalled when nothing is staged any more; goes with `writer`.
+    pub settled: Condvar,
+    /// Owned as long as the store is open; dropped last.
+    pub folder: Option<Folder>,
 }
 
-/// Which layers there are. Swapped as a whole.
+/// Which layers there are. Swapped as a whole, by whoever holds `Checkpoints::one`.
 pub(crate) struct Shot {
+    /// The indexes; none in memory.
+    pub base: Option<Base>,
     /// Novelty being moved into LMDB.
-    pub frozen: Option<SharedDelta>,
+    pub frozen: Option<Frozen>,
     /// Novelty being written.
     pub active: SharedDelta,
+}
+
+/// The indexes as of their last commit that readers have been told of.
+#[derive(Clone)]
+pub(crate) struct Base {
+    pub env: Arc<Env>,
+    pub txn_id: u64,
+    /// Last record in them.
+    pub t: T,
+}
+
+/// A delta that no longer changes.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    pub delta: SharedDelta,
+    pub about: Arc<About>,
+    pub instants: Arc<[(T, Instant)]>,
 }
 
 pub(crate) struct Writer {
@@ -79,8 +109,17 @@ pub(crate) struct AttrRows {
     pub closed: u64,
 }
 
+impl Writer {
+    pub fn new(last: Option<(T, Instant)>) -> Writer {
+        Writer { staged: Vec::new(), last, poisoned: None }
+    }
+    pub fn is_settled(&self) -> bool {
+        self.staged.is_empty()
+    }
+}
+
 impl Stats {
-    fn apply(&mut self, r: &Record) {
+    pub fn apply(&mut self, r: &Record) {
         for d in &r.datoms {
             self.saw(d.e);
             if let Value::Ref(e) = d.v {
@@ -125,14 +164,60 @@ pub(crate) struct Times {
 }
 
 impl Core {
+    /// A store at rest whose last record is `last`.
+    pub fn new(
+        options: StoreOptions,
+        log: Log,
+        folder: Option<Folder>,
+        shot: Shot,
+        stats: Stats,
+        last: Option<(T, Instant)>,
+    ) -> Core {
+        let t = AtomicU64::new(last.map_or(0, |l| l.0.0));
+        Core {
+            options,
+            shot: ArcSwap::from_pointee(shot),
+            writer: Mutex::new(Writer::new(last)),
+            stats: RwLock::new(stats),
+            times: RwLock::default(),
+            log,
+            newest: AtomicU64::new(t.load(Ordering::Relaxed)),
+            published: t,
+            late_end: AtomicU64::new(0),
+            checkpoints: Checkpoints::default(),
+            settled: Condvar::new(),
+            folder,
+        }
+    }
+
     /// The layers of a read that starts now.
     pub fn layers(&self) -> Res<Layers> {
-        let shot = self.shot.load();
-        let mut deltas = SmallVec::new();
-        deltas.extend(shot.frozen.iter().cloned());
-        deltas.push(shot.active.clone());
-        let late_end = T(self.late_end.load(Ordering::Acquire));
-        Ok(Layers { base: None, base_t: T(0), late_end, deltas })
+        loop {
+            let late_end = T(self.late_end.load(Ordering::Acquire));
+            let shot = self.shot.load();
+            let mut deltas: SmallVec<[SharedDelta; 2]> = SmallVec::new();
+            let Some(base) = &shot.base else {
+                deltas.push(shot.active.clone());
+                return Ok(Layers { base: None, base_t: T(0), late_end, deltas });
+            };
+            let snapshot = base.env.read()?;
+            let id = snapshot.txn_id();
+            let base_t = match &shot.frozen {
+                // Committed, and about to be announced: what was frozen is in the indexes.
+                Some(f) if id == base.txn_id + 1 => f.about.position.t.unwrap_or(T(0)),
+                frozen if id == base.txn_id => {
+                    deltas.extend(frozen.iter().map(|f| f.delta.clone()));
+                    base.t
+                }
+                // The shot is old by now.
+                _ => {
+                    std::thread::yield_now();
+                    continue;
+                }
+            };
+            deltas.push(shot.active.clone());
+            return Ok(Layers { base: Some(snapshot), base_t, late_end, deltas });
+        }
     }
 
     /// The newest record there is, staged ones included.
@@ -160,6 +245,7 @@ impl Core {
 
     fn stage(&self, record: Record) -> Res<()> {
         self.writable()?;
+        self.refuse_if_stuck()?;
         let mut w = self.writer.lock();
         w.refuse_if_poisoned()?;
         let expected = w.last.map_or(T(0), |(t, _)| t.next());
@@ -216,10 +302,12 @@ impl Core {
         self.times.write().instants.extend(records.iter().map(|r| r.instant));
         let last = records.last().expect("something was staged").t;
         self.published.store(last.0, Ordering::Release);
-        Ok(())
+        self.settled.notify_all();
+        drop(w);
+        self.after_flush()
     }
 
-    fn unstage(&self) {
+    pub fn unstage(&self) {
         let mut w = self.writer.lock();
         let staged = std::mem::take(&mut w.staged);
         if staged.is_empty() {
@@ -235,19 +323,47 @@ impl Core {
         let basis = self.basis();
         self.newest.store(basis.0, Ordering::Release);
         drop((delta, stats));
+        self.settled.notify_all();
         w.last = self.instant_of(basis).ok().flatten().map(|i| (basis, i));
     }
 
     fn instant_of(&self, t: T) -> Res<Option<Instant>> {
-        let times = self.times.read();
-        let i = t.0.checked_sub(times.first).filter(|_| t <= self.basis());
-        Ok(i.and_then(|i| times.instants.get(i as usize).copied()))
+        if t > self.basis() {
+            return Ok(None);
+        }
+        loop {
+            let first = {
+                let times = self.times.read();
+                if let Some(i) = t.0.checked_sub(times.first) {
+                    return Ok(times.instants.get(i as usize).copied());
+                }
+                times.first
+            };
+            if let Some(base) = &self.layers()?.base
+                && let Some(i) = index::instant_of(base, t)?
+            {
+                return Ok(Some(i));
+            }
+            if self.times.read().first == first {
+                return Err(StorageError::index(Damage::Layout("an instant is missing")));
+            }
+        }
     }
 
     fn t_at(&self, i: Instant) -> Res<T> {
-        let times = self.times.read();
-        let n = times.instants.partition_point(|x| *x <= i) as u64;
-        Ok(T((times.first + n).saturating_sub(1)).min(self.basis()))
+        let basis = self.basis();
+        {
+            let times = self.times.read();
+            let n = times.instants.partition_point(|x| *x <= i) as u64;
+            if n > 0 || times.first == 0 {
+                return Ok(T((times.first + n).saturating_sub(1)).min(basis));
+            }
+        }
+        let layers = self.layers()?;
+        match &layers.base {
+            Some(base) => Ok(index::t_at(base, i, layers.base_t)?.min(basis)),
+            None => Ok(T(0)),
+        }
     }
 }
 
@@ -265,23 +381,17 @@ impl Writer {
 }
 
 impl Store {
+    pub(crate) fn of(core: Core) -> Store {
+        let core = Arc::new(core);
+        Store { _background: Arc::new(Background::start(&core)), core }
+    }
+
     /// A store without files. `genesis` is its record 0.
     pub fn in_memory(options: StoreOptions, genesis: Record) -> Res<Store> {
-        let core = Core {
-            options: StoreOptions { read_only: false, ..options },
-            shot: ArcSwap::from_pointee(Shot {
-                frozen: None,
-                active: Arc::new(RwLock::new(Delta::default())),
-            }),
-            writer: Mutex::new(Writer { staged: Vec::new(), last: None, poisoned: None }),
-            stats: RwLock::default(),
-            times: RwLock::default(),
-            log: Log::memory(),
-            published: AtomicU64::new(0),
-            newest: AtomicU64::new(0),
-            late_end: AtomicU64::new(0),
-        };
-        let store = Store { core: Arc::new(core) };
+        let options = StoreOptions { read_only: false, ..options };
+        let base = Shot { base: None, frozen: None, active: SharedDelta::default() };
+        let core = Core::new(options, Log::memory(), None, base, Stats::default(), None);
+        let store = Store::of(core);
         store.stage(genesis)?;
         store.flush()?;
         Ok(store)
@@ -302,6 +412,12 @@ impl Store {
     /// poisons the writer.
     pub fn flush(&self) -> Res<()> {
         self.core.flush()
+    }
+
+    /// Moves what is published into the indexes and returns when it is there.
+    /// Waits until nothing is staged. Does nothing in memory.
+    pub fn checkpoint(&self) -> Res<()> {
+        self.core.checkpoint()
     }
 
     /// Drops what is staged and not flushed.
@@ -403,10 +519,3 @@ impl Store {
         self.core.stats.read().counters[p as usize]
     }
 }
-
-// Kept here so that the compiler says so when it stops being true.
-const _: fn() = || {
-    fn shared<S: Clone + Send + Sync>() {}
-    shared::<Store>();
-    let _ = codec::skip;
-};

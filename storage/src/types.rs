@@ -1,5 +1,6 @@
 //! What goes into a store and how to ask for it: plain data.
 
+use crate::fault::Faults;
 use annals_model::{AttrId, Cell, Datom, EntityId, Instant, T, Value, View};
 
 /// One transaction as the log holds it.
@@ -134,6 +135,9 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Memory for columns; 0 turns the cache off.
     pub cache_bytes: usize,
+    /// Failures to provoke, for tests.
+    #[doc(hidden)]
+    pub faults: Faults,
 }
 
 impl Default for StoreOptions {
@@ -145,6 +149,7 @@ impl Default for StoreOptions {
             durability: Durability::Full,
             segment_bytes: 64 << 20,
             cache_bytes: 1 << 30,
+            faults: Faults::default(),
         }
     }
 }

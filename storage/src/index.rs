@@ -1,0 +1,215 @@
+//! The indexes in LMDB: what a checkpoint writes and what it says about itself.
+//!
+//! | tree | key → value |
+//! |---|---|
+//! | `eav` `ave` `heav` `have` | as in `key`; empty, or the records that made the interval known |
+//! | `rows` | table · key · t → 1 · bytes, or 0 for a deletion |
+//! | `blob` | hash → encoding of a long value |
+//! | `times` | t of each 64th record → instants of the 64 from there |
+//! | `meta` | `checkpoint` → position in the log; `stats` → counts |
+//!
+//! 1. A checkpoint is one LMDB transaction: everything of the records up to a
+//!    position, and that position.
+//! 2. The trees hold nothing that the log up to that position does not say
+//!    (`verify` compares them with a fold of it).
+
+use crate::error::{Damage, Res, StorageError};
+use crate::key::{self, Tree};
+use crate::kv::{Db, Env, Snapshot, WriteTxn};
+use crate::log::Position;
+use crate::novelty::Delta;
+use crate::read::known_bytes;
+use crate::record::{Bytes, put_signed, put_varint};
+use crate::store::{AttrRows, Stats};
+use annals_model::{AttrId, Instant, T, codec};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+const CHECKPOINT: &[u8] = b"checkpoint";
+const STATS: &[u8] = b"stats";
+/// Records whose instants share a row.
+const BLOCK: u64 = 64;
+
+/// All that the indexes say about themselves.
+#[derive(Clone)]
+pub(crate) struct About {
+    pub position: Position,
+    pub stats: Stats,
+    pub late_end: T,
+}
+
+/// Moves a delta and the instants of its records into LMDB; the number of the commit.
+pub(crate) fn write(env: &Arc<Env>, d: &Delta, instants: &[(T, Instant)], about: &About) -> Res<u64> {
+    let mut w = env.write()?;
+    for (db, dead) in [(Db::Eav, &d.dead[0]), (Db::Ave, &d.dead[1])] {
+        for k in dead.keys() {
+            if !w.del(db, k)? {
+                return Err(StorageError::index(Damage::Layout(
+                    "a fact that was retracted is not in a tree",
+                )));
+            }
+        }
+    }
+    let mut value = Vec::new();
+    for tree in Tree::ALL {
+        let mut rows = Appender::new(&w, tree.into())?;
+        for (k, known) in &d.trees[tree as usize] {
+            let p = key::parse(tree, k)?;
+            rows.put(&mut w, k, &known_bytes(p.start, p.end, *known))?;
+        }
+    }
+    let mut rows = Appender::new(&w, Db::Rows)?;
+    for (k, v) in &d.rows {
+        value.clear();
+        value.push(u8::from(v.is_some()));
+        value.extend_from_slice(v.as_deref().unwrap_or_default());
+        rows.put(&mut w, k, &value)?;
+    }
+    for (hash, full) in &d.blobs {
+        w.put(Db::Blob, hash, full)?;
+    }
+    put_instants(&mut w, instants)?;
+    w.put(Db::Meta, CHECKPOINT, &write_position(&about.position))?;
+    w.put(Db::Meta, STATS, &write_stats(about))?;
+    w.commit()
+}
+
+/// Puts rows in rising order of keys, appending where they lie past the tree's end:
+/// appended pages are full, split ones half empty.
+struct Appender {
+    db: Db,
+    last: Option<Vec<u8>>,
+    past: bool,
+}
+
+impl Appender {
+    fn new(w: &WriteTxn, db: Db) -> Res<Appender> {
+        Ok(Appender { db, last: w.last_key(db)?, past: false })
+    }
+    fn put(&mut self, w: &mut WriteTxn, k: &[u8], v: &[u8]) -> Res<()> {
+        self.past = self.past || self.last.as_ref().is_none_or(|last| k > &last[..]);
+        if self.past { w.append(self.db, k, v) } else { w.put(self.db, k, v) }
+    }
+}
+
+fn block_key(t: T) -> Vec<u8> {
+    let mut k = Vec::new();
+    codec::put_uint(t.0 / BLOCK * BLOCK, &mut k);
+    k
+}
+
+fn put_instants(w: &mut WriteTxn, instants: &[(T, Instant)]) -> Res<()> {
+    for block in instants.chunk_by(|x, y| x.0.0 / BLOCK == y.0.0 / BLOCK) {
+        let k = block_key(block[0].0);
+        let mut all = match block[0].0.0 % BLOCK {
+            0 => Vec::new(),
+            _ => read_block(&w.get(Db::Times, &k)?.unwrap_or_default())?,
+        };
+        all.truncate((block[0].0.0 % BLOCK) as usize);
+        all.extend(block.iter().map(|b| b.1));
+        let mut v = Vec::new();
+        let mut before = 0;
+        for i in all {
+            put_signed(i.0.wrapping_sub(before), &mut v);
+            before = i.0;
+        }
+        w.put(Db::Times, &k, &v)?;
+    }
+    Ok(())
+}
+
+fn read_block(bytes: &[u8]) -> Res<Vec<Instant>> {
+    let mut r = Bytes { b: bytes, at: 0 };
+    let (mut all, mut before) = (Vec::new(), 0i64);
+    while r.at < bytes.len() {
+        before = before.wrapping_add(r.signed().map_err(StorageError::index)?);
+        all.push(Instant(before));
+    }
+    Ok(all)
+}
+
+/// The instant of a record that the indexes cover.
+pub(crate) fn instant_of(s: &Snapshot, t: T) -> Res<Option<Instant>> {
+    let Some(block) = s.get(Db::Times, &block_key(t))? else { return Ok(None) };
+    Ok(read_block(&block)?.get((t.0 % BLOCK) as usize).copied())
+}
+
+/// The newest record up to `upto` that is not after an instant.
+pub(crate) fn t_at(s: &Snapshot, i: Instant, upto: T) -> Res<T> {
+    let first = |block: u64| -> Res<Option<Instant>> { instant_of(s, T(block * BLOCK)) };
+    // The first block that begins after `i`.
+    let (mut lo, mut hi) = (0, upto.0 / BLOCK + 1);
+    while lo < hi {
+        let mid = (lo + hi) / 2;
+        match first(mid)? {
+            Some(x) if x <= i => lo = mid + 1,
+            _ => hi = mid,
+        }
+    }
+    let Some(block) = lo.checked_sub(1) else { return Ok(T(0)) };
+    let bytes = s.get(Db::Times, &block_key(T(block * BLOCK)))?.unwrap_or_default();
+    let n = read_block(&bytes)?.partition_point(|x| *x <= i) as u64;
+    Ok(T((block * BLOCK + n).saturating_sub(1)).min(upto))
+}
+
+fn write_position(p: &Position) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(p.t.map_or(0, |t| t.0 + 1), &mut out);
+    put_varint(p.segment.0, &mut out);
+    put_varint(p.record_at, &mut out);
+    put_varint(p.offset, &mut out);
+    out.extend_from_slice(&p.chain);
+    out
+}
+
+fn read_position(b: &[u8]) -> Result<Position, Damage> {
+    let mut r = Bytes { b, at: 0 };
+    let t = r.varint()?;
+    Ok(Position {
+        t: t.checked_sub(1).map(T),
+        segment: T(r.varint()?),
+        record_at: r.varint()?,
+        offset: r.varint()?,
+        chain: r.take(32)?.try_into().expect("took 32 bytes"),
+    })
+}
+
+fn write_stats(about: &About) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(about.late_end.0, &mut out);
+    for c in about.stats.counters {
+        put_varint(c, &mut out);
+    }
+    let mut attrs: Vec<_> = about.stats.attrs.iter().collect();
+    attrs.sort_by_key(|(a, _)| **a);
+    for (a, rows) in attrs {
+        put_varint(u64::from(a.raw()), &mut out);
+        put_varint(rows.current, &mut out);
+        put_varint(rows.closed, &mut out);
+    }
+    out
+}
+
+fn read_stats(b: &[u8]) -> Result<(T, Stats), Damage> {
+    let mut r = Bytes { b, at: 0 };
+    let late_end = T(r.varint()?);
+    let mut counters = [0; 4];
+    for c in &mut counters {
+        *c = r.varint()?;
+    }
+    let mut attrs = HashMap::new();
+    while r.at < b.len() {
+        let a = u32::try_from(r.varint()?).map_err(|_| Damage::Layout("an attribute id is too large"))?;
+        attrs.insert(AttrId::new(a), AttrRows { current: r.varint()?, closed: r.varint()? });
+    }
+    Ok((late_end, Stats { counters, attrs }))
+}
+
+/// What the indexes say about themselves; none before the first checkpoint.
+pub(crate) fn about(s: &Snapshot) -> Res<Option<About>> {
+    let Some(position) = s.get(Db::Meta, CHECKPOINT)? else { return Ok(None) };
+    let stats =
+        s.get(Db::Meta, STATS)?.ok_or(StorageError::index(Damage::Layout("the counts are missing")))?;
+    let (late_end, stats) = read_stats(&stats).map_err(StorageError::index)?;
+    Ok(Some(About { position: read_position(&position).map_err(StorageError::index)?, stats, late_end }))
+}
