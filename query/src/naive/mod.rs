@@ -347,3 +347,6 @@ fn bind(env: &Env, form: &Value, v: &Value) -> Result<Vec<Env>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

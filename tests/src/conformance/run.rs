@@ -110,7 +110,7 @@ impl Prepared {
         let text = print(&Value::vector(forms));
         let report = self.conn.transact(text).map_err(|e| e.to_string())?;
         for (name, e) in report.tempids() {
-            self.names.insert(name.to_string(), *e);
+            self.names.insert(name.to_owned(), e);
         }
         Ok(())
     }
@@ -127,20 +127,20 @@ impl Prepared {
     /// The view that `:as-of`, `:since` and `:history` describe.
     fn view(&self, get: &dyn Fn(&str) -> Option<Value>) -> Result<Db, String> {
         let mut db = self.conn.db();
-        let text = |e: &dyn std::fmt::Display| e.to_string();
         for key in ["basis", "as-of"] {
             db = match get(key) {
-                None => db,
+                None => Ok(db),
                 Some(Value::Instant(i)) => db.as_of(i),
                 Some(v) => db.as_of(self.point(&v)?),
-            };
+            }
+            .map_err(|e| e.to_string())?;
         }
         db = match get("since") {
-            None => db,
+            None => Ok(db),
             Some(Value::Instant(i)) => db.since(i),
             Some(v) => db.since(self.point(&v)?),
-        };
-        let _ = text;
+        }
+        .map_err(|e| e.to_string())?;
         Ok(if get("history") == Some(Value::Bool(true)) { db.history() } else { db })
     }
 }

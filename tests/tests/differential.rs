@@ -1,0 +1,335 @@
+//! Generated cases: transactions against the model, queries against the naive
+//! evaluator, over every view of time, in every order of clauses.
+//!
+//! `ANNALS_CASES_COUNT` says how many cases each test runs and `ANNALS_SEED`
+//! where they start; a failure names its seed.
+
+use annals::{Connection, Db, Input, Options, T};
+use annals_model::{AttrId, Datom, EntityId, Value, View};
+use annals_query::{
+    edn::print,
+    naive::{self, Given, NaiveDb, NaiveError},
+};
+use annals_tests::{
+    generate::{
+        Rng, count,
+        data::{self, Attr, Known},
+        first_seed, query,
+    },
+    txmodel::{Model, Refusal},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A database and its model, from a seed.
+struct Pair {
+    conn: Connection,
+    model: Model,
+    attrs: Vec<Attr>,
+    /// The last transaction of the schema.
+    schema_t: T,
+}
+
+/// The facts of a database value, without those about the schema and the clock.
+fn facts(db: &Db, attributes: &BTreeSet<AttrId>) -> BTreeSet<(EntityId, AttrId, Value, T)> {
+    let shown = NaiveDb::read(db).expect("a sound database can be read");
+    let ours = shown.datoms().iter().filter(|d| attributes.contains(&d.a));
+    ours.map(|d| (d.e, d.a, d.v.clone(), d.t)).collect()
+}
+
+fn sorted(mut datoms: Vec<Datom>) -> Vec<Datom> {
+    datoms.sort();
+    datoms
+}
+
+impl Pair {
+    fn new(rng: &mut Rng, options: Options, dir: Option<&std::path::Path>) -> Pair {
+        let attrs = data::schema(rng);
+        let conn = match dir {
+            Some(dir) => options.open(dir).expect("a new folder opens"),
+            None => options.in_memory().expect("memory is there"),
+        };
+        for tx in data::schema_txs(&attrs) {
+            conn.transact(tx).expect("generated schemas are sound");
+        }
+        let db = conn.db();
+        Pair { model: Model::new((**db.schema()).clone(), db.t()), schema_t: db.t(), conn, attrs }
+    }
+
+    fn attributes(&self) -> BTreeSet<AttrId> {
+        let schema = self.conn.db().schema().clone();
+        self.attrs
+            .iter()
+            .map(|a| schema.attribute_named(&annals::Keyword::new(&a.ident)).expect("installed").id)
+            .collect()
+    }
+
+    /// Applies a transaction to both; false when both refuse it.
+    fn transact(&mut self, seed: u64, forms: Vec<Value>) -> bool {
+        let text = print(&Value::vector(forms.clone()));
+        let result = self.conn.transact(text.as_str());
+        let ids: BTreeMap<String, EntityId> = match &result {
+            Ok(report) => report.tempids().map(|(name, e)| (name.to_owned(), e)).collect(),
+            Err(_) => BTreeMap::new(),
+        };
+        match (result, self.model.transact(&forms, &ids)) {
+            (Ok(report), Ok(expected)) => {
+                let attributes = self.attributes();
+                let written: Vec<Datom> =
+                    report.tx_data().iter().filter(|d| attributes.contains(&d.a)).cloned().collect();
+                assert_eq!(sorted(written), sorted(expected), "seed {seed}: datoms of {text}");
+                let instants = report.tx_data().len()
+                    - report.tx_data().iter().filter(|d| attributes.contains(&d.a)).count();
+                assert_eq!(
+                    instants, 1,
+                    "seed {seed}: exactly one datom about the transaction itself: {text}"
+                );
+                true
+            }
+            (Err(_), Err(refusal)) => {
+                assert!(!matches!(refusal, Refusal::WrongId(_)), "seed {seed}: {refusal:?}");
+                false
+            }
+            (Ok(report), Err(refusal)) => panic!(
+                "seed {seed}: the engine takes what the model refuses ({refusal:?}): {text}\nits datoms: {:?}",
+                report.tx_data()
+            ),
+            (Err(e), Ok(datoms)) => {
+                panic!("seed {seed}: the engine refuses ({e}) what the model takes: {text}\nas {datoms:?}")
+            }
+        }
+    }
+
+    fn random_transaction(&mut self, seed: u64, rng: &mut Rng, mistakes: usize) -> bool {
+        let known = Known { entities: self.model.entities().into_iter().collect(), mistakes };
+        let forms = data::transaction(rng, &self.attrs, &known);
+        self.transact(seed, forms)
+    }
+
+    /// Is every past state what replaying the model's log says?
+    fn check_views(&self, seed: u64, rng: &mut Rng) {
+        let (db, attributes) = (self.conn.db(), self.attributes());
+        assert_eq!(db.t(), self.model.t(), "seed {seed}: refused transactions do not count");
+        for t in [self.schema_t, db.t(), T(rng.within(self.schema_t.0 as i64, db.t().0 as i64) as u64)] {
+            let then = db.as_of(t).expect("a time that was");
+            assert_eq!(facts(&then, &attributes), self.model.as_of(t), "seed {seed}: as of {t}");
+        }
+        let log = self.conn.tx_range(T(0), db.t().next()).expect("the log is there");
+        let mut all = Vec::new();
+        for report in log {
+            let report = report.expect("the log can be read");
+            all.extend(report.tx_data().iter().filter(|d| attributes.contains(&d.a)).cloned());
+        }
+        assert_eq!(sorted(all), sorted(self.model.log().to_vec()), "seed {seed}: the log");
+        self.check_history(seed, &db, &attributes, rng);
+    }
+
+    fn check_history(&self, seed: u64, db: &Db, attributes: &BTreeSet<AttrId>, rng: &mut Rng) {
+        let since = T(rng.within(self.schema_t.0 as i64, db.t().0 as i64) as u64);
+        for (name, view) in [
+            ("history", View { history: true, ..View::NOW }),
+            ("since", View { since: Some(since), ..View::NOW }),
+            ("history since", View { history: true, since: Some(since), ..View::NOW }),
+        ] {
+            let real = db.since(view.since.unwrap_or(T(0))).expect("a time that was");
+            let real = if view.history { real.history() } else { real };
+            let shown = NaiveDb::read(&real).expect("a sound database can be read");
+            let ours = shown.datoms().iter().filter(|d| attributes.contains(&d.a)).cloned().collect();
+            let expected = NaiveDb::of_log(self.model.log(), db.schema().clone(), view);
+            assert_eq!(sorted(ours), sorted(expected.datoms().to_vec()), "seed {seed}: {name} since {since}");
+        }
+    }
+}
+
+#[test]
+fn transactions_agree_with_the_model() {
+    let (mut taken, mut refused) = (0, 0);
+    for seed in first_seed()..first_seed() + count(500) {
+        let mut rng = Rng::new(seed);
+        let mut pair = Pair::new(&mut rng, Options::new(), None);
+        let forms = data::seed_transaction(&mut rng, &pair.attrs, 4);
+        pair.transact(seed, forms);
+        for _ in 0..12 {
+            match pair.random_transaction(seed, &mut rng, 1) {
+                true => taken += 1,
+                false => refused += 1,
+            }
+        }
+        pair.check_views(seed, &mut rng);
+    }
+    println!("transactions against the model: {taken} taken, {refused} refused, by both");
+    assert!(taken > refused / 4, "the generator makes too many refusals to be worth much");
+}
+
+#[test]
+fn files_agree_with_the_model_over_reopening_and_checkpoints() {
+    use annals::{Checkpoint, Durability};
+    for seed in first_seed()..first_seed() + count(500) / 20 + 1 {
+        let mut rng = Rng::new(seed ^ 0xf11e);
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let options = |rng: &mut Rng| {
+            let checkpoint = match rng.below(3) {
+                0 => Checkpoint::Never,
+                1 => Checkpoint::Always,
+                _ => Checkpoint::default(),
+            };
+            Options::new().checkpoint(checkpoint).durability(Durability::Relaxed)
+        };
+        let first = options(&mut rng);
+        let mut pair = Pair::new(&mut rng, first, Some(dir.path()));
+        for _ in 0..15 {
+            pair.random_transaction(seed, &mut rng, 0);
+            if rng.chance(25) {
+                pair.conn.close();
+                let again = options(&mut rng);
+                let Pair { conn, model, attrs, schema_t } = pair;
+                drop(conn);
+                let conn = again.open(dir.path()).unwrap_or_else(|e| panic!("seed {seed}: reopening: {e}"));
+                pair = Pair { conn, model, attrs, schema_t };
+                pair.check_views(seed, &mut rng);
+            }
+        }
+        pair.check_views(seed, &mut rng);
+    }
+}
+
+/// The log of a database, genesis and all.
+fn log_of(conn: &Connection) -> Vec<Datom> {
+    let log = conn.tx_range(T(0), conn.db().t().next()).expect("the log is there");
+    log.flat_map(|r| r.expect("the log can be read").tx_data().to_vec()).collect()
+}
+
+/// Functions the naive evaluator leaves to others.
+fn library(name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+    match (name, args) {
+        ("mod", [Value::Long(a), Value::Long(b)]) => Some(Ok(Value::Long(a.rem_euclid(*b)))),
+        _ => None,
+    }
+}
+
+/// What the engine answers, as comparable rows.
+fn engine_rows(
+    db: &Db,
+    q: &query::Generated,
+    conn: &Connection,
+) -> Result<(bool, BTreeMap<Vec<Value>, usize>), String> {
+    let inputs = q.args.iter().map(|a| match a {
+        query::Arg::Db => Input::Db(db.clone()),
+        query::Arg::AsOf(t) => Input::Db(conn.db().as_of(*t).expect("a time that was")),
+        query::Arg::Value(v) => Input::Value(v.clone()),
+    });
+    let answer =
+        db.query(print(&q.form()).as_str(), inputs.collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+    let mut rows = BTreeMap::new();
+    let one = !matches!(answer.shape(), annals_query::Shape::Rel | annals_query::Shape::Coll);
+    for row in answer.rows() {
+        *rows.entry(row).or_default() += 1;
+    }
+    Ok((one, rows))
+}
+
+#[test]
+fn queries_agree_with_the_naive_evaluator() {
+    let (mut compared, mut with_rows, mut refused, mut skipped) = (0, 0, 0, 0);
+    let queries_a_database = 5;
+    for seed in first_seed()..first_seed() + count(500).div_ceil(queries_a_database) {
+        let mut rng = Rng::new(seed ^ 0x0_0acc1e);
+        let mut pair = Pair::new(&mut rng, Options::new(), None);
+        let n = rng.within(5, 10) as usize;
+        let forms = data::seed_transaction(&mut rng, &pair.attrs, n);
+        pair.transact(seed, forms);
+        for _ in 0..6 {
+            pair.random_transaction(seed, &mut rng, 0);
+        }
+        let (log, db) = (log_of(&pair.conn), pair.conn.db());
+        let entities: Vec<EntityId> = pair.model.entities().into_iter().collect();
+        for _ in 0..queries_a_database {
+            let t = T(rng.within(pair.schema_t.0 as i64, db.t().0 as i64) as u64);
+            let view = match rng.below(8) {
+                0 => View { history: true, ..View::NOW },
+                1 => View { as_of: Some(t), ..View::NOW },
+                2 => View { since: Some(pair.schema_t), ..View::NOW },
+                3 => View { since: Some(T(t.0 - 1)), as_of: Some(t), history: false },
+                _ => View::NOW,
+            };
+            let mut shown = db.clone();
+            if let Some(t) = view.as_of {
+                shown = shown.as_of(t).expect("a time that was");
+            }
+            if let Some(t) = view.since {
+                shown = shown.since(t).expect("a time that was");
+            }
+            if view.history {
+                shown = shown.history();
+            }
+            let world = query::World {
+                attrs: &pair.attrs,
+                entities: &entities,
+                basis: db.t(),
+                history: view.history,
+            };
+            let q = query::query(&mut rng, &world);
+            let given: Vec<Given> = q
+                .args
+                .iter()
+                .map(|a| {
+                    let of = |view| Given::Db(Arc::new(NaiveDb::of_log(&log, db.schema().clone(), view)));
+                    match a {
+                        query::Arg::Db => of(view),
+                        query::Arg::AsOf(t) => of(View { as_of: Some(*t), ..View::NOW }),
+                        query::Arg::Value(v) => Given::Value(v.clone()),
+                    }
+                })
+                .collect();
+            let expected = match naive::run(&q.form(), &given, &library) {
+                Err(NaiveError::TooLarge | NaiveError::Unsupported(_)) => {
+                    skipped += 1;
+                    continue;
+                }
+                other => other,
+            };
+            for q in [&q, &q.shuffled(&mut rng)] {
+                let say = |what: &str| {
+                    format!(
+                        "seed {seed}: {what}\n  {}\n  args {:?}\n  view {view:?}",
+                        print(&q.form()),
+                        q.args
+                    )
+                };
+                match (&expected, engine_rows(&shown, q, &pair.conn)) {
+                    (Ok(naive), Ok((one, actual))) => {
+                        let mut rows: BTreeMap<Vec<Value>, usize> = BTreeMap::new();
+                        naive.rows.iter().for_each(|r| *rows.entry(r.clone()).or_default() += 1);
+                        let right = match one {
+                            true if rows.is_empty() => actual.is_empty(),
+                            true => actual.keys().all(|r| rows.contains_key(r)) && actual.len() == 1,
+                            false => rows == actual,
+                        };
+                        let (wanted, got): (Vec<_>, Vec<_>) =
+                            (rows.keys().collect(), actual.keys().collect());
+                        assert!(
+                            right,
+                            "{}\n  expected {wanted:?}\n  actual   {got:?}",
+                            say("another answer")
+                        );
+                    }
+                    (Err(_), Err(_)) => refused += 1,
+                    (Ok(naive), Err(e)) => {
+                        panic!("{}\n  expected {:?}", say(&format!("the engine fails: {e}")), naive.rows)
+                    }
+                    (Err(e), Ok(_)) => {
+                        panic!("{}", say(&format!("the engine answers what has no meaning: {e:?}")))
+                    }
+                }
+            }
+            compared += 1;
+            with_rows += usize::from(expected.is_ok_and(|n| !n.rows.is_empty()));
+        }
+    }
+    println!(
+        "queries against the naive evaluator: {compared}, {with_rows} with rows; {refused} refused, {skipped} skipped"
+    );
+    assert!(with_rows * 4 > compared, "the generator makes too many empty answers to be worth much");
+}
