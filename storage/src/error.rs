@@ -153,8 +153,8 @@ pub enum StorageError {
         /// The number expected.
         expected: T,
     },
-    /// The record's instant is not after the last one's.
-    #[error("the instant of record {t} is not after that of the record before")]
+    /// The record's instant is before the last one's.
+    #[error("the instant of record {t} is before that of the record before")]
     ClockBack {
         /// The record.
         t: T,

@@ -252,7 +252,7 @@ impl Core {
         if record.t != expected {
             return Err(StorageError::OutOfOrder { t: record.t, expected });
         }
-        if w.last.is_some_and(|(_, i)| record.instant <= i) {
+        if w.last.is_some_and(|(_, i)| record.instant < i) {
             return Err(StorageError::ClockBack { t: record.t });
         }
         for row in &record.rows {
