@@ -4,7 +4,7 @@ use crate::{
     Db, DbError, IntoTx, OpenError, Options, TransactError, TxReport, bootstrap as boot,
     db::Shared,
     listen::{Listener, Listeners},
-    store::{Record, Store},
+    store::{LogIter, Record, StorageError, Store},
     transact::{Author, Txn},
     writer::Writer,
 };
@@ -140,14 +140,21 @@ impl Connection {
 }
 
 fn open_store(path: &Path, options: &Options) -> Result<Store, OpenError> {
-    let _ = (path, options);
-    unimplemented!("storage on disk has not landed")
+    let storage = options.storage.clone();
+    let opened = match options.create && !options.storage.read_only {
+        true => Store::create_or_open(path, storage, boot::genesis),
+        false => Store::open(path, storage),
+    };
+    opened.map_err(|e| match e {
+        StorageError::NoDatabase { path } => OpenError::Missing { path },
+        e => e.into(),
+    })
 }
 
 /// An iterator over the log.
 pub struct TxRange {
     shared: Arc<Shared>,
-    log: annals_storage::LogIter,
+    log: LogIter,
 }
 
 impl Iterator for TxRange {

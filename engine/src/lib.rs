@@ -27,6 +27,7 @@ mod hook;
 mod inputs;
 mod listen;
 mod options;
+mod read;
 mod report;
 mod schema_cache;
 mod snapshot;
@@ -41,6 +42,7 @@ pub use error::{DbError, Error, ErrorClass, OpenError};
 pub use inputs::{BadTimePoint, Eid, Input, IntoInputs, IntoTimePoint, IntoTx, TimePoint};
 pub use listen::Listener;
 pub use options::{Clock, HostError, Options, SystemClock};
+pub use read::{Change, Entity, Index, IntoIndex};
 pub use report::TxReport;
 pub use store::{Checkpoint, Durability, StorageError};
 pub use transact::{

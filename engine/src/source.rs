@@ -1,10 +1,10 @@
 //! A [`Db`] as the query engine sees it: the only place where query meets storage.
 
 use crate::{
-    Db, DbError, bootstrap as boot,
+    Db, bootstrap as boot,
     store::{At, Prefix, ProbeOut},
 };
-use annals_model::{AttrId, Cell, Column, Datom, Dict, EntityId, Instant, Order, Schema, T, Value, View};
+use annals_model::{AttrId, Cell, Column, Datom, Dict, EntityId, Instant, Order, Schema, T, View};
 use annals_query::source::{AttrStats, Probe, Source, SourceError};
 use std::sync::Arc;
 
@@ -120,19 +120,5 @@ impl Source for Db {
     fn log(&self, from: T, to: T) -> Result<Vec<(T, Vec<Datom>)>, SourceError> {
         let records = self.snapshot().log(from, to).map_err(failed)?;
         Ok(records.into_iter().map(|r| (r.t, r.datoms.clone())).collect())
-    }
-}
-
-impl Db {
-    /// The value of a cardinality-one attribute of an entity; the least value when
-    /// there are several.
-    pub fn value(&self, e: EntityId, attr: &str) -> Result<Option<Value>, DbError> {
-        let a = self.attribute(attr)?.id;
-        let mut found = None;
-        self.visit(&Prefix::Ea(e, a), &mut |d| {
-            found = Some(d.v);
-            std::ops::ControlFlow::Break(())
-        })?;
-        Ok(found)
     }
 }

@@ -1,4 +1,4 @@
 //! The one door to `annals-storage`: everything here names it through this file.
 
-pub(crate) use annals_storage::{At, Class, Prefix, ProbeOut, Store};
+pub(crate) use annals_storage::{At, Class, LogIter, Prefix, ProbeOut, Store};
 pub use annals_storage::{Checkpoint, Durability, Record, Row, StorageError, StoreOptions};

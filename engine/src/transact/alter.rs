@@ -143,7 +143,8 @@ impl Check<'_> {
     }
 
     fn incomplete(&self, e: EntityId) -> Res<()> {
-        let describes = self.of(e).any(|d| d.added && !matches!(d.a, boot::IDENT | boot::DOC));
+        let describes =
+            self.of(e).any(|d| d.added && is_schema_attr(d.a) && !matches!(d.a, boot::IDENT | boot::DOC));
         if !describes {
             return Ok(());
         }
