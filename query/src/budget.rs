@@ -1,0 +1,145 @@
+//! What a query may use: time, rows, bytes, and a flag to stop it.
+//!
+//! 1. Every operator spends here per batch, also within fixpoints; nothing runs
+//!    longer than one batch after its budget is gone.
+//! 2. Bytes are those of the relations alive at one moment; they are given back
+//!    when a relation is dropped. Rows are counted as they are made, and never given back.
+//!
+//! The only reader of a clock in this crate.
+
+use crate::error::QueryError;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Rows between two checks of the budget inside an operator.
+pub const BATCH: usize = 1024;
+
+/// A flag that stops a running query from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A flag that is down.
+    pub fn new() -> Cancel {
+        Cancel::default()
+    }
+    /// Stops every query that was given this flag.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    /// Has it been raised?
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a query had used when it ended or was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Rows made by all operators together.
+    pub rows: u64,
+    /// The most bytes of relations alive at one moment.
+    pub peak_bytes: u64,
+    /// Microseconds since the start.
+    pub elapsed_us: u64,
+}
+
+/// Counts bytes alive; shared by a budget and the relations it pays for.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    live: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn take(&self, bytes: u64) {
+        let live = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak.fetch_max(live, Ordering::Relaxed);
+    }
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The limits of one run and what is used of them.
+#[derive(Debug)]
+pub struct Budget {
+    start: Instant,
+    timeout: Option<Duration>,
+    max_rows: u64,
+    max_bytes: u64,
+    cancel: Cancel,
+    rows: AtomicU64,
+    meter: Arc<Meter>,
+}
+
+impl Budget {
+    /// Starts the clock.
+    pub fn new(timeout_ms: Option<u64>, max_rows: u64, max_bytes: u64, cancel: Cancel) -> Budget {
+        Budget {
+            start: Instant::now(),
+            timeout: timeout_ms.map(Duration::from_millis),
+            max_rows,
+            max_bytes,
+            cancel,
+            rows: AtomicU64::new(0),
+            meter: Arc::default(),
+        }
+    }
+
+    /// A budget without limits.
+    pub fn unlimited() -> Budget {
+        Budget::new(None, u64::MAX, u64::MAX, Cancel::new())
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// What has been used so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            rows: self.rows.load(Ordering::Relaxed),
+            peak_bytes: self.meter.peak.load(Ordering::Relaxed),
+            elapsed_us: u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Pays for `rows` new rows and checks every limit. `pending` bytes are held
+    /// by the operator but not yet part of a relation.
+    pub fn spend(&self, rows: usize, pending: usize) -> Result<(), QueryError> {
+        let made = self.rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
+        if made > self.max_rows {
+            return Err(QueryError::RowLimit { limit: self.max_rows, used: self.usage() });
+        }
+        let live = self.meter.live.load(Ordering::Relaxed) + pending as u64;
+        if live > self.max_bytes {
+            return Err(QueryError::MemoryLimit { limit: self.max_bytes, used: self.usage() });
+        }
+        self.check()
+    }
+
+    /// Checks the clock and the flag.
+    pub fn check(&self) -> Result<(), QueryError> {
+        if self.cancel.is_cancelled() {
+            return Err(QueryError::Cancelled { used: self.usage() });
+        }
+        match self.timeout {
+            Some(t) if self.elapsed() > t => {
+                let limit_ms = u64::try_from(t.as_millis()).unwrap_or(u64::MAX);
+                Err(QueryError::Timeout { limit_ms, used: self.usage() })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Reading attributes: whole columns, or the rows of a few keys, whichever is less work.
+//!
+//! 1. A column is fetched from its source at most once a run.
+//! 2. Keys are sorted before they reach a source.
+
+use super::Run;
+use super::rel::Hasher;
+use crate::error::QueryError;
+use crate::resolve::ir::Slot;
+use crate::source::{Probe, Source};
+use annals_model::{AttrId, Cell, Column, Order, cell};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Rows a probe must save against a scan to be worth it.
+const PROBE_FACTOR: u64 = 12;
+
+/// Rows of one attribute, sorted by their keys.
+pub(crate) enum Slab {
+    Whole(Arc<Column>),
+    Some(Probe, Order),
+}
+
+impl Slab {
+    pub(crate) fn len(&self) -> usize {
+        self.e().len()
+    }
+    pub(crate) fn e(&self) -> &[u64] {
+        match self {
+            Slab::Whole(c) => &c.e,
+            Slab::Some(p, _) => &p.e,
+        }
+    }
+    pub(crate) fn v(&self) -> &[Cell] {
+        match self {
+            Slab::Whole(c) => &c.v,
+            Slab::Some(p, _) => &p.v,
+        }
+    }
+    pub(crate) fn t(&self) -> &[u64] {
+        match self {
+            Slab::Whole(c) => &c.t,
+            Slab::Some(p, _) => &p.t,
+        }
+    }
+    pub(crate) fn op(&self, i: usize) -> bool {
+        match self {
+            Slab::Whole(c) => c.op(i),
+            Slab::Some(p, _) => p.added[i],
+        }
+    }
+    /// The sorted array that rows are found by.
+    pub(crate) fn keys(&self) -> &[u64] {
+        match self {
+            Slab::Whole(c) => c.keys(),
+            Slab::Some(p, Order::Eav) => &p.e,
+            Slab::Some(p, Order::Ave) => &p.v,
+        }
+    }
+}
+
+impl Run<'_> {
+    /// The whole attribute.
+    pub(crate) fn column(&self, slot: Slot, a: AttrId, order: Order) -> Result<Arc<Column>, QueryError> {
+        if let Some(c) = self.columns.borrow().get(&(slot, a, order)) {
+            return Ok(c.clone());
+        }
+        self.budget.check()?;
+        let c = self.db(slot).column(a, order, &self.dict)?;
+        self.columns.borrow_mut().insert((slot, a, order), c.clone());
+        Ok(c)
+    }
+
+    /// Rows of the attribute whose key is among `keys` (and perhaps others).
+    /// `keys` need not be sorted or distinct.
+    pub(crate) fn slab(&self, slot: Slot, a: AttrId, order: Order, keys: &[u64], sorted: bool) -> Result<Slab, QueryError> {
+        let have = self.columns.borrow().contains_key(&(slot, a, order));
+        if !have {
+            let stats = self.db(slot).stats(a);
+            if !stats.cached && (keys.len() as u64).saturating_mul(PROBE_FACTOR) < stats.rows {
+                return self.probe(slot, a, order, keys, sorted);
+            }
+        }
+        self.column(slot, a, order).map(Slab::Whole)
+    }
+
+    fn probe(&self, slot: Slot, a: AttrId, order: Order, keys: &[u64], sorted: bool) -> Result<Slab, QueryError> {
+        self.budget.check()?;
+        let mut distinct = keys.to_vec();
+        if !sorted {
+            distinct.sort_unstable();
+        }
+        distinct.dedup();
+        let mut out = Probe::default();
+        self.db(slot).probe(a, order, &distinct, &self.dict, &mut out)?;
+        self.budget.spend(out.e.len(), out.e.len() * 29)?;
+        Ok(Slab::Some(out, order))
+    }
+
+    /// Exact number of rows with one value, if finding out costs next to nothing.
+    pub(crate) fn count_value(&self, slot: Slot, a: AttrId, v: Cell) -> Result<Option<u64>, QueryError> {
+        if !self.db(slot).stats(a).cached {
+            return Ok(None);
+        }
+        let c = self.column(slot, a, Order::Ave)?;
+        let from = c.v.partition_point(|x| *x < v);
+        Ok(Some(gallop_end(&c.v, from, v) as u64 - from as u64))
+    }
+}
+
+/// First index at or after `from` whose key is greater than `key`.
+pub(crate) fn gallop_end(keys: &[u64], from: usize, key: u64) -> usize {
+    if keys.get(from).is_none_or(|k| *k > key) {
+        return from;
+    }
+    let mut step = 1;
+    while from + step < keys.len() && keys[from + step] <= key {
+        step *= 2;
+    }
+    let (lo, hi) = (from + step / 2, (from + step).min(keys.len()));
+    lo + keys[lo..hi].partition_point(|k| *k <= key)
+}
+
+/// First index at or after `from` whose key is not less than `key`.
+pub(crate) fn gallop_start(keys: &[u64], from: usize, key: u64) -> usize {
+    if keys.get(from).is_none_or(|k| *k >= key) {
+        return from;
+    }
+    let mut step = 1;
+    while from + step < keys.len() && keys[from + step] < key {
+        step *= 2;
+    }
+    let (lo, hi) = (from + step / 2, (from + step).min(keys.len()));
+    lo + keys[lo..hi].partition_point(|k| *k < key)
+}
+
+/// Finds where a key's rows are in a sorted array; built for the shape of the lookups to come.
+pub(crate) enum Locator<'a> {
+    /// Keys come in ascending order: advance through the array.
+    Gallop(&'a [u64], usize),
+    /// Few lookups: binary search.
+    Binary(&'a [u64]),
+    /// Many lookups, keys close together: first row by key.
+    Dense(u64, Vec<u32>),
+    /// Many lookups, keys far apart.
+    Hash(HashMap<u64, (u32, u32), Hasher>),
+}
+
+impl<'a> Locator<'a> {
+    pub(crate) fn new(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
+        if ascending {
+            return Locator::Gallop(keys, 0);
+        }
+        if lookups.saturating_mul(8) < keys.len() || keys.len() > u32::MAX as usize {
+            return Locator::Binary(keys);
+        }
+        let (Some(&min), Some(&max)) = (keys.first(), keys.last()) else { return Locator::Binary(keys) };
+        let span = max - min;
+        if span <= 4 * keys.len() as u64 + 1024 {
+            let span = span as usize;
+            let mut first = vec![0u32; span + 2];
+            for k in keys {
+                first[(k - min) as usize + 1] += 1;
+            }
+            for i in 0..=span {
+                first[i + 1] += first[i];
+            }
+            return Locator::Dense(min, first);
+        }
+        let mut map = HashMap::with_capacity_and_hasher(keys.len(), Hasher::default());
+        let mut i = 0;
+        while i < keys.len() {
+            let end = gallop_end(keys, i, keys[i]);
+            map.insert(keys[i], (i as u32, end as u32));
+            i = end;
+        }
+        Locator::Hash(map)
+    }
+
+    /// The rows of `key`: `[start, end)`.
+    #[inline]
+    pub(crate) fn find(&mut self, key: u64) -> (usize, usize) {
+        match self {
+            Locator::Gallop(keys, at) => {
+                let start = gallop_start(keys, *at, key);
+                *at = start;
+                (start, gallop_end(keys, start, key))
+            }
+            Locator::Binary(keys) => {
+                let start = keys.partition_point(|k| *k < key);
+                (start, gallop_end(keys, start, key))
+            }
+            Locator::Dense(min, first) => match key.checked_sub(*min) {
+                Some(k) if (k as usize) < first.len() - 1 => (first[k as usize] as usize, first[k as usize + 1] as usize),
+                _ => (0, 0),
+            },
+            Locator::Hash(map) => map.get(&key).map_or((0, 0), |(a, b)| (*a as usize, *b as usize)),
+        }
+    }
+}
+
+/// The key of a cell in an entity place; one that no row has if it is no entity.
+pub(crate) fn entity_key(c: Cell) -> u64 {
+    cell::as_ref(c).map_or(u64::MAX, |e| e.raw())
+}
+
+/// The database's `Source` behind a slot.
+pub(crate) type Db = Arc<dyn Source>;
+
+/// An attribute in one order, as something to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sampled {
+    pub(crate) slot: Slot,
+    pub(crate) a: AttrId,
+    pub(crate) order: Order,
+}
+
+impl Run<'_> {
+    /// How many rows of the attribute a row of `rel` meets through `var`, on average:
+    /// counted for a few rows when the column is in memory, else a guess.
+    pub(crate) fn sample(&self, of: Sampled, rel: &super::rel::Rel, var: u32) -> Result<f64, QueryError> {
+        const KEYS: usize = 32;
+        let stats = self.db(of.slot).stats(of.a);
+        if !stats.cached && !self.columns.borrow().contains_key(&(of.slot, of.a, of.order)) {
+            return Ok(match of.order {
+                Order::Eav => 2.0,
+                Order::Ave => (stats.rows as f64 / 100.0).clamp(1.0, 16.0),
+            });
+        }
+        let Some(col) = rel.col(var) else { return Ok(1.0) };
+        if col.is_empty() {
+            return Ok(0.0);
+        }
+        let column = self.column(of.slot, of.a, of.order)?;
+        let keys = column.keys();
+        let take = col.len().min(KEYS);
+        let mut hits = 0;
+        for i in 0..take {
+            let c = col[i * col.len() / take];
+            let key = if of.order == Order::Eav { entity_key(c) } else { c };
+            let from = keys.partition_point(|k| *k < key);
+            hits += gallop_end(keys, from, key) - from;
+        }
+        Ok(hits as f64 / take as f64)
+    }
+}

@@ -1,0 +1,224 @@
+//! Patterns without a known attribute, and patterns over collections of tuples.
+//!
+//! The attributes worth reading are narrowed first: by the attribute variable if
+//! something bound it, by the entities if they are few, by the type of a constant
+//! value. What is left is one scan an attribute.
+
+use super::Run;
+use super::pattern::{Place, pattern_vars};
+use super::rel::{Rel, Var};
+use crate::error::QueryError;
+use crate::mem::entity_cell;
+use crate::resolve::ir::{Attr, Pattern, Slot, Term};
+use annals_model::{AttrId, Cell, Diagnostic, Value, cell};
+use std::collections::BTreeSet;
+
+/// Entities up to which each is read whole instead of every attribute.
+const FEW: usize = 256;
+
+impl Run<'_> {
+    /// The rows of a pattern whose attribute is a variable or blank, at least those that
+    /// can join `entities` (a relation with its entity variable) and `attrs` (with its
+    /// attribute variable).
+    pub(crate) fn any_attribute(
+        &self,
+        p: &Pattern,
+        entities: Option<&Rel>,
+        attrs: Option<&Rel>,
+    ) -> Result<Rel, QueryError> {
+        let mut vars = pattern_vars(p);
+        if let Attr::Var(a) = p.a
+            && !vars.contains(&a)
+        {
+            vars.push(a);
+        }
+        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&vars, self.budget)) };
+        let db = self.db(p.src);
+        let wanted: Option<BTreeSet<AttrId>> = match (attrs, &p.a) {
+            (Some(rel), Attr::Var(a)) => {
+                let col = rel.col(*a).expect("given because it has it");
+                Some(col.iter().filter_map(|c| cell::as_ref(*c)).filter_map(AttrId::of_entity).collect())
+            }
+            _ => None,
+        };
+        let ids: Option<Vec<Cell>> = match (probe.places[0], entities) {
+            (Place::Is(c), _) => Some(vec![c]),
+            (Place::Var(e), Some(rel)) => {
+                let col = rel.col(e).expect("given because it has it");
+                let mut distinct: Vec<Cell> = col.to_vec();
+                distinct.sort_unstable();
+                distinct.dedup();
+                (distinct.len() <= FEW).then_some(distinct)
+            }
+            _ => None,
+        };
+        let mut rows = Rows { vars: &vars, cols: vec![Vec::new(); vars.len()], len: 0 };
+        let place = |v: Var| -> usize {
+            probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4)
+        };
+        let at: Vec<usize> = vars.iter().map(|v| place(*v)).collect();
+        let a_var = p.a.var();
+        let mut emit = |row: [Cell; 5], rows: &mut Rows<'_>| {
+            let fits = probe.places.iter().enumerate().all(|(i, x)| match x {
+                Place::Is(c) => row[i] == *c,
+                Place::Var(v) => row[i] == row[place(*v)] && (a_var != Some(*v) || row[i] == row[4]),
+                Place::Any => true,
+            });
+            if fits {
+                for (col, at) in rows.cols.iter_mut().zip(&at) {
+                    col.push(row[*at]);
+                }
+                rows.len += 1;
+            }
+        };
+        if let Some(ids) = ids.filter(|_| wanted.as_ref().is_none_or(|w| w.len() > 4)) {
+            for c in ids {
+                let Some(e) = cell::as_ref(c) else { continue };
+                self.budget.check()?;
+                for d in db.entity(e)? {
+                    if wanted.as_ref().is_none_or(|w| w.contains(&d.a)) {
+                        let row = [
+                            c,
+                            self.dict.encode(&d.v),
+                            entity_cell(d.t.entity().raw()),
+                            cell::of_bool(d.added),
+                            entity_cell(d.a.entity().raw()),
+                        ];
+                        emit(row, &mut rows);
+                    }
+                }
+                self.budget.spend(0, rows.len * vars.len() * 8)?;
+            }
+        } else {
+            let schema = db.schema().clone();
+            let constant = match &p.v {
+                Term::Const(v) => v.value_type(),
+                _ => None,
+            };
+            for attr in schema.attributes() {
+                if wanted.as_ref().is_some_and(|w| !w.contains(&attr.id)) {
+                    continue;
+                }
+                if constant.is_some_and(|t| t != attr.value_type) || db.stats(attr.id).rows == 0 {
+                    continue;
+                }
+                let one = self.of_attribute(p, attr.id, &probe.places)?;
+                let a_cell = entity_cell(attr.id.entity().raw());
+                let n = one.len;
+                for i in 0..n {
+                    let get = |k: usize| one.cols[k][i];
+                    emit([get(0), get(1), get(2), get(3), a_cell], &mut rows);
+                    if i % 1024 == 0 {
+                        self.budget.spend(0, rows.len * vars.len() * 8)?;
+                    }
+                }
+            }
+        }
+        self.budget.spend(rows.len, 0)?;
+        if vars.is_empty() {
+            return Ok(if rows.len == 0 { Rel::empty(&[], self.budget) } else { Rel::unit() });
+        }
+        Ok(Rel::new(vars.clone(), rows.cols, self.budget))
+    }
+
+    /// Entity, value, transaction and op of one attribute's rows, narrowed by constants.
+    fn of_attribute(&self, p: &Pattern, a: AttrId, places: &[Place; 4]) -> Result<Rel, QueryError> {
+        let constant = |i: usize, own: &Term| match places[i] {
+            Place::Is(_) => own.clone(),
+            _ => Term::Var(i as Var),
+        };
+        let all = Pattern {
+            src: p.src,
+            e: constant(0, &p.e),
+            a: Attr::Known(a),
+            v: constant(1, &p.v),
+            tx: Term::Var(2),
+            op: Term::Var(3),
+            one: false,
+            unique: false,
+            is_ref: false,
+        };
+        let rel = self.scan(&all, a)?;
+        let cols = (0..4)
+            .map(|i| match (rel.col(i as Var), places[i]) {
+                (Some(c), _) => c.to_vec(),
+                (None, Place::Is(c)) => vec![c; rel.len],
+                (None, _) => unreachable!("every place that is no constant is a variable"),
+            })
+            .collect();
+        Ok(Rel::new(vec![0, 1, 2, 3], cols, self.budget))
+    }
+
+    /// The rows of a collection of tuples, over the variables of `terms`.
+    pub(crate) fn tuples(&self, slot: Slot, terms: &[Term]) -> Result<Rel, QueryError> {
+        let super::Given::Tuples(value) = &self.slots[slot] else {
+            unreachable!("resolved against a collection")
+        };
+        let mut vars: Vec<Var> = Vec::new();
+        for t in terms {
+            if let Term::Var(v) = t
+                && !vars.contains(v)
+            {
+                vars.push(*v);
+            }
+        }
+        let wanted: Vec<Option<Cell>> = terms
+            .iter()
+            .map(|t| match t {
+                Term::Const(c) => Some(self.dict.encode(c)),
+                Term::Ent(_) | Term::Var(_) | Term::Blank => None,
+            })
+            .collect();
+        let mut cols: Vec<Vec<Cell>> = vec![Vec::new(); vars.len()];
+        let mut found = 0usize;
+        for (n, item) in elements(value).unwrap_or_default().iter().enumerate() {
+            if n % 1024 == 0 {
+                self.budget.spend(0, found * 8 * vars.len())?;
+            }
+            let Some(items) = elements(item) else {
+                let d = Diagnostic::new("query/inputs", format!("a {} where a tuple was expected", item.kind()))
+                    .help("a collection used as a source holds tuples");
+                return Err(QueryError::Invalid(vec![d]));
+            };
+            if items.len() < terms.len() {
+                continue;
+            }
+            let row: Vec<Cell> = items[..terms.len()].iter().map(|v| self.dict.encode(v)).collect();
+            let fits = terms.iter().enumerate().all(|(i, t)| match t {
+                Term::Const(_) => wanted[i] == Some(row[i]),
+                Term::Var(v) => {
+                    let first = terms.iter().position(|x| x == &Term::Var(*v)).expect("it is one of them");
+                    row[first] == row[i]
+                }
+                Term::Ent(_) | Term::Blank => true,
+            });
+            if fits {
+                found += 1;
+                for (col, v) in cols.iter_mut().zip(&vars) {
+                    let at = terms.iter().position(|x| x == &Term::Var(*v)).expect("it is one of them");
+                    col.push(row[at]);
+                }
+            }
+        }
+        self.budget.spend(found, 0)?;
+        if vars.is_empty() {
+            return Ok(if found == 0 { Rel::empty(&[], self.budget) } else { Rel::unit() });
+        }
+        Ok(Rel::new(vars, cols, self.budget))
+    }
+}
+
+struct Rows<'a> {
+    #[expect(dead_code, reason = "kept beside the columns it names")]
+    vars: &'a [Var],
+    cols: Vec<Vec<Cell>>,
+    len: usize,
+}
+
+/// The elements of a collection.
+pub(crate) fn elements(v: &Value) -> Option<&[Value]> {
+    match v {
+        Value::Vector(v) | Value::List(v) | Value::Set(v) => Some(v),
+        _ => None,
+    }
+}

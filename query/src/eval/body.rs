@@ -1,0 +1,346 @@
+//! A conjunction: from the relations bound outside to the relation of its answers.
+//!
+//! The order of clauses is chosen while it runs: after each step the sizes of
+//! what has been found are known exactly, and the next step is the one that
+//! leaves least. Groups of variables that have not met yet stay apart as
+//! separate relations ([`State::parts`]), so nothing is multiplied out before
+//! some clause asks for it.
+//!
+//! 1. No variable is in two parts.
+//! 2. A part never keeps a column that no remaining clause and no caller needs.
+//! 3. Predicates run as soon as their variables are in one part; functions and
+//!    negations as soon as they are ready and nothing cheaper shrinks their input.
+
+use super::Run;
+use super::join::{natural, product, semi, shared, theta};
+use super::pattern::{By, pattern_vars};
+use super::rel::{Rel, Var};
+use crate::error::QueryError;
+use crate::plan::estimate::{self, Estimate};
+use crate::resolve::VarSet;
+use crate::resolve::check::{provides, ready};
+use crate::resolve::ir::{Attr, Body, Clause, Kind, Pattern, Term};
+
+/// What has been found of a conjunction so far.
+pub(crate) struct State<'b> {
+    pub(crate) body: &'b Body,
+    pub(crate) parts: Vec<Rel>,
+    pub(crate) left: Vec<usize>,
+    pub(crate) bound: VarSet,
+    needed: &'b [Var],
+    /// Some part is empty: the conjunction is.
+    empty: bool,
+}
+
+impl<'b> State<'b> {
+    pub(crate) fn part_of(&self, v: Var) -> Option<usize> {
+        self.parts.iter().position(|p| p.has(v))
+    }
+}
+
+impl Run<'_> {
+    /// The rows of `body` over `needed` (distinct), given relations bound outside.
+    /// `outside` must not share variables among themselves.
+    pub(crate) fn body(&self, body: &Body, outside: Vec<Rel>, needed: &[Var]) -> Result<Rel, QueryError> {
+        self.deeper(|| self.body_inner(body, outside, needed))
+    }
+
+    fn body_inner(&self, body: &Body, outside: Vec<Rel>, needed: &[Var]) -> Result<Rel, QueryError> {
+        let mut bound = VarSet::default();
+        for r in &outside {
+            bound.extend(r.vars.iter().copied());
+        }
+        let empty = outside.iter().any(Rel::is_empty);
+        let mut s = State { body, parts: outside, left: (0..body.clauses.len()).collect(), bound, needed, empty };
+        while !s.left.is_empty() && !s.empty {
+            self.budget.check()?;
+            let i = self.choose(&s)?;
+            s.left.retain(|x| *x != i);
+            self.step(&mut s, i)?;
+            self.prune(&mut s)?;
+        }
+        if s.empty {
+            return Ok(Rel::empty(needed, self.budget));
+        }
+        self.finish(s)
+    }
+
+    /// The product of the parts, projected and distinct.
+    fn finish(&self, s: State<'_>) -> Result<Rel, QueryError> {
+        let mut out = Rel::unit();
+        let mut parts: Vec<Rel> = Vec::new();
+        for p in s.parts {
+            let p = p.project(s.needed);
+            if !p.vars.is_empty() {
+                parts.push(p.distinct(self.budget)?);
+            }
+        }
+        parts.sort_by_key(|p| p.len);
+        for p in parts {
+            out = product(&out, &p, self.budget)?;
+        }
+        Ok(out.project(s.needed))
+    }
+
+    /// Drops columns that nobody needs any more, and repeated rows when that pays.
+    fn prune(&self, s: &mut State<'_>) -> Result<(), QueryError> {
+        s.empty = s.parts.iter().any(Rel::is_empty);
+        if s.empty {
+            return Ok(());
+        }
+        let mut live: VarSet = s.needed.iter().copied().collect();
+        for &i in &s.left {
+            live.extend(s.body.clauses[i].vars.iter().copied());
+        }
+        for p in &mut s.parts {
+            if p.vars.iter().all(|v| live.has(*v)) {
+                continue;
+            }
+            let keep: Vec<Var> = p.vars.iter().copied().filter(|v| live.has(*v)).collect();
+            let was = p.len;
+            *p = p.project(&keep);
+            if p.key.is_none() && was > 64 && !s.left.is_empty() && repeats(p) {
+                *p = std::mem::replace(p, Rel::unit()).distinct(self.budget)?;
+            }
+        }
+        s.parts.retain(|p| !p.vars.is_empty());
+        Ok(())
+    }
+
+    /// The clause to run next.
+    fn choose(&self, s: &State<'_>) -> Result<usize, QueryError> {
+        let mut best: Option<(Estimate, usize)> = None;
+        for &i in &s.left {
+            let c = &s.body.clauses[i];
+            if !ready(c, &s.bound, &self.program) {
+                continue;
+            }
+            if !self.optimise {
+                return Ok(i);
+            }
+            let e = estimate::clause(self, s, c)?;
+            if e.is_free() {
+                return Ok(i);
+            }
+            if best.as_ref().is_none_or(|(b, _)| e.cost() < b.cost()) {
+                best = Some((e, i));
+            }
+        }
+        match best {
+            Some((_, i)) => Ok(i),
+            None => Err(self.stuck(s)),
+        }
+    }
+
+    /// Resolution checks that this cannot happen; an error all the same, never a wrong answer.
+    fn stuck(&self, s: &State<'_>) -> QueryError {
+        let mut list = Vec::new();
+        for &i in &s.left {
+            let c = &s.body.clauses[i];
+            list.push(
+                annals_model::Diagnostic::new("query/unbound", format!("nothing binds the variables of {}", c.text))
+                    .at(c.span, "cannot be evaluated"),
+            );
+        }
+        QueryError::Invalid(list)
+    }
+
+    /// Runs one clause.
+    fn step(&self, s: &mut State<'_>, i: usize) -> Result<(), QueryError> {
+        let body = s.body;
+        let c = &body.clauses[i];
+        let start = std::time::Instant::now();
+        let how = match &c.kind {
+            Kind::Pattern(p) => self.pattern_step(s, p)?,
+            Kind::Tuples { src, terms } => {
+                let r = self.tuples(*src, terms)?;
+                self.absorb(s, r)?;
+                "read the collection"
+            }
+            Kind::Predicate(e) => {
+                let vars = e.vars();
+                let parts = self.detach(s, &vars);
+                let out = match <[Rel; 2]>::try_from(parts) {
+                    Ok([a, b]) => theta(&a, &b, self.budget, |block| self.filter(e, block, c.span))?,
+                    Err(parts) => self.filter(e, &self.multiply(parts)?, c.span)?,
+                };
+                s.parts.push(out);
+                "filter"
+            }
+            Kind::Function(e, b) => {
+                let parts = self.detach(s, &e.vars());
+                let input = self.multiply(parts)?;
+                let out = self.function(e, b, &input, c.span)?;
+                self.absorb(s, out)?;
+                "compute"
+            }
+            Kind::Meaning { from, to, as_what } => {
+                let parts = self.detach(s, &[*from]);
+                let out = self.meaning(&self.multiply(parts)?, *from, *to, as_what)?;
+                self.absorb(s, out)?;
+                "resolve"
+            }
+            Kind::Not { join, body } => {
+                let parts = self.detach(s, join);
+                let seeds = self.seeds(&parts, join)?;
+                let found = self.body(body, seeds, join)?;
+                let out = if found.is_empty() {
+                    s.parts.extend(parts);
+                    return self.traced(s, c, "anti-join, nothing found", start);
+                } else {
+                    semi(&self.multiply(parts)?, &found, false, self.budget)?
+                };
+                s.parts.push(out);
+                "anti-join"
+            }
+            Kind::Or { vars, branches, .. } => {
+                let refs: Vec<&Rel> = s.parts.iter().filter(|p| p.vars.iter().any(|v| vars.contains(v))).collect();
+                let seeds = self.seeds(&refs.into_iter().cloned().collect::<Vec<_>>(), vars)?;
+                let mut found = Vec::new();
+                for b in branches {
+                    found.push(self.body(b, seeds.clone(), vars)?.project(vars));
+                }
+                let out = Rel::union(found, vars, self.budget)?;
+                let out = if branches.len() > 1 { out.distinct(self.budget)? } else { out };
+                self.absorb(s, out)?;
+                "union"
+            }
+            Kind::Call { pred, args } => {
+                let out = self.call_rule(s, *pred, args)?;
+                self.absorb(s, out)?;
+                "fixpoint"
+            }
+            Kind::Facts { facts, at, args } => {
+                let out = self.facts_step(s, *at, *facts, args)?;
+                self.absorb(s, out)?;
+                "join derived rows"
+            }
+            Kind::Never(_) => {
+                s.empty = true;
+                s.parts.push(Rel::empty(&[], self.budget));
+                "nothing"
+            }
+        };
+        s.bound.extend(provides(c));
+        self.traced(s, c, how, start)
+    }
+
+    fn traced(&self, s: &State<'_>, c: &Clause, how: &'static str, start: std::time::Instant) -> Result<(), QueryError> {
+        let rows = s.parts.last().map_or(1, |p| p.len);
+        self.trace.borrow_mut().step(c, how, rows, start.elapsed());
+        Ok(())
+    }
+
+    /// Takes the parts that hold any of `vars` out of the state.
+    fn detach(&self, s: &mut State<'_>, vars: &[Var]) -> Vec<Rel> {
+        let (out, rest) = std::mem::take(&mut s.parts).into_iter().partition(|p| p.vars.iter().any(|v| vars.contains(v)));
+        s.parts = rest;
+        out
+    }
+
+    pub(crate) fn multiply(&self, parts: Vec<Rel>) -> Result<Rel, QueryError> {
+        let mut out = Rel::unit();
+        for p in parts {
+            out = product(&out, &p, self.budget)?;
+        }
+        Ok(out)
+    }
+
+    /// What the parts say of `vars`, each its own relation, without repetitions.
+    pub(crate) fn seeds(&self, parts: &[Rel], vars: &[Var]) -> Result<Vec<Rel>, QueryError> {
+        parts.iter().map(|p| p.project(vars)).filter(|p| !p.vars.is_empty()).map(|p| p.distinct(self.budget)).collect()
+    }
+
+    /// Joins a new relation with every part it shares variables with.
+    fn absorb(&self, s: &mut State<'_>, rel: Rel) -> Result<(), QueryError> {
+        let mut rel = rel;
+        if rel.vars.is_empty() {
+            if rel.is_empty() {
+                s.parts.push(rel);
+                s.empty = true;
+            }
+            return Ok(());
+        }
+        loop {
+            let next = s
+                .parts
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| !shared(p, &rel).is_empty())
+                .min_by_key(|(_, p)| p.len)
+                .map(|(i, _)| i);
+            let Some(i) = next else { break };
+            let part = s.parts.remove(i);
+            rel = natural(&part, &rel, self.budget)?;
+        }
+        s.parts.push(rel);
+        Ok(())
+    }
+
+    fn pattern_step(&self, s: &mut State<'_>, p: &Pattern) -> Result<&'static str, QueryError> {
+        let Attr::Known(a) = p.a else {
+            let parts: Vec<&Rel> = s.parts.iter().filter(|r| pattern_vars(p).iter().any(|v| r.has(*v))).collect();
+            let attr_part = match p.a {
+                Attr::Var(v) => s.part_of(v).map(|i| s.parts[i].clone()),
+                _ => None,
+            };
+            let e_part = p.e.var().and_then(|v| s.part_of(v)).map(|i| s.parts[i].clone());
+            let _ = parts;
+            let r = self.any_attribute(p, e_part.as_ref(), attr_part.as_ref())?;
+            self.absorb(s, r)?;
+            return Ok("scan attributes");
+        };
+        let (e_part, v_part) = (
+            p.e.var().and_then(|v| s.part_of(v)),
+            p.v.var().and_then(|v| s.part_of(v)),
+        );
+        // A constant on the other side is often the better way in.
+        let by = match (e_part, v_part) {
+            (Some(i), Some(j)) if i == j => Some((i, By::Entity)),
+            (Some(i), Some(j)) => {
+                if s.parts[i].len <= s.parts[j].len {
+                    Some((i, By::Entity))
+                } else {
+                    Some((j, By::Value))
+                }
+            }
+            (Some(i), None) => Some((i, By::Entity)),
+            (None, Some(j)) => Some((j, By::Value)),
+            (None, None) => None,
+        };
+        let scan_size = estimate::scan(self, p, a)?;
+        match by {
+            Some((i, by)) if !(self.optimise && scan_size.saturating_mul(4) < s.parts[i].len as u64) => {
+                let part = s.parts.swap_remove(i);
+                let out = self.extend(&part, p, a, by)?;
+                self.absorb(s, out)?;
+                Ok(if by == By::Entity { "probe EAVT" } else { "probe AVET" })
+            }
+            _ => {
+                let r = self.scan(p, a)?;
+                self.absorb(s, r)?;
+                Ok(match (&p.e, &p.v) {
+                    (Term::Ent(_) | Term::Const(_), _) => "lookup EAVT",
+                    (_, Term::Ent(_) | Term::Const(_)) => "lookup AVET",
+                    _ => "scan AEVT",
+                })
+            }
+        }
+    }
+}
+
+/// Do enough rows of a sample repeat to make removing them worth while?
+fn repeats(r: &Rel) -> bool {
+    const SAMPLE: usize = 1024;
+    if r.len <= 4 * SAMPLE {
+        return true;
+    }
+    let mut set = hashbrown::HashSet::with_capacity_and_hasher(2 * SAMPLE, super::rel::Hasher::default());
+    let cols: Vec<&[annals_model::Cell]> = r.cols.iter().map(|c| &**c).collect();
+    let hasher = super::rel::Hasher::default();
+    for i in 0..SAMPLE {
+        set.insert(super::rel::hash_row(&hasher, &cols, i));
+        set.insert(super::rel::hash_row(&hasher, &cols, r.len - 1 - i));
+    }
+    set.len() * 8 < 2 * SAMPLE * 7
+}

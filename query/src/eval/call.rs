@@ -1,0 +1,367 @@
+//! Predicates and functions over relations.
+//!
+//! Comparisons and small arithmetic run on cells; everything else decodes the
+//! arguments of each row and asks the function table. What asks a database
+//! (`get-else`, `missing?`, …) is one sorted probe for the whole relation.
+
+use super::Run;
+use super::access::{Locator, entity_key};
+use super::bind::Binder;
+use super::function::{self, FnError, Function};
+use super::rel::Rel;
+use crate::budget::BATCH;
+use crate::error::QueryError;
+use crate::resolve::ir::{Arg, Bind, Expr, Slot};
+use crate::resolve::tx_entity;
+use annals_model::{AttrId, Cell, Diagnostic, Order, Span, T, Value, cell};
+use hashbrown::HashMap;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// What an expression gives for each row.
+enum Computed {
+    Cells(Vec<Cell>),
+    Values(Vec<Value>),
+    /// The same for every row.
+    One(Value),
+}
+
+/// A comparison that runs on cells.
+#[derive(Clone, Copy)]
+enum Comparison {
+    Equal(bool),
+    Order(fn(Ordering) -> bool),
+}
+
+fn comparison(name: &str) -> Option<Comparison> {
+    Some(match name {
+        "=" | "==" => Comparison::Equal(true),
+        "!=" | "not=" => Comparison::Equal(false),
+        "<" => Comparison::Order(Ordering::is_lt),
+        "<=" => Comparison::Order(Ordering::is_le),
+        ">" => Comparison::Order(Ordering::is_gt),
+        ">=" => Comparison::Order(Ordering::is_ge),
+        _ => return None,
+    })
+}
+
+/// One argument over all rows.
+enum ArgCol<'a> {
+    Col(&'a [Cell]),
+    Const(Cell),
+}
+
+impl ArgCol<'_> {
+    #[inline]
+    fn get(&self, i: usize) -> Cell {
+        match self {
+            ArgCol::Col(c) => c[i],
+            ArgCol::Const(c) => *c,
+        }
+    }
+}
+
+impl Run<'_> {
+    fn arg<'a>(&self, a: &Arg, rel: &'a Rel) -> ArgCol<'a> {
+        match a {
+            Arg::Var(v) => ArgCol::Col(rel.col(*v).expect("arguments are bound")),
+            Arg::Const(c) => ArgCol::Const(self.dict.encode(c)),
+            Arg::Src(_) => ArgCol::Const(cell::NIL),
+        }
+    }
+
+    /// The rows for which the expression is neither nil nor false.
+    pub(crate) fn filter(&self, e: &Expr, rel: &Rel, at: Span) -> Result<Rel, QueryError> {
+        let keep: Vec<u32> = match e {
+            Expr::Call { name, args } if args.len() == 2 && comparison(name.as_str()).is_some() => {
+                let how = comparison(name.as_str()).expect("just seen");
+                let (a, b) = (self.arg(&args[0], rel), self.arg(&args[1], rel));
+                let mut keep = Vec::with_capacity(rel.len);
+                for start in (0..rel.len).step_by(BATCH) {
+                    let rows = start..rel.len.min(start + BATCH);
+                    keep.extend(rows.filter(|&i| self.compares(how, a.get(i), b.get(i))).map(|i| i as u32));
+                    self.budget.check()?;
+                }
+                keep
+            }
+            _ => match self.compute(e, rel, at)? {
+                Computed::Cells(c) => (0..rel.len as u32).filter(|&i| c[i as usize] > cell::FALSE).collect(),
+                Computed::Values(v) => (0..rel.len as u32).filter(|&i| !v[i as usize].is_falsy()).collect(),
+                Computed::One(v) if v.is_falsy() => vec![],
+                Computed::One(_) => return Ok(rel.clone()),
+            },
+        };
+        self.budget.spend(keep.len(), keep.len() * 8 * rel.vars.len())?;
+        if keep.len() == rel.len {
+            return Ok(rel.clone());
+        }
+        Ok(rel.take(&keep, true, true, self.budget))
+    }
+
+    #[inline]
+    fn compares(&self, how: Comparison, a: Cell, b: Cell) -> bool {
+        match how {
+            Comparison::Equal(wanted) => (a == b || function::cells_equal(a, b, &self.dict)) == wanted,
+            Comparison::Order(test) => {
+                let tag = cell::tag(a);
+                if tag == cell::tag(b) && (cell::TAG_LONG..=cell::TAG_DOUBLE).contains(&tag) {
+                    test(a.cmp(&b))
+                } else {
+                    function::compare_cells(a, b, &self.dict).is_some_and(test)
+                }
+            }
+        }
+    }
+
+    /// The rows of `rel` with what the expression gives, taken apart by `bind`.
+    pub(crate) fn function(&self, e: &Expr, bind: &Bind, rel: &Rel, at: Span) -> Result<Rel, QueryError> {
+        let computed = self.compute(e, rel, at)?;
+        let misfit = |m: super::bind::Misfit| {
+            let d = Diagnostic::new("query/type", format!("{} gives a {}, and the binding wants {}", e.name(), m.found, m.wanted));
+            QueryError::Invalid(vec![if at == Span::default() { d } else { d.at(at, "does not fit its binding") }])
+        };
+        if let (Computed::Cells(cells), Bind::Var(v)) = (&computed, bind) {
+            let keep: Vec<u32> = match rel.col(*v) {
+                Some(had) => (0..rel.len).filter(|&i| cells[i] != cell::NIL && cells[i] == had[i]).map(|i| i as u32).collect(),
+                None => (0..rel.len).filter(|&i| cells[i] != cell::NIL).map(|i| i as u32).collect(),
+            };
+            self.budget.spend(keep.len(), keep.len() * 8 * (1 + rel.vars.len()))?;
+            let all = keep.len() == rel.len;
+            let out = if all { rel.clone() } else { rel.take(&keep, true, true, self.budget) };
+            if rel.has(*v) {
+                return Ok(out);
+            }
+            let key = out.key.clone();
+            let cells = if all { cells.clone() } else { keep.iter().map(|i| cells[*i as usize]).collect() };
+            if rel.vars.is_empty() {
+                return Ok(Rel::new(vec![*v], vec![cells], self.budget).keyed(key));
+            }
+            return Ok(out.with(*v, cells, self.budget).keyed(key));
+        }
+        let mut binder = Binder::new(bind);
+        let mut one = |i: usize, v: &Value| -> Result<(), QueryError> {
+            if matches!(v, Value::Nil) {
+                return Ok(());
+            }
+            binder.add(bind, v, i as u32, self).map_err(misfit)?;
+            if i % 256 == 0 {
+                self.budget.spend(0, binder.left.len() * 8 * (1 + binder.cols.len()))?;
+            }
+            Ok(())
+        };
+        match &computed {
+            Computed::Cells(cells) => {
+                for (i, c) in cells.iter().enumerate() {
+                    one(i, &self.dict.decode(*c))?;
+                }
+            }
+            Computed::Values(values) => {
+                for (i, v) in values.iter().enumerate() {
+                    one(i, v)?;
+                }
+            }
+            Computed::One(v) => {
+                for i in 0..rel.len {
+                    one(i, v)?;
+                }
+            }
+        }
+        self.bound(rel, binder)
+    }
+
+    fn compute(&self, e: &Expr, rel: &Rel, at: Span) -> Result<Computed, QueryError> {
+        Ok(match e {
+            Expr::Ground(v) => Computed::One(v.clone()),
+            Expr::Call { name, args } => {
+                let f = self.library.function(name.as_str()).expect("resolution found it").clone();
+                self.call(&f, name.as_str(), args, rel, at)?
+            }
+            Expr::GetElse { src, e, a, default } => {
+                let default = self.arg(default, rel);
+                let found = self.first_values(*src, *a, e, rel)?;
+                Computed::Cells(found.into_iter().enumerate().map(|(i, c)| c.unwrap_or(default.get(i))).collect())
+            }
+            Expr::Missing { src, e, a } => {
+                let found = self.first_values(*src, *a, e, rel)?;
+                Computed::Cells(found.into_iter().map(|c| cell::of_bool(c.is_none())).collect())
+            }
+            Expr::GetSome { src, e, attrs } => {
+                let mut out = vec![Value::Nil; rel.len];
+                for a in attrs {
+                    for (i, c) in self.first_values(*src, *a, e, rel)?.into_iter().enumerate() {
+                        if let (Value::Nil, Some(c)) = (&out[i], c) {
+                            out[i] = Value::vector([Value::Ref(a.entity()), self.dict.decode(c)]);
+                        }
+                    }
+                }
+                Computed::Values(out)
+            }
+            Expr::Query { query, args } => {
+                let mut known: HashMap<Vec<Cell>, Value> = HashMap::new();
+                let mut out = Vec::with_capacity(rel.len);
+                let cols: Vec<ArgCol<'_>> = args.iter().map(|a| self.arg(a, rel)).collect();
+                for i in 0..rel.len {
+                    let key: Vec<Cell> = cols.iter().map(|c| c.get(i)).collect();
+                    let v = match known.get(&key) {
+                        Some(v) => v.clone(),
+                        None => {
+                            let v = self.deeper(|| crate::query::nested(self, query, args, &key))?;
+                            known.insert(key, v.clone());
+                            v
+                        }
+                    };
+                    out.push(v);
+                }
+                Computed::Values(out)
+            }
+            Expr::TxIds { src, from, to } => {
+                let (from, to) = (self.arg(from, rel), self.arg(to, rel));
+                let db = self.db(*src);
+                let end = db.view().upto(db.basis_t()).next();
+                let mut out = Vec::with_capacity(rel.len);
+                for i in 0..rel.len {
+                    let start = self.time(*src, from.get(i))?.unwrap_or(T::GENESIS);
+                    let stop = self.time(*src, to.get(i))?.unwrap_or(end).min(end);
+                    let n = stop.0.saturating_sub(start.0) as usize;
+                    self.budget.spend(n, n * 32)?;
+                    out.push(Value::vector((start.0..stop.0).map(|t| Value::Ref(T(t).entity()))));
+                }
+                Computed::Values(out)
+            }
+            Expr::TxData { src, tx } => {
+                let tx = self.arg(tx, rel);
+                let mut out = Vec::with_capacity(rel.len);
+                for i in 0..rel.len {
+                    let datoms = match self.time(*src, tx.get(i))? {
+                        Some(t) => self.db(*src).log(t, t.next())?.into_iter().flat_map(|(_, ds)| ds).collect(),
+                        None => vec![],
+                    };
+                    self.budget.spend(datoms.len(), datoms.len() * 160)?;
+                    out.push(Value::vector(datoms.into_iter().map(|d| {
+                        Value::vector([
+                            Value::Ref(d.e),
+                            Value::Ref(d.a.entity()),
+                            d.v,
+                            Value::Ref(d.t.entity()),
+                            Value::Bool(d.added),
+                        ])
+                    })));
+                }
+                Computed::Values(out)
+            }
+        })
+    }
+
+    /// A point in time as t: t, a transaction, an instant; nil is none.
+    fn time(&self, slot: Slot, c: Cell) -> Result<Option<T>, QueryError> {
+        Ok(match self.dict.decode(c) {
+            Value::Long(n) => tx_entity(n).and_then(|e| e.as_t()),
+            Value::Ref(e) => e.as_t(),
+            Value::Instant(i) => {
+                // The first transaction not before the instant.
+                let t = self.db(slot).t_at(annals_model::Instant(i.0.saturating_sub(1)))?;
+                Some(t.next())
+            }
+            _ => None,
+        })
+    }
+
+    /// The first value of attribute `a` for the entity in each row.
+    fn first_values(&self, slot: Slot, a: AttrId, e: &Arg, rel: &Rel) -> Result<Vec<Option<Cell>>, QueryError> {
+        let col = self.arg(e, rel);
+        let mut keys = Vec::with_capacity(rel.len);
+        for i in 0..rel.len {
+            let c = col.get(i);
+            keys.push(match cell::as_ref(c) {
+                Some(_) => entity_key(c),
+                None => self.entity_of(slot, c)?.map_or(u64::MAX, |e| e.raw()),
+            });
+        }
+        let sorted = keys.is_sorted();
+        let slab = self.slab(slot, a, Order::Eav, &keys, sorted)?;
+        let mut locator = Locator::new(slab.keys(), keys.len(), sorted);
+        let mut out = Vec::with_capacity(keys.len());
+        for (i, k) in keys.iter().enumerate() {
+            let (lo, hi) = locator.find(*k);
+            out.push((lo < hi).then(|| slab.v()[lo]));
+            if i % BATCH == 0 {
+                self.budget.check()?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn call(&self, f: &Arc<Function>, name: &str, args: &[Arg], rel: &Rel, at: Span) -> Result<Computed, QueryError> {
+        let cols: Vec<ArgCol<'_>> = args.iter().map(|a| self.arg(a, rel)).collect();
+        let fail = |error: FnError| QueryError::Function { name: name.to_owned(), error, at };
+        // What is known of the standard functions does not hold for one registered in their place.
+        let standard = function::Library::standard().function(name).is_some_and(|s| Arc::ptr_eq(s, f));
+        if let ([a, b], true) = (&cols[..], standard) {
+            if let Some(how) = comparison(&f.name) {
+                return Ok(Computed::Cells((0..rel.len).map(|i| cell::of_bool(self.compares(how, a.get(i), b.get(i)))).collect()));
+            }
+            let op: Option<fn(i64, i64) -> Option<i64>> = match &*f.name {
+                "+" => Some(i64::checked_add),
+                "-" => Some(i64::checked_sub),
+                "*" => Some(i64::checked_mul),
+                _ => None,
+            };
+            if let Some(op) = op {
+                let mut out = Vec::with_capacity(rel.len);
+                for i in 0..rel.len {
+                    let (x, y) = (a.get(i), b.get(i));
+                    let quick = cell::as_long(x).zip(cell::as_long(y)).and_then(|(x, y)| op(x, y)).and_then(cell::of_long);
+                    out.push(match quick {
+                        Some(c) => c,
+                        None => {
+                            let v = f.call(&[self.dict.decode(x), self.dict.decode(y)]).map_err(fail)?;
+                            self.dict.encode(&v)
+                        }
+                    });
+                    if i % BATCH == 0 {
+                        self.budget.spend(0, out.len() * 8)?;
+                    }
+                }
+                return Ok(Computed::Cells(out));
+            }
+        }
+        if cols.iter().all(|c| matches!(c, ArgCol::Const(_))) {
+            let values: Vec<Value> = cols.iter().map(|c| self.dict.decode(c.get(0))).collect();
+            return f.call(&values).map(Computed::One).map_err(fail);
+        }
+        if let [ArgCol::Col(_)] = &cols[..]
+            && standard
+        {
+            // A pure function of one argument: once for each distinct value.
+            let mut known: HashMap<Cell, Value> = HashMap::new();
+            let mut out = Vec::with_capacity(rel.len);
+            for i in 0..rel.len {
+                let c = cols[0].get(i);
+                let v = match known.get(&c) {
+                    Some(v) => v.clone(),
+                    None => {
+                        let v = f.call(&[self.dict.decode(c)]).map_err(fail)?;
+                        known.insert(c, v.clone());
+                        v
+                    }
+                };
+                out.push(v);
+                if i % BATCH == 0 {
+                    self.budget.spend(0, out.len() * 32)?;
+                }
+            }
+            return Ok(Computed::Values(out));
+        }
+        let mut row: Vec<Value> = Vec::with_capacity(cols.len());
+        let mut out = Vec::with_capacity(rel.len);
+        for i in 0..rel.len {
+            row.clear();
+            row.extend(cols.iter().map(|c| self.dict.decode(c.get(i))));
+            out.push(f.call(&row).map_err(fail)?);
+            if i % BATCH == 0 {
+                self.budget.spend(0, out.len() * 32)?;
+            }
+        }
+        Ok(Computed::Values(out))
+    }
+}

@@ -1,0 +1,204 @@
+//! What a clause would cost and leave, judged from exact counts where they are
+//! free and from samples where they are cheap.
+
+use crate::error::QueryError;
+use crate::eval::Run;
+use crate::eval::rel::Rel;
+use crate::eval::{Sampled, body::State};
+use crate::resolve::ir::{Arg, Attr, Bind, Body, Clause, Kind, Pattern, Term};
+use annals_model::{AttrId, Order};
+
+/// The cost of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Estimate {
+    /// Rows afterwards.
+    pub(crate) rows: f64,
+    /// Rows touched on the way.
+    pub(crate) work: f64,
+}
+
+impl Estimate {
+    const FREE: Estimate = Estimate { rows: 0.0, work: -1.0 };
+
+    /// Runs at once, whatever else there is to do.
+    pub(crate) fn is_free(&self) -> bool {
+        self.work < 0.0
+    }
+    /// Lower is sooner.
+    pub(crate) fn cost(&self) -> f64 {
+        self.rows + self.work * 0.05
+    }
+}
+
+/// Rows that a scan of a pattern gives, by its constants alone.
+pub(crate) fn scan(run: &Run<'_>, p: &Pattern, a: AttrId) -> Result<u64, QueryError> {
+    let rows = run.db(p.src).stats(a).rows;
+    let constant = |t: &Term| matches!(t, Term::Const(_) | Term::Ent(_));
+    if constant(&p.e) {
+        return Ok(if p.one || constant(&p.v) { 1 } else { 8.min(rows) });
+    }
+    if constant(&p.v) {
+        if p.unique {
+            return Ok(1);
+        }
+        if let Some(crate::eval::Place::Is(c)) = run.place(p.src, &p.v)? {
+            return Ok(run.count_value(p.src, a, c)?.unwrap_or(rows / 100 + 1));
+        }
+        return Ok(0);
+    }
+    Ok(rows)
+}
+
+/// The cost of running `c` next.
+pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimate, QueryError> {
+    let len = |i: Option<usize>| i.map_or(1.0, |i| s.parts[i].len as f64);
+    let parts_of = |vars: &[u32]| -> Vec<usize> {
+        (0..s.parts.len()).filter(|&i| vars.iter().any(|v| s.parts[i].has(*v))).collect()
+    };
+    Ok(match &c.kind {
+        Kind::Never(_) | Kind::Meaning { .. } => Estimate::FREE,
+        Kind::Predicate(e) => {
+            let parts = parts_of(&e.vars());
+            if parts.len() <= 1 {
+                return Ok(Estimate::FREE);
+            }
+            let product: f64 = parts.iter().map(|&i| s.parts[i].len as f64).product();
+            Estimate { rows: product * 0.5, work: product }
+        }
+        Kind::Function(e, b) => {
+            let parts = parts_of(&e.vars());
+            if e.args().iter().all(|a| !matches!(a, Arg::Var(_))) {
+                return Ok(Estimate::FREE);
+            }
+            let n: f64 = parts.iter().map(|&i| s.parts[i].len as f64).product();
+            match (b, parts.len()) {
+                (Bind::Var(v), 1) if s.bound.has(*v) => Estimate { rows: n * 0.1, work: n },
+                (Bind::Var(_) | Bind::Blank, 1) => Estimate { rows: n * 0.95, work: n },
+                (Bind::Coll(_) | Bind::Tuple(_), _) => Estimate { rows: n * 8.0, work: n * 8.0 },
+                _ => Estimate { rows: n, work: n * 4.0 },
+            }
+        }
+        Kind::Facts { facts, at, .. } => {
+            let n = run.frame.borrow().as_ref().map_or(0, |f| f.rows(*at, *facts)) as f64;
+            match parts_of(&c.vars).iter().map(|&i| s.parts[i].len as f64).fold(None, |a: Option<f64>, n| {
+                Some(a.map_or(n, |a| a.min(n)))
+            }) {
+                Some(part) => Estimate { rows: part.min(n * 4.0), work: part.min(n) },
+                None if s.parts.is_empty() => Estimate { rows: n, work: n },
+                None => Estimate { rows: n * 10.0, work: n },
+            }
+        }
+        Kind::Tuples { .. } => Estimate { rows: 1.0, work: 1.0 },
+        Kind::Pattern(p) => pattern(run, s, p)?,
+        Kind::Not { join, .. } => {
+            let n: f64 = parts_of(join).iter().map(|&i| s.parts[i].len as f64).product();
+            Estimate { rows: n * 0.9, work: n }
+        }
+        Kind::Or { vars, branches, .. } => {
+            let mut sum = Estimate { rows: 1.0, work: 0.0 };
+            for b in branches {
+                let e = branch(run, s, b)?;
+                sum.rows += e.rows;
+                sum.work += e.work;
+            }
+            let _ = vars;
+            sum
+        }
+        Kind::Call { args, .. } => {
+            let bound: Vec<&Term> = args
+                .iter()
+                .filter(|a| match a {
+                    Term::Var(v) => s.bound.has(*v),
+                    Term::Const(_) | Term::Ent(_) => true,
+                    Term::Blank => false,
+                })
+                .collect();
+            if bound.is_empty() {
+                return Ok(Estimate { rows: 1e6, work: 1e6 });
+            }
+            let n = bound.iter().filter_map(|t| t.var()).map(|v| len(s.part_of(v))).fold(1.0, f64::max);
+            Estimate { rows: n * 20.0, work: n * 20.0 }
+        }
+    })
+}
+
+/// The least a branch of an `or` costs: its cheapest clause.
+fn branch(run: &Run<'_>, s: &State<'_>, b: &Body) -> Result<Estimate, QueryError> {
+    let mut best: Option<Estimate> = None;
+    for c in &b.clauses {
+        if matches!(c.kind, Kind::Pattern(_) | Kind::Call { .. } | Kind::Or { .. } | Kind::Tuples { .. }) {
+            let e = clause(run, s, c)?;
+            if best.is_none_or(|b| e.cost() < b.cost()) {
+                best = Some(e);
+            }
+        }
+    }
+    // Only tests: it filters what is there.
+    let all: f64 = s.parts.iter().map(|p| p.len as f64).fold(1.0, f64::max);
+    Ok(best.unwrap_or(Estimate { rows: all, work: all }))
+}
+
+fn pattern(run: &Run<'_>, s: &State<'_>, p: &Pattern) -> Result<Estimate, QueryError> {
+    let e_part = p.e.var().and_then(|v| s.part_of(v));
+    let v_part = p.v.var().and_then(|v| s.part_of(v));
+    let Attr::Known(a) = p.a else {
+        let attrs = 16.0;
+        return Ok(match (e_part, &p.e, p.a.var().and_then(|v| s.part_of(v))) {
+            (Some(i), _, _) => {
+                let rows = s.parts[i].len as f64 * attrs;
+                Estimate { rows, work: rows }
+            }
+            (None, Term::Ent(_), _) => Estimate { rows: attrs, work: attrs },
+            (None, _, Some(i)) => {
+                let rows = s.parts[i].len as f64 * 1e5;
+                Estimate { rows, work: rows }
+            }
+            _ => Estimate { rows: 1e7, work: 1e7 },
+        });
+    };
+    let alone = scan(run, p, a)? as f64;
+    let total = (run.db(p.src).stats(a).rows as f64).max(1.0);
+    let history = run.db(p.src).view().history;
+    let selectivity = (alone / total).min(1.0);
+    let joined = |part: &Rel, by: Order, var: u32| -> Result<Estimate, QueryError> {
+        let n = part.len as f64;
+        let fanout = match by {
+            Order::Eav if p.one && !history => {
+                if n <= 4096.0 {
+                    1.0
+                } else {
+                    run.sample(Sampled { slot: p.src, a, order: by }, part, var)?.min(1.0)
+                }
+            }
+            Order::Ave if p.unique && !history => 1.0,
+            _ => run.sample(Sampled { slot: p.src, a, order: by }, part, var)?,
+        };
+        Ok(Estimate { rows: n * fanout, work: n })
+    };
+    Ok(match (e_part, v_part) {
+        (Some(i), Some(j)) if i == j => {
+            let n = s.parts[i].len as f64;
+            Estimate { rows: n * 0.3, work: n }
+        }
+        (Some(i), Some(j)) => {
+            let e = joined(&s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
+            let v = joined(&s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;
+            let least = if e.rows <= v.rows { e } else { v };
+            Estimate { rows: least.rows * 0.7, work: least.work + s.parts[i].len.min(s.parts[j].len) as f64 }
+        }
+        (Some(i), None) => {
+            let e = joined(&s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
+            Estimate { rows: (e.rows * selectivity).min(alone * s.parts[i].len as f64), work: e.work.min(alone + e.work) }
+        }
+        (None, Some(j)) => {
+            let e = joined(&s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;
+            Estimate { rows: e.rows, work: e.work }
+        }
+        (None, None) => {
+            let constant = alone < total;
+            // Something unconnected and unrestricted waits until it is connected.
+            let penalty = if constant || s.parts.is_empty() { 1.0 } else { 10.0 };
+            Estimate { rows: alone * penalty, work: alone }
+        }
+    })
+}

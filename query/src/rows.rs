@@ -1,0 +1,232 @@
+//! The rows of an answer: columns of cells, decoded when somebody looks.
+//!
+//! 1. Rows are in a fixed order: that of `:order-by` if there is one, and among
+//!    equals, or without one, by the values of the columns from left to right.
+//! 2. A cell is decoded by the dictionary of the run that made it, which the rows keep.
+
+use crate::budget::Usage;
+use crate::eval::rel::Col;
+use crate::plan::trace::Step;
+use annals_model::{Cell, Diagnostic, Dict, T, Value, cell};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// The shape of an answer, as its `:find` asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A set of tuples.
+    Rel,
+    /// A collection: one column.
+    Coll,
+    /// One tuple, or nothing.
+    Tuple,
+    /// One value, or nothing.
+    Scalar,
+    /// A set of maps with these keys, one a column.
+    Maps(Vec<Value>),
+    /// One map, or nothing.
+    Map(Vec<Value>),
+}
+
+/// One column of an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Column {
+    Cells(Col),
+    Values(Vec<Value>),
+}
+
+/// Rows of an answer.
+#[derive(Clone)]
+pub struct Rows {
+    dict: Arc<Dict>,
+    cols: Vec<Column>,
+    /// Row numbers in order, if not all as they lie.
+    order: Option<Vec<u32>>,
+    len: usize,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Rows {
+    pub(crate) fn new(dict: Arc<Dict>, cols: Vec<Column>, order: Option<Vec<u32>>, len: usize) -> Rows {
+        Rows { dict, cols, order, len }
+    }
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// How many columns.
+    pub fn width(&self) -> usize {
+        self.cols.len()
+    }
+    fn at(&self, row: usize) -> usize {
+        self.order.as_ref().map_or(row, |o| o[row] as usize)
+    }
+    /// The value at a row and a column, if there are such.
+    pub fn get(&self, row: usize, col: usize) -> Option<Value> {
+        if row >= self.len {
+            return None;
+        }
+        Some(match self.cols.get(col)? {
+            Column::Cells(c) => self.dict.decode(c[self.at(row)]),
+            Column::Values(v) => v[self.at(row)].clone(),
+        })
+    }
+    /// The cell at a row and a column, unless the column was computed after the joins.
+    pub fn cell(&self, row: usize, col: usize) -> Option<Cell> {
+        if row >= self.len {
+            return None;
+        }
+        match self.cols.get(col)? {
+            Column::Cells(c) => Some(c[self.at(row)]),
+            Column::Values(_) => None,
+        }
+    }
+    /// One row.
+    pub fn row(&self, row: usize) -> Vec<Value> {
+        (0..self.width()).filter_map(|c| self.get(row, c)).collect()
+    }
+    /// All rows in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Vec<Value>> + '_ {
+        (0..self.len).map(|r| self.row(r))
+    }
+    /// The dictionary of the cells.
+    pub fn dict(&self) -> &Arc<Dict> {
+        &self.dict
+    }
+}
+
+/// What a run used and did.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// What was used of the budget.
+    pub used: Usage,
+    /// The steps in order, with actual rows and times.
+    pub steps: Vec<Step>,
+    /// Microseconds spent on names, types and rules before the first step.
+    pub prepare_us: u64,
+}
+
+/// The answer of a query.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its shape.
+    pub shape: Shape,
+    /// Its rows. Of a tuple or a scalar at most the first counts.
+    pub rows: Rows,
+    /// The newest transaction that the first database of the query knew.
+    pub basis_t: T,
+    /// What the run used and did.
+    pub stats: Stats,
+    /// What the user should know although there is an answer.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Answer {
+    /// The answer as one value: a set of vectors or maps, a vector, a vector or nil, a value or nil.
+    pub fn value(&self) -> Value {
+        let map = |keys: &[Value], row: usize| {
+            Value::map(keys.iter().cloned().zip(self.rows.row(row)))
+        };
+        let first = |f: &dyn Fn() -> Value| if self.rows.is_empty() { Value::Nil } else { f() };
+        match &self.shape {
+            Shape::Rel => Value::vector(self.rows.iter().map(Value::vector)),
+            Shape::Coll => Value::vector((0..self.rows.len()).filter_map(|r| self.rows.get(r, 0))),
+            Shape::Tuple => first(&|| Value::vector(self.rows.row(0))),
+            Shape::Scalar => first(&|| self.rows.get(0, 0).unwrap_or(Value::Nil)),
+            Shape::Maps(keys) => Value::vector((0..self.rows.len()).map(|r| map(keys, r))),
+            Shape::Map(keys) => first(&|| map(keys, 0)),
+        }
+    }
+    /// The value of a scalar answer, or the first value of any other; none without rows.
+    pub fn scalar(&self) -> Option<Value> {
+        self.rows.get(0, 0)
+    }
+}
+
+/// Words that order as the values of a column do.
+fn ranks(col: &Column, dict: &Dict) -> Vec<u64> {
+    let cells = match col {
+        Column::Values(values) => {
+            let mut sorted: Vec<&Value> = values.iter().collect();
+            sorted.sort_unstable();
+            sorted.dedup();
+            return values.iter().map(|v| sorted.partition_point(|s| *s < v) as u64).collect();
+        }
+        Column::Cells(c) => c,
+    };
+    let Some(first) = cells.first() else { return Vec::new() };
+    let tag = cell::tag(*first);
+    if tag <= cell::TAG_DOUBLE && cells.iter().all(|c| cell::tag(*c) == tag) {
+        return cells.to_vec();
+    }
+    let mut distinct: Vec<Cell> = cells.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    // Values of the dictionary are compared where they lie.
+    let inline: Vec<Option<Value>> =
+        distinct.iter().map(|c| if dict.entry(*c).is_none() { Some(dict.decode(*c)) } else { None }).collect();
+    let value = |i: usize| -> &Value {
+        match &inline[i] {
+            Some(v) => v,
+            None => dict.entry(distinct[i]).expect("not inline, so in the dictionary"),
+        }
+    };
+    let mut order: Vec<u32> = (0..distinct.len() as u32).collect();
+    order.sort_unstable_by(|a, b| value(*a as usize).cmp(value(*b as usize)));
+    let mut rank = vec![0u64; distinct.len()];
+    for (r, i) in order.iter().enumerate() {
+        rank[*i as usize] = r as u64;
+    }
+    if distinct.len() * 4 > cells.len() {
+        let map: HashMap<Cell, u64, crate::eval::rel::Hasher> = distinct.iter().copied().zip(rank).collect();
+        return cells.iter().map(|c| map[c]).collect();
+    }
+    cells.iter().map(|c| rank[distinct.binary_search(c).expect("one of them")]).collect()
+}
+
+/// Row numbers sorted by columns: each with its direction, the earlier the more important.
+/// None when the rows lie in that order already.
+pub(crate) fn sort(cols: &[(&Column, bool)], len: usize, dict: &Dict) -> Option<Vec<u32>> {
+    let keys: Vec<Vec<u64>> = cols
+        .iter()
+        .map(|(c, descending)| {
+            let mut r = ranks(c, dict);
+            if *descending {
+                r.iter_mut().for_each(|x| *x = !*x);
+            }
+            r
+        })
+        .collect();
+    let compare = |a: usize, b: usize| {
+        keys.iter().map(|k| k[a].cmp(&k[b])).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    };
+    if (1..len).all(|i| compare(i - 1, i).is_le()) {
+        return None;
+    }
+    match &keys[..] {
+        [a] => {
+            let mut rows: Vec<(u64, u32)> = a.iter().copied().zip(0..).collect();
+            rows.sort_unstable();
+            Some(rows.into_iter().map(|(_, i)| i).collect())
+        }
+        [a, b] => {
+            let mut rows: Vec<(u64, u64, u32)> = a.iter().zip(b).zip(0..).map(|((a, b), i)| (*a, *b, i)).collect();
+            rows.sort_unstable();
+            Some(rows.into_iter().map(|(_, _, i)| i).collect())
+        }
+        _ => {
+            let mut rows: Vec<u32> = (0..len as u32).collect();
+            rows.sort_unstable_by(|a, b| compare(*a as usize, *b as usize).then(a.cmp(b)));
+            Some(rows)
+        }
+    }
+}
