@@ -29,6 +29,10 @@ pub enum Refusal {
     Type,
     /// A tempid that no assertion is about.
     TempidOnlyAsValue,
+    /// A transaction retracted as an entity.
+    Transaction,
+    /// A tempid where only an existing entity can stand.
+    TempidRefused,
     /// A tempid that would have to be two entities.
     TempidConflict,
     /// The same fact added and retracted, or two values for one place.
@@ -317,7 +321,11 @@ impl Model {
             }
             match op {
                 Op::Add(Who::Temp(s), ..) => drop(asserted.insert(s.clone())),
-                Op::Cas(Who::Temp(_), ..) => return Err(Refusal::Cas),
+                Op::Cas(Who::Temp(_), ..)
+                | Op::RetractEntity(Who::Temp(_))
+                | Op::Retract(Who::Temp(_), _, None) => {
+                    return Err(Refusal::TempidRefused);
+                }
                 _ => {}
             }
         }
@@ -429,6 +437,7 @@ impl Model {
         };
         let mut adds: BTreeSet<(EntityId, AttrId, Value)> = BTreeSet::new();
         let mut retracts: BTreeSet<(EntityId, AttrId, Value)> = BTreeSet::new();
+        let mut gone: BTreeSet<EntityId> = BTreeSet::new();
         for op in ops {
             match op {
                 Op::Add(e, a, v) => drop(adds.insert((who(e), *a, what(v)))),
@@ -437,7 +446,7 @@ impl Model {
                     let e = who(e);
                     retracts.extend(self.values(e, *a).into_iter().map(|v| (e, *a, v.clone())));
                 }
-                Op::RetractEntity(e) => self.retract_entity(who(e), &mut BTreeSet::new(), &mut retracts),
+                Op::RetractEntity(e) => self.retract_entity(who(e), &mut gone, &mut retracts),
                 Op::Cas(e, a, old, new) => {
                     let e = who(e);
                     if self.is_many(*a)
@@ -461,6 +470,10 @@ impl Model {
                     self.values(*e, *a).into_iter().filter(|old| *old != v).map(|old| (*e, *a, old.clone())),
                 );
             }
+        }
+        // A transaction keeps its instant: it cannot be retracted, not even as a part of something.
+        if gone.iter().any(|e| e.as_t().is_some_and(|t| t <= self.t)) {
+            return Err(Refusal::Transaction);
         }
         let holds = |f: &(EntityId, AttrId, Value)| {
             self.facts.iter().any(|g| (&g.0, &g.1, &g.2) == (&f.0, &f.1, &f.2))

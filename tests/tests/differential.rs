@@ -14,13 +14,16 @@ use annals_tests::{
     generate::{
         Rng, count,
         data::{self, Attr, Known},
-        first_seed, query,
+        each_seed, query,
     },
     txmodel::{Model, Refusal},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// A database and its model, from a seed.
@@ -145,20 +148,21 @@ impl Pair {
 
 #[test]
 fn transactions_agree_with_the_model() {
-    let (mut taken, mut refused) = (0, 0);
-    for seed in first_seed()..first_seed() + count(500) {
+    let (taken, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    each_seed(count(500), |seed| {
         let mut rng = Rng::new(seed);
         let mut pair = Pair::new(&mut rng, Options::new(), None);
         let forms = data::seed_transaction(&mut rng, &pair.attrs, 4);
         pair.transact(seed, forms);
         for _ in 0..12 {
             match pair.random_transaction(seed, &mut rng, 1) {
-                true => taken += 1,
-                false => refused += 1,
-            }
+                true => taken.fetch_add(1, Relaxed),
+                false => refused.fetch_add(1, Relaxed),
+            };
         }
         pair.check_views(seed, &mut rng);
-    }
+    });
+    let (taken, refused) = (taken.into_inner(), refused.into_inner());
     println!("transactions against the model: {taken} taken, {refused} refused, by both");
     assert!(taken > refused / 4, "the generator makes too many refusals to be worth much");
 }
@@ -166,14 +170,14 @@ fn transactions_agree_with_the_model() {
 #[test]
 fn files_agree_with_the_model_over_reopening_and_checkpoints() {
     use annals::{Checkpoint, Durability};
-    for seed in first_seed()..first_seed() + count(500) / 20 + 1 {
+    each_seed(count(500) / 20 + 1, |seed| {
         let mut rng = Rng::new(seed ^ 0xf11e);
         let dir = tempfile::tempdir().expect("a temporary folder");
         let options = |rng: &mut Rng| {
             let checkpoint = match rng.below(3) {
                 0 => Checkpoint::Never,
                 1 => Checkpoint::Always,
-                _ => Checkpoint::default(),
+                _ => Checkpoint::Auto { facts: rng.within(1, 30) as usize, idle_ms: 5 },
             };
             Options::new().checkpoint(checkpoint).durability(Durability::Relaxed)
         };
@@ -192,7 +196,7 @@ fn files_agree_with_the_model_over_reopening_and_checkpoints() {
             }
         }
         pair.check_views(seed, &mut rng);
-    }
+    });
 }
 
 /// The log of a database, genesis and all.
@@ -232,9 +236,9 @@ fn engine_rows(
 
 #[test]
 fn queries_agree_with_the_naive_evaluator() {
-    let (mut compared, mut with_rows, mut refused, mut skipped) = (0, 0, 0, 0);
+    let [compared, with_rows, refused, skipped] = [const { AtomicUsize::new(0) }; 4];
     let queries_a_database = 5;
-    for seed in first_seed()..first_seed() + count(500).div_ceil(queries_a_database) {
+    each_seed(count(500).div_ceil(queries_a_database), |seed| {
         let mut rng = Rng::new(seed ^ 0x0_0acc1e);
         let mut pair = Pair::new(&mut rng, Options::new(), None);
         let n = rng.within(5, 10) as usize;
@@ -285,7 +289,7 @@ fn queries_agree_with_the_naive_evaluator() {
                 .collect();
             let expected = match naive::run(&q.form(), &given, &library) {
                 Err(NaiveError::TooLarge | NaiveError::Unsupported(_)) => {
-                    skipped += 1;
+                    skipped.fetch_add(1, Relaxed);
                     continue;
                 }
                 other => other,
@@ -315,7 +319,7 @@ fn queries_agree_with_the_naive_evaluator() {
                             say("another answer")
                         );
                     }
-                    (Err(_), Err(_)) => refused += 1,
+                    (Err(_), Err(_)) => drop(refused.fetch_add(1, Relaxed)),
                     (Ok(naive), Err(e)) => {
                         panic!("{}\n  expected {:?}", say(&format!("the engine fails: {e}")), naive.rows)
                     }
@@ -324,10 +328,12 @@ fn queries_agree_with_the_naive_evaluator() {
                     }
                 }
             }
-            compared += 1;
-            with_rows += usize::from(expected.is_ok_and(|n| !n.rows.is_empty()));
+            compared.fetch_add(1, Relaxed);
+            with_rows.fetch_add(usize::from(expected.is_ok_and(|n| !n.rows.is_empty())), Relaxed);
         }
-    }
+    });
+    let [compared, with_rows, refused, skipped] =
+        [compared, with_rows, refused, skipped].map(AtomicUsize::into_inner);
     println!(
         "queries against the naive evaluator: {compared}, {with_rows} with rows; {refused} refused, {skipped} skipped"
     );

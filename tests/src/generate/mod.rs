@@ -68,6 +68,16 @@ pub fn first_seed() -> u64 {
     std::env::var("ANNALS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
+/// Runs a case for every seed of the run and fails at the end, naming each seed
+/// that failed: one bug must not hide the next.
+pub fn each_seed(cases: u64, case: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let first = first_seed();
+    let failed: Vec<u64> =
+        (first..first + cases).filter(|seed| std::panic::catch_unwind(|| case(*seed)).is_err()).collect();
+    println!("seeds {first} to {}: {} failed", first + cases - 1, failed.len());
+    assert!(failed.is_empty(), "failed with ANNALS_SEED of {failed:?} (ANNALS_CASES_COUNT=1 runs one alone)");
+}
+
 /// A value of a type, from a small pool that has the awkward ones in it.
 /// References are not values of their own: see [`data`].
 pub fn value(rng: &mut Rng, of: ValueType) -> Value {
