@@ -182,12 +182,17 @@ impl Run<'_> {
                     crate::resolve::fit(&self.dict.decode(*c), *t).map(|v| self.dict.encode(&v))
                 }
             };
-            if let Some(m) = meant {
+            if let Some(m) = meant
+                && rel.col(to).is_none_or(|had| had[i] == m)
+            {
                 keep.push(i as u32);
                 cells.push(m);
             }
         }
         let out = if keep.len() == rel.len { rel.clone() } else { rel.take(&keep, true, true, self.budget) };
+        if rel.has(to) {
+            return Ok(out);
+        }
         let key = out.key.clone();
         Ok(out.with(to, cells, self.budget).keyed(key))
     }
