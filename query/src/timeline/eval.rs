@@ -46,6 +46,12 @@ pub(super) struct Timeline<'r, 'q> {
     /// For what a running fixpoint negates: its rules belong to lower strata and
     /// are computed to their end before they are used.
     lower: Option<Box<Timeline<'r, 'q>>>,
+    /// When each tuple of a rule was first derived, counted in rule applications.
+    /// A derivation uses only tuples of smaller rank.
+    ranks: HashMap<(Pred, Row), u64, Hasher>,
+    n_applied: u64,
+    /// While a proof is looked for: calls are answered from tuples of smaller rank.
+    below: Option<u64>,
 }
 
 /// A part of the language whose answer over time is not computed.
@@ -68,7 +74,38 @@ impl<'r, 'q> Timeline<'r, 'q> {
             grew: false,
             depth: 0,
             lower: None,
+            ranks: HashMap::with_hasher(Hasher::default()),
+            n_applied: 0,
+            below: None,
         }
+    }
+
+    /// All times looked at.
+    pub(super) fn all(&self) -> &Spans {
+        &self.all
+    }
+
+    /// The tuple of a rule that fits `known`, of smallest rank below `rank`, with its rank.
+    pub(super) fn earliest(&self, pred: Pred, known: &[Option<Cell>], rank: u64) -> Option<(Row, u64)> {
+        let fits = |row: &Row| known.iter().zip(row.iter()).all(|(k, c)| k.is_none_or(|k| k == *c));
+        self.ranks
+            .iter()
+            .filter(|((p, row), r)| *p == pred && **r < rank && fits(row))
+            .map(|((_, row), r)| (row.clone(), *r))
+            .min_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)))
+    }
+
+    /// The rows of a body, with rule calls answered from what has been derived before `rank`.
+    pub(super) fn body_below(
+        &mut self,
+        rank: u64,
+        body: &Body,
+        start: TimeRel,
+    ) -> Result<TimeRel, QueryError> {
+        let before = self.below.replace(rank);
+        let out = self.body(body, start);
+        self.below = before;
+        out
     }
 
     /// The rows of a body, extending the rows of `start`.
@@ -91,7 +128,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
 
     /// The cheapest clause that is ready: tests, then patterns with most bound
     /// and the fewest datoms, then rules, then negations.
-    fn next(&self, left: &[&Clause], bound: &VarSet) -> Result<Option<usize>, QueryError> {
+    pub(super) fn next(&self, left: &[&Clause], bound: &VarSet) -> Result<Option<usize>, QueryError> {
         let mut best: Option<((u8, u64), usize)> = None;
         for (i, c) in left.iter().enumerate() {
             if !ready(c, bound, &self.run.program) {
@@ -128,7 +165,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
         Ok(best.map(|(_, i)| i))
     }
 
-    fn clause(&mut self, c: &Clause, rel: TimeRel) -> Result<TimeRel, QueryError> {
+    pub(super) fn clause(&mut self, c: &Clause, rel: TimeRel) -> Result<TimeRel, QueryError> {
         match &c.kind {
             Kind::Pattern(p) => self.pattern(p, rel),
             Kind::Tuples { .. } => Err(unsupported("a collection as a source", c.span)),
@@ -175,7 +212,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
             Kind::Meaning { from, to, as_what } => self.meaning(rel, *from, *to, as_what),
             Kind::Not { join, body } => {
                 let seed = rel.project(join);
-                let inside = if self.depth == 0 {
+                let inside = if self.depth == 0 && self.below.is_none() {
                     self.body(body, seed)?
                 } else {
                     let (run, all) = (self.run, self.all.clone());
@@ -240,7 +277,12 @@ impl<'r, 'q> Timeline<'r, 'q> {
     }
 
     /// The intervals of an attribute as `(e, v, start, end)`, all or for these keys.
-    fn facts(&self, src: Slot, a: AttrId, keys: Option<(Order, Vec<u64>)>) -> Result<Vec<Fact>, QueryError> {
+    pub(super) fn facts(
+        &self,
+        src: Slot,
+        a: AttrId,
+        keys: Option<(Order, Vec<u64>)>,
+    ) -> Result<Vec<Fact>, QueryError> {
         let mut datoms: Vec<(u64, Cell, u64, bool)> = match keys {
             None => {
                 let c = self.run.column(src, a, Order::Eav)?;
@@ -469,6 +511,13 @@ impl<'r, 'q> Timeline<'r, 'q> {
             Term::Ent(Ent::Lookup(..)) | Term::Var(_) | Term::Blank => None,
         };
         let fixed: Vec<Option<Cell>> = args.iter().map(value).collect();
+        if let Some(rank) = self.below {
+            let derived =
+                self.ranks.iter().filter(|((p, _), r)| *p == pred && **r < rank).map(|((_, row), _)| row);
+            let found = derived.map(|row| (row.clone(), self.all.clone())).collect();
+            let found = TimeRel { vars: (0..args.len() as Var).collect(), rows: found };
+            return rel.join(&as_called(args, &fixed, &found), self.run.budget);
+        }
         let at: Vec<Option<usize>> = args.iter().map(|t| t.var().and_then(|v| rel.position(v))).collect();
         let bound: Vec<bool> = fixed.iter().zip(&at).map(|(f, a)| f.is_some() || a.is_some()).collect();
         let goal: Goal = (pred, bound.clone());
@@ -489,25 +538,8 @@ impl<'r, 'q> Timeline<'r, 'q> {
         if self.depth == 0 {
             self.fixpoint()?;
         }
-        // The rows found, as rows over the call's variables.
-        let found = &self.tables[&goal].found;
-        let mut vars: Vec<Var> = Vec::new();
-        for v in args.iter().filter_map(Term::var) {
-            if !vars.contains(&v) {
-                vars.push(v);
-            }
-        }
-        let mut as_called = TimeRel::new(vars.clone());
-        for (row, times) in &found.rows {
-            if fixed.iter().zip(row.iter()).all(|(f, c)| f.is_none_or(|f| f == *c)) {
-                let places: Vec<(Option<Var>, Cell)> =
-                    args.iter().zip(row.iter()).map(|(t, c)| (t.var(), *c)).collect();
-                if let Some(row) = unify(&vars, &places) {
-                    as_called.add(row, times.clone());
-                }
-            }
-        }
-        rel.join(&as_called, self.run.budget)
+        let found = as_called(args, &fixed, &self.tables[&goal].found);
+        rel.join(&found, self.run.budget)
     }
 
     /// Runs every goal asked so far, and those they ask, until nothing is new.
@@ -533,7 +565,9 @@ impl<'r, 'q> Timeline<'r, 'q> {
                         }
                     };
                     let table = self.tables.get_mut(&goal).expect("goals are never removed");
+                    self.n_applied += 1;
                     for (row, times) in rows.rows {
+                        self.ranks.entry((goal.0, row.clone())).or_insert(self.n_applied);
                         self.grew |= table.found.add(row, times);
                     }
                     let bytes = table.found.bytes();
@@ -550,11 +584,32 @@ impl<'r, 'q> Timeline<'r, 'q> {
 }
 
 /// One interval of one fact.
-struct Fact {
-    e: u64,
-    v: Cell,
-    start: T,
-    end: T,
+pub(super) struct Fact {
+    pub e: u64,
+    pub v: Cell,
+    pub start: T,
+    pub end: T,
+}
+
+/// Tuples of a rule as rows over the variables of a call; those that do not fit it are left out.
+fn as_called(args: &[Term], fixed: &[Option<Cell>], found: &TimeRel) -> TimeRel {
+    let mut vars: Vec<Var> = Vec::new();
+    for v in args.iter().filter_map(Term::var) {
+        if !vars.contains(&v) {
+            vars.push(v);
+        }
+    }
+    let mut out = TimeRel::new(vars.clone());
+    for (row, times) in &found.rows {
+        if fixed.iter().zip(row.iter()).all(|(f, c)| f.is_none_or(|f| f == *c)) {
+            let places: Vec<(Option<Var>, Cell)> =
+                args.iter().zip(row.iter()).map(|(t, c)| (t.var(), *c)).collect();
+            if let Some(row) = unify(&vars, &places) {
+                out.add(row, times.clone());
+            }
+        }
+    }
+    out
 }
 
 /// The source that a body reads first.

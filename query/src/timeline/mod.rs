@@ -14,8 +14,10 @@
 mod eval;
 mod rel;
 mod spans;
+mod why;
 
 pub use spans::Spans;
+pub use why::{Missing, Proof, Step};
 
 use crate::budget::Budget;
 use crate::error::QueryError;

@@ -1,0 +1,340 @@
+//! Why a row is an answer, and why another is not.
+//!
+//! The query is evaluated at a single time, with the row's values bound, and every
+//! tuple of a rule gets the rank at which it was first derived. A proof is then read
+//! off: each rule application is justified by tuples of smaller rank, so proofs are
+//! finite and never circular, also over cyclic data and recursion of every shape.
+//!
+//! Not here: what made the datoms (events, projections); the database knows that.
+
+use super::eval::Timeline;
+use super::rel::{Row, TimeRel};
+use super::spans::Spans;
+use crate::budget::Budget;
+use crate::error::QueryError;
+use crate::eval::Run;
+use crate::eval::function::Library;
+use crate::eval::rel::Var;
+use crate::query::{Input, Query, QueryOptions, bind_inputs, matched, rule_sets};
+use crate::resolve::VarSet;
+use crate::resolve::ir::{Attr, Body, Clause, Elem, Ent, Kind, Pattern, Pred, Resolved, Term};
+use annals_model::{AttrId, Cell, Datom, Diagnostic, Dict, EntityId, Order, Span, T, Value, cell};
+
+/// What a row rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// One step for each clause, in the order written.
+    pub steps: Vec<Step>,
+}
+
+/// Why one clause holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A fact, with the transaction that asserted it.
+    Fact {
+        /// The clause.
+        clause: String,
+        /// The datom that matches it.
+        datom: Datom,
+    },
+    /// A comparison, a function, a binding.
+    Test {
+        /// The clause.
+        clause: String,
+        /// What its variables are.
+        bindings: Vec<(String, Value)>,
+    },
+    /// A negation: nothing matches what is inside.
+    Absent {
+        /// The clause.
+        clause: String,
+    },
+    /// A branch of an `or`, or one definition of a rule that is not recursive.
+    Branch {
+        /// The rule's name, if it is one.
+        rule: Option<String>,
+        /// The clause.
+        clause: String,
+        /// Why the branch holds.
+        proof: Proof,
+    },
+    /// An application of a recursive rule.
+    Rule {
+        /// The rule.
+        name: String,
+        /// Its arguments.
+        args: Vec<Value>,
+        /// Why it holds.
+        proof: Proof,
+    },
+}
+
+/// Where a row that is not an answer fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing {
+    /// The clause after which nothing is left.
+    pub clause: String,
+    /// Where it stands in the query.
+    pub span: Span,
+    /// How many ways there were to satisfy the clauses before it.
+    pub rows_before: usize,
+    /// The clauses that could be satisfied, in the order they were tried.
+    pub satisfied: Vec<String>,
+}
+
+impl Query {
+    /// Why `row` is in the answer as of `at`: none if it is not. Databases among the
+    /// inputs are history views. Aggregates are explained by the group's first row.
+    ///
+    /// # Errors
+    /// Those of a run; what has no timeline has no proof either.
+    pub fn why(
+        &self,
+        inputs: &[Input],
+        at: T,
+        row: &[Value],
+        options: &QueryOptions,
+    ) -> Result<Option<Proof>, QueryError> {
+        self.at_one_time(inputs, at, row, options, |run, r, start| {
+            let mut proofs = Proofs { timeline: Timeline::new(run, instant(at)), run, r };
+            let rows = proofs.timeline.body(&r.body, start)?;
+            match rows.rows.keys().min() {
+                Some(found) => proofs.body(&r.body, &rows.vars, found, u64::MAX).map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// The first clause that cannot be satisfied together with those before it, when
+    /// the values of `:find` are those of `row`; none if the row is in the answer.
+    ///
+    /// # Errors
+    /// Those of [`Query::why`].
+    pub fn why_not(
+        &self,
+        inputs: &[Input],
+        at: T,
+        row: &[Value],
+        options: &QueryOptions,
+    ) -> Result<Option<Missing>, QueryError> {
+        self.at_one_time(inputs, at, row, options, |run, r, start| {
+            let mut timeline = Timeline::new(run, instant(at));
+            let mut left: Vec<&Clause> = r.body.clauses.iter().collect();
+            let mut rel = start;
+            let mut satisfied = Vec::new();
+            while !left.is_empty() {
+                let bound: VarSet = rel.vars.iter().copied().collect();
+                let Some(i) = timeline.next(&left, &bound)? else { break };
+                let c = left.remove(i);
+                let rows_before = rel.rows.len();
+                rel = timeline.clause(c, rel)?;
+                if rel.rows.is_empty() {
+                    let clause = c.text.to_string();
+                    return Ok(Some(Missing { clause, span: c.span, rows_before, satisfied }));
+                }
+                satisfied.push(c.text.to_string());
+            }
+            Ok(None)
+        })
+    }
+
+    /// Prepares an evaluation at `at` with the variables of `:find` bound to `row`.
+    fn at_one_time<R>(
+        &self,
+        inputs: &[Input],
+        at: T,
+        row: &[Value],
+        options: &QueryOptions,
+        f: impl FnOnce(&Run<'_>, &Resolved, TimeRel) -> Result<R, QueryError>,
+    ) -> Result<R, QueryError> {
+        let ast = self.ast();
+        let budget =
+            Budget::new(options.timeout_ms, options.max_rows, options.max_bytes, options.cancel.clone());
+        let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
+        let given = matched(ast, inputs)?;
+        let rules = rule_sets(ast, &given, options)?;
+        let (r, slots) = self.resolved(&given, &rules, library, options.cache)?;
+        let run = Run::new(&slots, Dict::current(), &budget, r.program.clone(), library);
+        if row.len() != r.find.len() {
+            let what = format!("the row has {} values and :find has {}", row.len(), r.find.len());
+            return Err(QueryError::Invalid(vec![Diagnostic::new("query/inputs", what)]));
+        }
+        let mut start = TimeRel::unit(instant(at));
+        for p in bind_inputs(&run, ast, &r, &given)? {
+            let mut rel = TimeRel::new(p.vars.clone());
+            for i in 0..p.len {
+                rel.add(p.cols.iter().map(|c| c[i]).collect(), instant(at));
+            }
+            start = start.join(&rel, &budget)?;
+        }
+        for (e, v) in r.find.iter().zip(row) {
+            let Elem::Var(var) = e else { continue };
+            // A number may stand for an entity: both are tried.
+            let mut rel = TimeRel::new(vec![*var]);
+            rel.add([run.dict.encode(v)].into(), instant(at));
+            if let Value::Long(n) = v
+                && let Ok(n) = u64::try_from(*n)
+            {
+                rel.add([cell::of_ref(EntityId::from_raw(n))].into(), instant(at));
+            }
+            start = start.join(&rel, &budget)?;
+        }
+        f(&run, &r, start)
+    }
+}
+
+fn instant(at: T) -> Spans {
+    Spans::one(at, at.next())
+}
+
+struct Proofs<'t, 'r, 'q> {
+    timeline: Timeline<'r, 'q>,
+    run: &'r Run<'q>,
+    r: &'t Resolved,
+}
+
+impl Proofs<'_, '_, '_> {
+    /// Why a body holds for this row over `vars`, using rule tuples below `rank`.
+    fn body(&mut self, body: &Body, vars: &[Var], row: &Row, rank: u64) -> Result<Proof, QueryError> {
+        let mut steps = Vec::new();
+        for c in &body.clauses {
+            self.run.budget.spend(1, 0)?;
+            steps.extend(self.run.deeper(|| self.clause(c, vars, row, rank))?);
+        }
+        Ok(Proof { steps })
+    }
+
+    fn value_of(&self, v: Var, vars: &[Var], row: &Row) -> Option<Cell> {
+        vars.iter().position(|x| *x == v).map(|i| row[i])
+    }
+
+    fn clause(&mut self, c: &Clause, vars: &[Var], row: &Row, rank: u64) -> Result<Option<Step>, QueryError> {
+        let clause = c.text.to_string();
+        Ok(match &c.kind {
+            Kind::Pattern(p) => self.fact(p, vars, row)?.map(|datom| Step::Fact { clause, datom }),
+            Kind::Predicate(_) | Kind::Function(..) | Kind::Tuples { .. } => {
+                let bindings = c.vars.iter().filter_map(|v| {
+                    let c = self.value_of(*v, vars, row)?;
+                    Some((self.r.names[*v as usize].to_string(), self.run.dict.decode(c)))
+                });
+                Some(Step::Test { clause, bindings: bindings.collect() })
+            }
+            // What an input means in its place says nothing that the clause using it does not.
+            Kind::Meaning { .. } | Kind::Never(_) | Kind::Facts { .. } => None,
+            Kind::Not { .. } => Some(Step::Absent { clause }),
+            Kind::Or { vars: shared, branches, name, .. } => {
+                let mut found = None;
+                for b in branches {
+                    let seed = self.seed(shared, vars, row);
+                    let rows = self.timeline.body_below(rank, b, seed)?;
+                    if let Some(r) = rows.rows.keys().min() {
+                        found = Some(self.body(b, &rows.vars, r, rank)?);
+                        break;
+                    }
+                }
+                found.map(|proof| Step::Branch {
+                    rule: name.as_ref().map(ToString::to_string),
+                    clause,
+                    proof,
+                })
+            }
+            Kind::Call { pred, args } => self.call(*pred, args, vars, row, rank)?,
+        })
+    }
+
+    /// The part of a row that a nested body starts from.
+    fn seed(&self, shared: &[Var], vars: &[Var], row: &Row) -> TimeRel {
+        let bound: Vec<(Var, Cell)> =
+            shared.iter().filter_map(|v| self.value_of(*v, vars, row).map(|c| (*v, c))).collect();
+        let mut seed = TimeRel::new(bound.iter().map(|(v, _)| *v).collect());
+        seed.add(bound.iter().map(|(_, c)| *c).collect(), self.timeline.all().clone());
+        seed
+    }
+
+    fn fact(&self, p: &Pattern, vars: &[Var], row: &Row) -> Result<Option<Datom>, QueryError> {
+        let cell_of = |t: &Term| -> Result<Option<Cell>, QueryError> {
+            Ok(match t {
+                Term::Var(v) => self.value_of(*v, vars, row),
+                Term::Const(c) => Some(self.run.dict.encode(c)),
+                Term::Ent(Ent::Id(raw)) => Some(cell::of_ref(EntityId::from_raw(*raw))),
+                Term::Ent(Ent::Lookup(a, v)) => {
+                    let key = self.run.dict.encode(v);
+                    let facts = self.timeline.facts(p.src, *a, Some((Order::Ave, vec![key])))?;
+                    let at = self.time();
+                    facts
+                        .iter()
+                        .find(|f| f.start <= at && at < f.end)
+                        .map(|f| cell::of_ref(EntityId::from_raw(f.e)))
+                }
+                Term::Blank => None,
+            })
+        };
+        let (e, v, tx) = (cell_of(&p.e)?, cell_of(&p.v)?, cell_of(&p.tx)?);
+        let attrs: Vec<AttrId> = match &p.a {
+            Attr::Known(a) => vec![*a],
+            Attr::Var(a) => {
+                let e = self.value_of(*a, vars, row).and_then(cell::as_ref);
+                e.and_then(AttrId::of_entity).into_iter().collect()
+            }
+            Attr::Any => self.run.db(p.src).schema().attributes().map(|a| a.id).collect(),
+        };
+        let keys = match (e.and_then(cell::as_ref), v) {
+            (Some(e), _) => Some((Order::Eav, vec![e.raw()])),
+            (None, Some(v)) => Some((Order::Ave, vec![v])),
+            (None, None) => None,
+        };
+        let at = self.time();
+        for a in attrs {
+            for f in self.timeline.facts(p.src, a, keys.clone())? {
+                let fits = f.start <= at
+                    && at < f.end
+                    && e.is_none_or(|e| e == cell::of_ref(EntityId::from_raw(f.e)))
+                    && v.is_none_or(|v| v == f.v)
+                    && tx.is_none_or(|tx| tx == cell::of_ref(f.start.entity()));
+                if fits {
+                    let v = self.run.dict.decode(f.v);
+                    return Ok(Some(Datom { e: EntityId::from_raw(f.e), a, v, t: f.start, added: true }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn time(&self) -> T {
+        self.timeline.all().iter().next().map_or(T::GENESIS, |(start, _)| start)
+    }
+
+    fn call(
+        &mut self,
+        pred: Pred,
+        args: &[Term],
+        vars: &[Var],
+        row: &Row,
+        rank: u64,
+    ) -> Result<Option<Step>, QueryError> {
+        // Arguments that the call leaves open take those of the earliest tuple that fits.
+        let known: Vec<Option<Cell>> = args
+            .iter()
+            .map(|t| match t {
+                Term::Var(v) => self.value_of(*v, vars, row),
+                Term::Const(c) => Some(self.run.dict.encode(c)),
+                Term::Ent(Ent::Id(raw)) => Some(cell::of_ref(EntityId::from_raw(*raw))),
+                Term::Ent(Ent::Lookup(..)) | Term::Blank => None,
+            })
+            .collect();
+        let Some((tuple, own)) = self.timeline.earliest(pred, &known, rank) else { return Ok(None) };
+        let program = self.run.program.clone();
+        let predicate = &program.preds[pred];
+        for rule in &predicate.rules {
+            let mut seed = TimeRel::new(rule.head.clone());
+            seed.add(tuple.clone(), self.timeline.all().clone());
+            let rows = self.timeline.body_below(own, &rule.body, seed)?;
+            if let Some(r) = rows.rows.keys().min() {
+                let proof = self.body(&rule.body, &rows.vars, r, own)?;
+                let args = tuple.iter().map(|c| self.run.dict.decode(*c)).collect();
+                return Ok(Some(Step::Rule { name: predicate.name.to_string(), args, proof }));
+            }
+        }
+        Ok(None)
+    }
+}
