@@ -54,12 +54,65 @@ fn main() -> Result<(), annals::Error> {
     let facts = batches as f64 * 1000.0;
     println!("batches of 1000 facts: {:.0} facts/s", facts / start.elapsed().as_secs_f64());
     let text = "[".to_owned()
-        + &(0..200).map(|i| format!("{{:p/id \"t{i}\" :p/name \"n{i}\" :p/age {i} :p/ok true :p/pay 1.5}}")).collect::<Vec<_>>().join(" ")
+        + &(0..200)
+            .map(|i| format!("{{:p/id \"t{i}\" :p/name \"n{i}\" :p/age {i} :p/ok true :p/pay 1.5}}"))
+            .collect::<Vec<_>>()
+            .join(" ")
         + "]";
     let start = Instant::now();
     for _ in 0..20 {
         annals::read_transactions(&text)?;
     }
     println!("reading text: {:.0} facts/s", 20_000.0 / start.elapsed().as_secs_f64());
+    if let Some(folder) = std::env::args_os().nth(1) {
+        durable(folder.as_ref())?;
+    }
+    Ok(())
+}
+
+/// One durable 5-fact commit at a time, beside a bare append and sync of as many
+/// bytes, and many writers.
+fn durable(folder: &std::path::Path) -> Result<(), annals::Error> {
+    use std::io::Write;
+    let conn = annals::open(folder.join("db"))?;
+    conn.transact(SCHEMA)?;
+    let n = 1000;
+    let start = Instant::now();
+    for i in 0..n {
+        conn.transact(tx().entity(person(i)))?;
+    }
+    let ours = start.elapsed().as_secs_f64() * 1e6 / n as f64;
+    let mut file = std::fs::File::create(folder.join("bare")).expect("the folder is there");
+    file.set_len(1 << 20).expect("room");
+    let start = Instant::now();
+    for _ in 0..n {
+        file.write_all(&[7; 256]).and_then(|()| file.sync_data()).expect("writable");
+    }
+    let bare = start.elapsed().as_secs_f64() * 1e6 / n as f64;
+    println!(
+        "durable 5-fact commit: {ours:.0} us; bare append and sync: {bare:.0} us; ratio {:.2}",
+        ours / bare
+    );
+    for writers in [1, 16, 256] {
+        let each = if writers == 1 { 2_000 } else { 25_600 / writers };
+        let start = Instant::now();
+        std::thread::scope(|s| {
+            for w in 0..writers {
+                let conn = &conn;
+                s.spawn(move || {
+                    for i in 0..each {
+                        conn.transact(tx().entity(person((writers * 1_000_000 + w * 10_000 + i) as i64)))
+                            .expect("no conflict");
+                    }
+                });
+            }
+        });
+        let rate = (each * writers) as f64 / start.elapsed().as_secs_f64();
+        println!("{writers} writers: {rate:.0} commits/s");
+    }
+    drop(conn);
+    let start = Instant::now();
+    let conn = annals::open(folder.join("db"))?;
+    println!("reopen at t {}: {:.1} ms", conn.db().t(), start.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }

@@ -14,7 +14,9 @@ const SCHEMA: &str = r#"[
 
 fn first_run(conn: &Connection) -> Result<(), Error> {
     conn.transact(SCHEMA)?;
-    conn.transact(r#"[{:order/id "A-1" :order/status :placed :order/line [{:line/item "lamp" :line/count 2}]}]"#)?;
+    conn.transact(
+        r#"[{:order/id "A-1" :order/status :placed :order/line [{:line/item "lamp" :line/count 2}]}]"#,
+    )?;
     conn.transact(r#"[{:order/id "A-1" :order/status :paid} {:db/id "datomic.tx" :tx/by "till 3"}]"#)?;
     conn.transact(r#"[{:order/id "A-1" :order/status :shipped}]"#)?;
     Ok(())

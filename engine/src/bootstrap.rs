@@ -73,7 +73,8 @@ const TYPE_BASE: u64 = 32;
 const CARDINALITY_BASE: u64 = 64;
 const UNIQUE_BASE: u64 = 66;
 const PART_BASE: u64 = 68;
-const EVENT_BASE: u32 = 128;
+/// The first computed attribute.
+pub const EVENT_BASE: u32 = 128;
 
 struct Builtin {
     id: u32,
@@ -158,7 +159,7 @@ const ATTRIBUTES: &[Builtin] = &[
         "When an event happened, as its producer says.",
     )),
     indexed(many(EVENT_BASE + 8, "event/tag", ValueType::String, "A tag of an event.")),
-    one(EVENT_BASE + 9, "event/data", ValueType::String, "The payload of an event, as JSON."),
+    one(EVENT_BASE + 9, "event/data", ValueType::Tuple, "The payload of an event: a map with keyword keys."),
     indexed(one(EVENT_BASE + 10, "event/correlation", ValueType::String, "What an event belongs to.")),
     indexed(one(
         EVENT_BASE + 11,
@@ -168,7 +169,12 @@ const ATTRIBUTES: &[Builtin] = &[
     )),
     indexed(one(EVENT_BASE + 12, "event/actor", ValueType::String, "Who caused an event.")),
     one(EVENT_BASE + 13, "event/schema", ValueType::Long, "The version of an event's payload schema."),
-    one(EVENT_BASE + 14, "event/meta", ValueType::String, "Further metadata of an event, as JSON."),
+    one(
+        EVENT_BASE + 14,
+        "event/meta",
+        ValueType::Tuple,
+        "Further metadata of an event: a map with keyword keys.",
+    ),
 ];
 
 /// Is this attribute computed from event records?

@@ -11,6 +11,7 @@ use crate::{
     DbError, Eid, IntoTimePoint, IntoTx, TimePoint, TransactError, TxReport, bootstrap as boot,
     hook::Hook,
     options::Clock,
+    query::Prepared,
     schema_cache::{SchemaCache, SchemaInfo, pad},
     snapshot::{Overlay, Snapshot},
     store::{Prefix, Record, Store},
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     registry: Registry,
     clock: Arc<dyn Clock>,
     hook: OnceLock<Arc<dyn Hook>>,
+    prepared: Prepared,
     newest: RwLock<Newest>,
 }
 
@@ -49,7 +51,15 @@ impl Shared {
         let schemas = SchemaCache::load(&snap)?;
         let info = schemas.at(&snap, snap.t())?;
         let newest = RwLock::new(Newest { t: snap.t(), info, counters: Counters::of(&store) });
-        Ok(Shared { store, schemas, registry, clock, hook: OnceLock::new(), newest })
+        Ok(Shared {
+            store,
+            schemas,
+            registry,
+            clock,
+            hook: OnceLock::new(),
+            prepared: Prepared::default(),
+            newest,
+        })
     }
     pub fn store(&self) -> &Store {
         &self.store
@@ -67,9 +77,11 @@ impl Shared {
         self.hook.get()
     }
     /// Installs the events' answers; once, at open.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by events at open"))]
     pub fn set_hook(&self, hook: Arc<dyn Hook>) {
         let _ = self.hook.set(hook);
+    }
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
     pub fn counters(&self) -> Counters {
         self.newest.read().counters

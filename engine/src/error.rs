@@ -7,7 +7,10 @@
 use crate::store::{Class, StorageError};
 use crate::{BadTimePoint, TransactError};
 use annals_model::{Diagnostic, Keyword, Value};
-use annals_query::source::SourceError;
+use annals_query::{
+    error::{Fault, QueryError},
+    source::SourceError,
+};
 use std::{path::PathBuf, sync::Arc};
 
 /// Whose fault an error is, and so what may be done about it.
@@ -19,8 +22,12 @@ pub enum ErrorClass {
     Meaning,
     /// The request lost against the state of the database: compare-and-swap, uniqueness.
     Conflict,
-    /// The request used up its time, memory or rows.
+    /// The request used up its rows, facts or memory.
     Budget,
+    /// The request's time ran out.
+    Deadline,
+    /// The caller stopped the request.
+    Cancelled,
     /// Something asked for does not exist.
     NotFound,
     /// The environment: I/O, permissions, a full disk.
@@ -212,6 +219,9 @@ pub enum Error {
     /// Asking.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// Querying and pulling.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// Below everything.
     #[error(transparent)]
     Storage(#[from] Arc<StorageError>),
@@ -235,6 +245,7 @@ impl Error {
             Error::Open(e) => e.code(),
             Error::Transact(e) => e.code(),
             Error::Db(e) => e.code(),
+            Error::Query(e) => e.code(),
             Error::Storage(e) => e.code(),
         }
     }
@@ -246,6 +257,7 @@ impl Error {
             Error::Open(OpenError::Schema(e)) => e.class(),
             Error::Transact(e) => e.class(),
             Error::Db(e) => e.class(),
+            Error::Query(e) => query_class(e),
         }
     }
     /// What to show, the most telling complaint first.
@@ -254,8 +266,21 @@ impl Error {
             Error::Open(e) => vec![e.diagnostic()],
             Error::Transact(e) => e.diagnostics(),
             Error::Db(e) => vec![e.diagnostic()],
+            Error::Query(e) => e.diagnostics(),
             Error::Storage(e) => vec![Diagnostic::new(e.code(), e.to_string())],
         }
+    }
+}
+
+/// Whose fault a failed query is.
+pub fn query_class(e: &QueryError) -> ErrorClass {
+    match e.fault() {
+        Fault::Syntax => ErrorClass::Syntax,
+        Fault::Meaning => ErrorClass::Meaning,
+        Fault::Budget => ErrorClass::Budget,
+        Fault::Deadline => ErrorClass::Deadline,
+        Fault::Cancelled => ErrorClass::Cancelled,
+        Fault::Internal => ErrorClass::Environment,
     }
 }
 

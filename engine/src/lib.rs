@@ -27,6 +27,7 @@ mod hook;
 mod inputs;
 mod listen;
 mod options;
+mod query;
 mod read;
 mod report;
 mod schema_cache;
@@ -38,10 +39,11 @@ mod writer;
 
 pub use connection::{Connection, TxRange};
 pub use db::Db;
-pub use error::{DbError, Error, ErrorClass, OpenError};
+pub use error::{DbError, Error, ErrorClass, OpenError, query_class};
 pub use inputs::{BadTimePoint, Eid, Input, IntoInputs, IntoTimePoint, IntoTx, TimePoint};
 pub use listen::Listener;
 pub use options::{Clock, HostError, Options, SystemClock};
+pub use query::{DiffRow, IntoPattern, IntoQuery};
 pub use read::{Change, Entity, Index, IntoIndex};
 pub use report::TxReport;
 pub use store::{Checkpoint, Durability, StorageError};
@@ -56,7 +58,15 @@ pub use annals_model::{
     Order, Partition, Schema, Span, Symbol, T, TupleKind, Unique, Value, ValueType, View, cell, diagnostic,
     tx::{TxData, tx},
 };
-pub use annals_query::edn;
+pub use annals_query::{
+    ast,
+    budget::{Cancel, Usage},
+    edn,
+    error::{Fault, ParseErrors, QueryError},
+    query::{Query, QueryOptions},
+    rows::{Answer, Rows, Shape, Stats},
+    timeline::{Spans, TimelineRow},
+};
 
 pub(crate) use transact::Counters;
 

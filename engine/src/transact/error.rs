@@ -6,7 +6,7 @@
 //!    came from text the diagnostic points into the text as well.
 
 use crate::{ErrorClass, error::storage_class, store::StorageError};
-use annals_model::{Datom, Diagnostic, EntityId, Instant, Keyword, T, Value};
+use annals_model::{Diagnostic, EntityId, Instant, Keyword, T, Value};
 use std::{fmt, sync::Arc};
 
 /// Where in a transaction: the form, and the attribute or argument within it.
@@ -189,11 +189,6 @@ impl From<StorageError> for TransactError {
     fn from(e: StorageError) -> TransactError {
         TransactError::Storage(Arc::new(e))
     }
-}
-
-/// A datom as an error message shows it.
-pub(crate) fn show(d: &Datom) -> String {
-    format!("[{} {:?} {:?}]", d.e, d.a, d.v)
 }
 
 impl TransactError {

@@ -489,7 +489,7 @@ impl<'a> Expander<'a> {
 
     fn anonymous(&mut self) -> Temp {
         let t = Temp(u32::try_from(self.out.temps.len()).expect("forms are fewer than 2^32"));
-        self.out.temps.push(TempInfo { name: None, is_entity: false, form: self.form });
+        self.out.temps.push(TempInfo { name: None, is_entity: false });
         t
     }
 

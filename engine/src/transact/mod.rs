@@ -80,7 +80,6 @@ pub(crate) enum Author<'a> {
     /// A user's transaction.
     User,
     /// The projection of this name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "constructed by event projections"))]
     Projection(&'a str),
 }
 
@@ -168,13 +167,11 @@ impl Txn {
     }
 
     /// The clock when the transaction began.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by event appends"))]
     pub fn now(&self) -> Instant {
         self.now
     }
 
     /// The instant of the transaction before.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by event appends"))]
     pub fn last_instant(&self) -> Instant {
         self.last_instant
     }
@@ -208,26 +205,22 @@ impl Txn {
     }
 
     /// Adds one change of a side table.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by event appends"))]
     pub fn row(&mut self, row: Row) {
         self.rows.push(row);
     }
 
     /// Gives the transaction its instant, as `:db/txInstant` would.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by event appends"))]
     pub fn set_instant(&mut self, instant: Instant) {
         self.explicit = Some((instant, Place::default()));
     }
 
     /// Adds a datom as it is: diffed already, possibly filed under an older t.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by late projections"))]
     pub fn raw(&mut self, d: Datom) {
         self.current = None;
         self.datoms.push(d);
     }
 
     /// The entity a tempid of the facts given so far stands for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by event appends"))]
     pub fn tempid(&self, name: &str) -> Option<EntityId> {
         self.tempids.iter().rfind(|(n, _)| **n == *name).map(|(_, e)| *e)
     }

@@ -75,8 +75,6 @@ pub(crate) struct TempInfo {
     pub name: Option<Arc<str>>,
     /// Something is asserted about it.
     pub is_entity: bool,
-    /// The first form that names it.
-    pub form: u32,
 }
 
 impl TempInfo {
