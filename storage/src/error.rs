@@ -75,6 +75,16 @@ pub enum StorageError {
         /// What is wrong.
         problem: Damage,
     },
+    /// A row of the indexes is not what a fold of the log says.
+    #[error("tree {tree}: row {row} {}", if *.missing { "is missing" } else { "should not be there, or not so" })]
+    IndexDiffers {
+        /// Which tree.
+        tree: &'static str,
+        /// The row's key in hexadecimal, or what it is.
+        row: String,
+        /// The log has it and the index has not.
+        missing: bool,
+    },
     /// The indexes know more than the log holds: the log lost its end.
     #[error("the log ends at t {log}, but t {indexed} had been written")]
     LogShort {
@@ -266,6 +276,7 @@ impl StorageError {
             BadRecord { .. } => "storage/bad-record",
             BadSegment { .. } => "storage/bad-segment",
             BadIndex { .. } => "storage/bad-index",
+            IndexDiffers { .. } => "storage/index-differs",
             LogShort { .. } => "storage/log-short",
             Poisoned { .. } => "storage/poisoned",
             CheckpointFailed { .. } => "storage/checkpoint-failed",
@@ -319,6 +330,7 @@ impl StorageError {
             | BadRecord { .. }
             | BadSegment { .. }
             | BadIndex { .. }
+            | IndexDiffers { .. }
             | LogShort { .. } => Class::Damage,
         }
     }

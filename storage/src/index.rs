@@ -18,6 +18,7 @@ use crate::key::{self, Tree};
 use crate::kv::{Db, Env, Snapshot, WriteTxn};
 use crate::log::Position;
 use crate::novelty::Delta;
+use crate::pages::Pages;
 use crate::read::known_bytes;
 use crate::record::{Bytes, put_signed, put_varint};
 use crate::store::{AttrRows, Stats};
@@ -107,15 +108,25 @@ fn put_instants(w: &mut WriteTxn, instants: &[(T, Instant)]) -> Res<()> {
         };
         all.truncate((block[0].0.0 % BLOCK) as usize);
         all.extend(block.iter().map(|b| b.1));
-        let mut v = Vec::new();
-        let mut before = 0;
-        for i in all {
-            put_signed(i.0.wrapping_sub(before), &mut v);
-            before = i.0;
-        }
-        w.put(Db::Times, &k, &v)?;
+        w.put(Db::Times, &k, &write_block(all))?;
     }
     Ok(())
+}
+
+/// The rows that the instants of all records make.
+pub(crate) fn instant_rows(instants: &[(T, Instant)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let blocks = instants.chunk_by(|x, y| x.0.0 / BLOCK == y.0.0 / BLOCK);
+    blocks.map(|b| (block_key(b[0].0), write_block(b.iter().map(|x| x.1)))).collect()
+}
+
+fn write_block(instants: impl IntoIterator<Item = Instant>) -> Vec<u8> {
+    let mut v = Vec::new();
+    let mut before = 0;
+    for i in instants {
+        put_signed(i.0.wrapping_sub(before), &mut v);
+        before = i.0;
+    }
+    v
 }
 
 fn read_block(bytes: &[u8]) -> Res<Vec<Instant>> {
@@ -152,7 +163,7 @@ pub(crate) fn t_at(s: &Snapshot, i: Instant, upto: T) -> Res<T> {
     Ok(T((block * BLOCK + n).saturating_sub(1)).min(upto))
 }
 
-fn write_position(p: &Position) -> Vec<u8> {
+pub(crate) fn write_position(p: &Position) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(p.t.map_or(0, |t| t.0 + 1), &mut out);
     put_varint(p.segment.0, &mut out);
@@ -162,7 +173,7 @@ fn write_position(p: &Position) -> Vec<u8> {
     out
 }
 
-fn read_position(b: &[u8]) -> Result<Position, Damage> {
+pub(crate) fn read_position(b: &[u8]) -> Result<Position, Damage> {
     let mut r = Bytes { b, at: 0 };
     let t = r.varint()?;
     Ok(Position {
@@ -186,6 +197,7 @@ fn write_stats(about: &About) -> Vec<u8> {
         put_varint(u64::from(a.raw()), &mut out);
         put_varint(rows.current, &mut out);
         put_varint(rows.closed, &mut out);
+        put_varint(rows.late.0, &mut out);
     }
     out
 }
@@ -200,7 +212,8 @@ fn read_stats(b: &[u8]) -> Result<(T, Stats), Damage> {
     let mut attrs = HashMap::new();
     while r.at < b.len() {
         let a = u32::try_from(r.varint()?).map_err(|_| Damage::Layout("an attribute id is too large"))?;
-        attrs.insert(AttrId::new(a), AttrRows { current: r.varint()?, closed: r.varint()? });
+        let rows = AttrRows { current: r.varint()?, closed: r.varint()?, late: T(r.varint()?) };
+        attrs.insert(AttrId::new(a), rows);
     }
     Ok((late_end, Stats { counters, attrs }))
 }
@@ -212,4 +225,20 @@ pub(crate) fn about(s: &Snapshot) -> Res<Option<About>> {
         s.get(Db::Meta, STATS)?.ok_or(StorageError::index(Damage::Layout("the counts are missing")))?;
     let (late_end, stats) = read_stats(&stats).map_err(StorageError::index)?;
     Ok(Some(About { position: read_position(&position).map_err(StorageError::index)?, stats, late_end }))
+}
+
+/// As [`about`], of a file that may be damaged.
+pub(crate) fn about_in_pages(pages: &mut Pages) -> Res<Option<About>> {
+    let (mut position, mut stats) = (None, None);
+    pages.rows("meta", &mut |k, v| {
+        if k == CHECKPOINT {
+            position = Some(read_position(v).map_err(StorageError::index)?);
+        } else if k == STATS {
+            stats = Some(read_stats(v).map_err(StorageError::index)?);
+        }
+        Ok(())
+    })?;
+    let Some(position) = position else { return Ok(None) };
+    let (late_end, stats) = stats.ok_or(StorageError::index(Damage::Layout("the counts are missing")))?;
+    Ok(Some(About { position, stats, late_end }))
 }

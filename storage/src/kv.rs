@@ -152,11 +152,6 @@ impl Env {
         }
     }
 
-    /// The folder it lives in.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn open_dbs(&self, create: bool) -> Res<()> {
         let mut dbs = [0; Db::ALL.len()];
         let mut txn = ptr::null_mut();
@@ -361,11 +356,6 @@ impl Snapshot {
         }
         Ok(())
     }
-
-    /// A cursor for many seeks in rising order.
-    pub fn cursor(&self, db: Db) -> Res<Cursor<'_>> {
-        Cursor::open(&self.env, self.txn.0, db)
-    }
 }
 
 impl Drop for Snapshot {
@@ -415,11 +405,6 @@ impl<'s> Cursor<'s> {
     /// The first row at or after `key`.
     pub fn seek(&mut self, key: &[u8]) -> Res<Option<(&'s [u8], &'s [u8])>> {
         self.at(val(key), if key.is_empty() { ffi::MDB_FIRST } else { ffi::MDB_SET_RANGE })
-    }
-
-    /// The row after this one.
-    pub fn next(&mut self) -> Res<Option<(&'s [u8], &'s [u8])>> {
-        self.go(ffi::MDB_NEXT)
     }
 
     fn go(&mut self, op: u32) -> Res<Option<(&'s [u8], &'s [u8])>> {

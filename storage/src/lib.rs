@@ -2,29 +2,38 @@
 //!
 //! The log of facts, its indexes in LMDB, and the novelty between them.
 
+mod backup;
 mod checkpoint;
 mod columns;
 mod error;
+mod excise;
 mod fault;
 mod folder;
 mod index;
 mod key;
 mod kv;
 mod log;
+mod maintain;
 mod novelty;
 mod open;
+mod pages;
 mod read;
 mod record;
 mod scan;
 mod store;
 mod types;
+mod verify;
 
+pub use backup::BackupReport;
 pub use error::{Class, Damage, StorageError};
+pub use excise::{Excise, ExciseReport};
 pub use fault::{Faults, FileOp};
 pub use log::LogIter;
+pub use maintain::{RebuildReport, StoreStats};
 pub use scan::Visit;
 pub use store::Store;
 pub use types::{At, Checkpoint, Durability, Prefix, ProbeOut, Record, Row, StoreOptions};
+pub use verify::VerifyReport;
 
 /// Longest log record.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;

@@ -230,12 +230,12 @@ impl Segment {
         Ok(Segment::of(path.into(), file, first, h[36..68].try_into().expect("32 bytes")))
     }
 
-    fn len(&self) -> Res<u64> {
+    pub fn len(&self) -> Res<u64> {
         Ok(self.file.metadata().map_err(|e| StorageError::io("read", &self.path, e))?.len())
     }
 
     /// Fills `out` with up to `n` bytes from `at`.
-    fn read_at(&self, at: u64, n: usize, out: &mut Vec<u8>) -> Res<()> {
+    pub fn read_at(&self, at: u64, n: usize, out: &mut Vec<u8>) -> Res<()> {
         out.resize(n, 0);
         let mut got = 0;
         while got < n {
@@ -291,7 +291,7 @@ impl<'s> Frames<'s> {
     }
 
     /// The next frame and payload, unchecked; none where the log ends, or the file.
-    pub fn next(&mut self) -> Res<Option<(&[u8], &[u8])>> {
+    fn next(&mut self) -> Res<Option<(&[u8], &[u8])>> {
         let Some(n) = frame_at(self.segment, &mut self.buffer, &mut self.base, self.at)? else {
             return Ok(None);
         };
@@ -408,7 +408,7 @@ impl FileLog {
     }
 
     /// Is the record that a position stands behind there, with that chain?
-    fn check_position(&self, p: &Position) -> Res<()> {
+    pub fn check_position(&self, p: &Position) -> Res<()> {
         let segments = self.segments.read();
         let Some(s) = segments.iter().find(|s| s.first == p.segment) else {
             let newest = segments.last().map_or(T(0), |s| s.first);
@@ -596,6 +596,9 @@ impl FileLog {
 
     /// Makes everything written durable, whatever the durability.
     pub fn sync(&self) -> Res<()> {
+        if self.options.read_only {
+            return Ok(());
+        }
         let mut tail = self.tail.lock();
         if tail.group.is_some() {
             let last = self.segments.read().last().expect("a log has a segment").clone();
@@ -625,8 +628,11 @@ impl FileLog {
         self.tail.lock().end
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Goes on as another log, which has taken the place of this one's files.
+    /// Readers under way keep the files they have open.
+    pub fn adopt(&self, other: FileLog) {
+        *self.segments.write() = other.segments.into_inner();
+        *self.tail.lock() = other.tail.into_inner();
     }
 
     pub fn uuid(&self) -> Uuid {

@@ -64,14 +64,18 @@ pub(crate) enum Undo {
     Opened { eav: Key, ave: Key },
     Closed { heav: Key, have: Key, eav: Key, ave: Key, known: Known, was_here: bool },
     Row(Key),
+    Blob([u8; HASH]),
 }
 
 impl Delta {
     /// Applies one datom of record `t`; says which attribute row counts change.
     pub fn apply(&mut self, t: T, d: &Datom, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
         let (v, cut) = key::value_in_key(codec::encoded(&d.v));
-        if let Some((hash, full)) = cut {
-            self.blobs.entry(hash).or_insert_with(|| full.into());
+        if let Some((hash, full)) = cut
+            && !self.blobs.contains_key(&hash)
+        {
+            self.blobs.insert(hash, full.into());
+            undo.push(Undo::Blob(hash));
         }
         let p = Parts { e: d.e, a: d.a, v: &v, start: d.t, end: T::MAX };
         if d.t > t {
@@ -159,8 +163,11 @@ impl Delta {
     /// Takes back what was done, newest first.
     pub fn undo(&mut self, done: Vec<Undo>) {
         for u in done.into_iter().rev() {
-            self.n_facts -= 1;
+            self.n_facts -= usize::from(!matches!(u, Undo::Blob(_)));
             match u {
+                Undo::Blob(hash) => {
+                    self.blobs.remove(&hash);
+                }
                 Undo::Opened { eav, ave } => {
                     self.trees[Tree::Eav as usize].remove(&eav);
                     self.trees[Tree::Ave as usize].remove(&ave);

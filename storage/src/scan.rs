@@ -68,6 +68,15 @@ pub(crate) fn plan(p: &Prefix) -> Plan {
     }
 }
 
+/// An attribute in the order of values, in chunks.
+pub(crate) fn plan_by_value(a: AttrId) -> Plan {
+    let mut prefix = Vec::new();
+    codec::put_uint(u64::from(a.raw()), &mut prefix);
+    let range = Range::prefix(&prefix);
+    let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, value: None };
+    Plan { want, sort: Sort::Avet, chunked: true }
+}
+
 impl Core {
     /// Visits the datoms of a prefix in its order.
     pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {

@@ -9,6 +9,7 @@
 //!    refused, reads go on.
 
 use crate::checkpoint::{Background, Checkpoints};
+use crate::columns::Cache;
 use crate::error::{Damage, Res, StorageError};
 use crate::folder::Folder;
 use crate::index::{self, About};
@@ -18,7 +19,7 @@ use crate::novelty::Undo;
 use crate::read::{Layers, Lower, SharedDelta};
 use crate::scan::Visit;
 use crate::types::{At, Prefix, ProbeOut, Record, Row, StoreOptions};
-use annals_model::{AttrId, Column, Dict, Instant, Order, Partition, T, Value, codec};
+use annals_model::{AttrId, Column, Datom, Dict, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -50,6 +51,7 @@ pub(crate) struct Core {
     pub newest: AtomicU64,
     pub late_end: AtomicU64,
     pub checkpoints: Checkpoints,
+    pub cache: Cache,
     /// Signalled when nothing is staged any more; goes with `writer`.
     pub settled: Condvar,
     /// Owned as long as the store is open; dropped last.
@@ -85,7 +87,7 @@ pub(crate) struct Frozen {
 
 pub(crate) struct Writer {
     staged: Vec<Staged>,
-    last: Option<(T, Instant)>,
+    pub last: Option<(T, Instant)>,
     poisoned: Option<Arc<StorageError>>,
 }
 
@@ -107,11 +109,42 @@ pub(crate) struct Stats {
 pub(crate) struct AttrRows {
     pub current: u64,
     pub closed: u64,
+    /// Newest record with a datom filed under an older t.
+    pub late: T,
 }
 
 impl Writer {
     pub fn new(last: Option<(T, Instant)>) -> Writer {
         Writer { staged: Vec::new(), last, poisoned: None }
+    }
+    /// What is staged of an attribute.
+    pub fn staged_of(&self, a: AttrId) -> Vec<(T, Datom)> {
+        let of = |s: &Staged| {
+            let t = s.record.t;
+            s.record.datoms.iter().filter(|d| d.a == a).map(|d| (t, d.clone())).collect::<Vec<_>>()
+        };
+        self.staged.iter().flat_map(of).collect()
+    }
+    pub fn poison(&mut self, because: &StorageError) {
+        self.poisoned = Some(Arc::new(because.clone()));
+    }
+    /// May this record be the next?
+    pub fn check(&self, r: &Record) -> Res<()> {
+        self.refuse_if_poisoned()?;
+        let expected = self.last.map_or(T(0), |(t, _)| t.next());
+        if r.t != expected {
+            return Err(StorageError::OutOfOrder { t: r.t, expected });
+        }
+        if self.last.is_some_and(|(_, i)| r.instant < i) {
+            return Err(StorageError::ClockBack { t: r.t });
+        }
+        for row in &r.rows {
+            let bytes = codec_text_len(&row.key);
+            if bytes > Row::MAX_KEY {
+                return Err(StorageError::RowKeyTooLong { bytes });
+            }
+        }
+        Ok(())
     }
     pub fn is_settled(&self) -> bool {
         self.staged.is_empty()
@@ -132,6 +165,9 @@ impl Stats {
                 rows.current -= 1;
                 rows.closed += 1;
             }
+            if d.t < r.t {
+                rows.late = rows.late.max(r.t);
+            }
         }
     }
 
@@ -146,6 +182,14 @@ impl Stats {
                 rows.closed -= 1;
             }
         }
+    }
+
+    /// Rows by attribute, in order, without those that never had any.
+    pub fn sorted(&self) -> Vec<(AttrId, u64, u64)> {
+        let all = self.attrs.iter().map(|(a, r)| (*a, r.current, r.closed));
+        let mut all: Vec<_> = all.filter(|r| r.1 + r.2 > 0).collect();
+        all.sort_unstable();
+        all
     }
 
     fn saw(&mut self, e: annals_model::EntityId) {
@@ -175,6 +219,7 @@ impl Core {
     ) -> Core {
         let t = AtomicU64::new(last.map_or(0, |l| l.0.0));
         Core {
+            cache: Cache::new(options.cache_bytes),
             options,
             shot: ArcSwap::from_pointee(shot),
             writer: Mutex::new(Writer::new(last)),
@@ -247,20 +292,7 @@ impl Core {
         self.writable()?;
         self.refuse_if_stuck()?;
         let mut w = self.writer.lock();
-        w.refuse_if_poisoned()?;
-        let expected = w.last.map_or(T(0), |(t, _)| t.next());
-        if record.t != expected {
-            return Err(StorageError::OutOfOrder { t: record.t, expected });
-        }
-        if w.last.is_some_and(|(_, i)| record.instant < i) {
-            return Err(StorageError::ClockBack { t: record.t });
-        }
-        for row in &record.rows {
-            let bytes = codec_text_len(&row.key);
-            if bytes > Row::MAX_KEY {
-                return Err(StorageError::RowKeyTooLong { bytes });
-            }
-        }
+        w.check(&record)?;
         let layers = self.layers()?;
         let (active, frozen) = layers.deltas.split_last().expect("a store always has an active delta");
         let mut undo = Vec::with_capacity(record.datoms.len() + record.rows.len());
@@ -279,8 +311,9 @@ impl Core {
         let mut stats = self.stats.write();
         let counters = stats.counters;
         stats.apply(&record);
-        self.newest.store(record.t.0, Ordering::Release);
         drop(stats);
+        self.cache.stage(record.t, &record.datoms);
+        self.newest.store(record.t.0, Ordering::Release);
         w.last = Some((record.t, record.instant));
         w.staged.push(Staged { record: Arc::new(record), undo, counters });
         Ok(())
@@ -295,7 +328,7 @@ impl Core {
         }
         let records = w.staged.iter().map(|s| s.record.clone()).collect::<Vec<_>>();
         if let Err(e) = self.log.append(&records) {
-            w.poisoned = Some(Arc::new(e.clone()));
+            w.poison(&e);
             return Err(e);
         }
         w.staged.clear();
@@ -321,8 +354,9 @@ impl Core {
             stats.undo(&s.record, s.counters);
         }
         let basis = self.basis();
-        self.newest.store(basis.0, Ordering::Release);
         drop((delta, stats));
+        self.cache.unstage(basis);
+        self.newest.store(basis.0, Ordering::Release);
         self.settled.notify_all();
         w.last = self.instant_of(basis).ok().flatten().map(|i| (basis, i));
     }

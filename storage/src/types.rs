@@ -8,7 +8,7 @@ use annals_model::{AttrId, Cell, Datom, EntityId, Instant, T, Value, View};
 pub struct Record {
     /// Its number: one more than the record before.
     pub t: T,
-    /// When it was made; later than the record before.
+    /// When it was made; not before the record before.
     pub instant: Instant,
     /// Its facts, already free of redundancy. A datom's own `t` equals the
     /// record's, or is older for facts filed under the transaction of their

@@ -383,8 +383,24 @@ fn run(ops: &[Op], options: &StoreOptions, dir: Option<&Path>) {
         let at = At::now(store.basis());
         assert_eq!(collect(|v| store.scan(at, &Prefix::All, v)), model.datoms(at, &Prefix::All));
         columns(&store, &model, at, AttrId::new(11), &Dict::current());
+        let past = View { as_of: Some(T(at.basis.0 / 2)), ..View::NOW };
+        columns(&store, &model, At { view: past, ..at }, AttrId::new(11), &Dict::current());
+        columns(&store, &model, At::now(T(at.basis.0 / 2)), AttrId::new(11), &Dict::current());
     }
     compare(&store, &model);
+    let report = store.verify().unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.records, model.log.len() as u64);
+    let Some(dir) = dir else { return };
+    store.compact().unwrap();
+    compare(&store, &model);
+    drop(store);
+    let rebuilt = Store::rebuild(dir, options).unwrap();
+    assert_eq!(rebuilt.t, T(model.log.len() as u64 - 1));
+    let store = open();
+    compare(&store, &model);
+    let report = store.verify().unwrap();
+    assert!(report.is_sound(), "{report:?}");
 }
 
 fn options(checkpoint: Checkpoint, cache_bytes: usize) -> StoreOptions {
