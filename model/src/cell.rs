@@ -148,6 +148,12 @@ impl Dict {
         }
     }
 
+    /// Starts a new dictionary for the process, so that values held by none but the
+    /// old one are let go with its last holder.
+    pub fn retire() {
+        *CURRENT.write() = None;
+    }
+
     /// Approximate bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
