@@ -4,7 +4,7 @@
 //! `ANNALS_CASES_COUNT` says how many cases each test runs and `ANNALS_SEED`
 //! where they start; a failure names its seed.
 
-use annals::{Connection, Db, Options, T};
+use annals::{Connection, Db, Index, Options, T};
 use annals_model::{AttrId, Datom, EntityId, Value, View};
 use annals_query::{
     Query, QueryOptions, Shape,
@@ -16,7 +16,9 @@ use annals_tests::{
     generate::{
         Rng, count,
         data::{self, Attr, Known},
-        each_seed, query,
+        each_seed,
+        pull::pattern as generate_pull,
+        query,
     },
     txmodel::{Model, Refusal},
 };
@@ -74,7 +76,29 @@ impl Pair {
     /// Applies a transaction to both; false when both refuse it.
     fn transact(&mut self, seed: u64, forms: Vec<Value>) -> bool {
         let text = print(&Value::vector(forms.clone()));
+        // What it would do, speculatively: the same, and nothing written.
+        let before = self.conn.db();
+        let speculated = before.with(text.as_str());
         let result = self.conn.transact(text.as_str());
+        match (&speculated, &result) {
+            (Ok(maybe), Ok(done)) => {
+                let facts = |r: &annals::TxReport| -> Vec<Datom> {
+                    sorted(r.tx_data().iter().filter(|d| d.e != r.tx()).cloned().collect())
+                };
+                assert_eq!(facts(maybe), facts(done), "seed {seed}: with and transact differ: {text}");
+                let attributes = self.attributes();
+                let (one, other) = (maybe.db_after(), done.db_after());
+                assert_eq!(
+                    self::facts(one, &attributes),
+                    self::facts(other, &attributes),
+                    "seed {seed}: {text}"
+                );
+            }
+            (Err(_), Err(_)) => {
+                assert_eq!(self.conn.db().t(), before.t(), "seed {seed}: a refusal writes nothing")
+            }
+            _ => panic!("seed {seed}: with and transact differ: {:?}: {text}", speculated.err()),
+        }
         let ids: BTreeMap<String, EntityId> = match &result {
             Ok(report) => report.tempids().map(|(name, e)| (name.to_owned(), e)).collect(),
             Err(_) => BTreeMap::new(),
@@ -121,6 +145,7 @@ impl Pair {
             let then = db.as_of(t).expect("a time that was");
             assert_eq!(facts(&then, &attributes), self.model.as_of(t), "seed {seed}: as of {t}");
         }
+        self.check_indexes(seed, &db, &attributes, rng);
         let log = self.conn.tx_range(T(0), db.t().next()).expect("the log is there");
         let mut all = Vec::new();
         for report in log {
@@ -129,6 +154,48 @@ impl Pair {
         }
         assert_eq!(sorted(all), sorted(self.model.log().to_vec()), "seed {seed}: the log");
         self.check_history(seed, &db, &attributes, rng);
+    }
+
+    /// Does every index give the facts of the model under its prefixes?
+    fn check_indexes(&self, seed: u64, db: &Db, attributes: &BTreeSet<AttrId>, rng: &mut Rng) {
+        let t = T(rng.within(self.schema_t.0 as i64, db.t().0 as i64) as u64);
+        let then = db.as_of(t).expect("a time that was");
+        let all = self.model.as_of(t);
+        let read = |index, components: &[Value]| -> BTreeSet<(EntityId, AttrId, Value, T)> {
+            let datoms =
+                then.datoms(index, components).unwrap_or_else(|e| panic!("seed {seed}: {index:?}: {e}"));
+            let n = datoms.len();
+            let ours = datoms.into_iter().filter(|d| attributes.contains(&d.a));
+            let set: BTreeSet<_> = ours.map(|d| (d.e, d.a, d.v, d.t)).collect();
+            assert!(set.len() <= n, "seed {seed}: no duplicates");
+            set
+        };
+        assert_eq!(read(Index::Eavt, &[]), all, "seed {seed}: EAVT as of {t}");
+        let schema = then.schema();
+        for (e, a, v, _) in all.iter().take(12) {
+            let attribute = schema.attribute(*a).expect("facts have attributes");
+            let (of, key) = (
+                |f: &dyn Fn(&(EntityId, AttrId, Value, T)) -> bool| {
+                    all.iter().filter(|x| f(x)).cloned().collect::<BTreeSet<_>>()
+                },
+                Value::Keyword(attribute.ident.clone()),
+            );
+            let (id, e) = (Value::Ref(*e), *e);
+            assert_eq!(read(Index::Eavt, &[id.clone()]), of(&|x| x.0 == e), "seed {seed}: EAVT of {e:?}");
+            assert_eq!(
+                read(Index::Eavt, &[id.clone(), key.clone()]),
+                of(&|x| (x.0, x.1) == (e, *a)),
+                "seed {seed}"
+            );
+            assert_eq!(read(Index::Aevt, &[key.clone()]), of(&|x| x.1 == *a), "seed {seed}: AEVT of {key:?}");
+            if attribute.unique.is_some() || attribute.index {
+                let same = of(&|x| (x.1, &x.2) == (*a, v));
+                assert_eq!(read(Index::Avet, &[key, v.clone()]), same, "seed {seed}: AVET of {v:?}");
+            }
+            if let Value::Ref(_) = v {
+                assert_eq!(read(Index::Vaet, &[v.clone()]), of(&|x| x.2 == *v), "seed {seed}: VAET of {v:?}");
+            }
+        }
     }
 
     fn check_history(&self, seed: u64, db: &Db, attributes: &BTreeSet<AttrId>, rng: &mut Rng) {
@@ -381,4 +448,104 @@ fn queries_agree_with_the_naive_evaluator() {
         "queries against the naive evaluator: {compared}, {with_rows} with rows; {refused} refused, {skipped} skipped"
     );
     assert!(with_rows * 4 > compared, "the generator makes too many empty answers to be worth much");
+}
+
+#[test]
+fn pulls_agree_with_the_naive_evaluator() {
+    let compared = AtomicUsize::new(0);
+    each_seed(count(500).div_ceil(10), |seed| {
+        let mut rng = Rng::new(seed ^ 0x9011);
+        let mut pair = Pair::new(&mut rng, Options::new(), None);
+        let forms = data::seed_transaction(&mut rng, &pair.attrs, 7);
+        pair.transact(seed, forms);
+        for _ in 0..4 {
+            pair.random_transaction(seed, &mut rng, 0);
+        }
+        let (log, db) = (log_of(&pair.conn), pair.conn.db());
+        let entities: Vec<EntityId> = pair.model.entities().into_iter().collect();
+        for _ in 0..10 {
+            let t = T(rng.within(pair.schema_t.0 as i64, db.t().0 as i64) as u64);
+            let view = if rng.chance(40) { View { as_of: Some(t), ..View::NOW } } else { View::NOW };
+            let shown = view.as_of.map_or(Ok(db.clone()), |t| db.as_of(t)).expect("a time that was");
+            let pattern = generate_pull(&mut rng, &pair.attrs, 2);
+            let e = *rng.pick(&entities);
+            let text = print(&pattern);
+            let expected = naive::pull(&NaiveDb::of_log(&log, db.schema().clone(), view), &pattern, e);
+            let actual = shown.pull(text.as_str(), e).map_err(|e| e.to_string());
+            match (&expected, &actual) {
+                (Ok(wanted), Ok(got)) => {
+                    assert_eq!(wanted, got, "seed {seed}: {text} of {e:?}, view {view:?}");
+                    compared.fetch_add(1, Relaxed);
+                }
+                (Err(_), Err(_)) => {}
+                _ => panic!("seed {seed}: {text} of {e:?}: expected {expected:?}, was {actual:?}"),
+            }
+        }
+    });
+    println!("pulls against the naive evaluator: {}", compared.into_inner());
+}
+
+#[test]
+fn timelines_agree_with_running_the_query_at_every_time() {
+    let [compared, refused] = [const { AtomicUsize::new(0) }; 2];
+    each_seed(count(500).div_ceil(10), |seed| {
+        let mut rng = Rng::new(seed ^ 0x71e1);
+        let mut pair = Pair::new(&mut rng, Options::new(), None);
+        let forms = data::seed_transaction(&mut rng, &pair.attrs, 5);
+        pair.transact(seed, forms);
+        for _ in 0..5 {
+            pair.random_transaction(seed, &mut rng, 0);
+        }
+        let (log, db) = (log_of(&pair.conn), pair.conn.db());
+        let entities: Vec<EntityId> = pair.model.entities().into_iter().collect();
+        let world = query::World { attrs: &pair.attrs, entities: &entities, basis: db.t(), history: false };
+        for _ in 0..3 {
+            let q = query::query(&mut rng, &world);
+            let form = q.form();
+            // Other times and bags have no timeline of their own.
+            if q.args.iter().any(|a| matches!(a, query::Arg::AsOf(_))) || q.is_aggregated() {
+                continue;
+            }
+            let values = q.args.iter().filter_map(|a| match a {
+                query::Arg::Value(v) => Some(annals::Input::Value(v.clone())),
+                _ => None,
+            });
+            let actual = db.timeline(print(&form).as_str(), values.collect::<Vec<_>>());
+            let mut wanted: BTreeMap<Vec<Value>, BTreeSet<T>> = BTreeMap::new();
+            let mut sound = true;
+            for t in pair.schema_t.0..=db.t().0 {
+                let view = View { as_of: Some(T(t)), ..View::NOW };
+                let then = Arc::new(NaiveDb::of_log(&log, db.schema().clone(), view));
+                let given: Vec<Given> = q
+                    .args
+                    .iter()
+                    .map(|a| match a {
+                        query::Arg::Value(v) => Given::Value(v.clone()),
+                        _ => Given::Db(then.clone()),
+                    })
+                    .collect();
+                match naive::run(&form, &given, &library) {
+                    Ok(answer) => {
+                        answer.rows.into_iter().for_each(|r| drop(wanted.entry(r).or_default().insert(T(t))))
+                    }
+                    Err(_) => sound = false,
+                }
+            }
+            match actual {
+                Err(_) => drop(refused.fetch_add(1, Relaxed)),
+                Ok(rows) if sound => {
+                    let mut got: BTreeMap<Vec<Value>, BTreeSet<T>> = BTreeMap::new();
+                    for row in rows {
+                        let times = (pair.schema_t.0..=db.t().0).map(T).filter(|t| row.times.contains(*t));
+                        got.entry(row.values.clone()).or_default().extend(times);
+                    }
+                    got.retain(|_, times| !times.is_empty());
+                    assert_eq!(got, wanted, "seed {seed}: timeline of {} with {:?}", print(&form), q.args);
+                    compared.fetch_add(1, Relaxed);
+                }
+                Ok(_) => {}
+            }
+        }
+    });
+    println!("timelines: {} compared, {} refused", compared.into_inner(), refused.into_inner());
 }

@@ -15,11 +15,12 @@
 //!    under a negation is first computed to its end.
 //!
 //! Not here: parsing mistakes (a query is run here only after the parser took
-//! it), `sample` and `rand` (chance), pull, `:order-by` and limits.
+//! it), `sample` and `rand` (chance), pulls within queries, `:order-by` and limits.
 
 mod clause;
 mod find;
 mod function;
+mod pull;
 
 use crate::source::{Source, SourceError};
 use annals_model::{AttrId, Datom, Dict, EntityId, Order, Schema, Symbol, T, Value, View};
@@ -29,6 +30,7 @@ use std::{
 };
 
 pub use find::{Naive, Shape};
+pub use pull::pull;
 
 /// Why the naive evaluator gives no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -184,7 +184,7 @@ impl World<'_> {
         };
         let text = print(&self.fill(query));
         let answer = db.query(text.as_str(), inputs).map_err(|e| e.to_string())?;
-        Ok(answer.to_value())
+        Ok(answer.value())
     }
 
     fn check(&self, shape: Option<&Value>, expected: Option<&Value>, actual: &Value) -> Outcome {

@@ -7,6 +7,7 @@
 //! 3. Small pools of values: joins must meet, duplicates and conflicts must happen.
 
 pub mod data;
+pub mod pull;
 pub mod query;
 
 use annals_model::{Value, ValueType};

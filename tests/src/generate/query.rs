@@ -44,6 +44,14 @@ impl Generated {
         }
         Value::vector(parts)
     }
+    /// Does it aggregate, or keep duplicates with `:with`?
+    pub fn is_aggregated(&self) -> bool {
+        self.head.iter().any(|p| matches!(p, Value::List(_)) || *p == Value::keyword("with"))
+            || self
+                .head
+                .iter()
+                .any(|p| matches!(p, Value::Vector(v) if v.iter().any(|x| matches!(x, Value::List(_)))))
+    }
     /// The same query with its clauses, and those of every nested clause, in another order.
     pub fn shuffled(&self, rng: &mut Rng) -> Generated {
         let mut other = self.clone();
