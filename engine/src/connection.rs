@@ -94,10 +94,19 @@ impl Connection {
         self.commit(data)
     }
 
-    /// Commits each transaction of a text in turn; stops at the first refused one,
-    /// the earlier ones stay.
-    pub fn transact_all(&self, text: &str) -> Result<Vec<TxReport>, TransactError> {
-        crate::read_transactions(text)?.into_iter().map(|data| self.commit(data)).collect()
+    /// Commits transactions in order with one sync for all of them. Stops at the
+    /// first refused one; the earlier ones stay. For bulk loads: a thousand facts a
+    /// transaction and some transactions a call.
+    pub fn transact_all(&self, txs: Vec<TxData>) -> (Vec<TxReport>, Option<TransactError>) {
+        self.0.writer.write_all(txs)
+    }
+
+    pub(crate) fn exclusive<R>(
+        &self,
+        f: impl FnOnce(&mut Txn) -> Result<(), TransactError>,
+        commit: impl FnOnce(&Store, Record) -> Result<R, StorageError>,
+    ) -> Result<(TxReport, R), TransactError> {
+        self.0.writer.exclusive(f, commit)
     }
 
     fn commit(&self, data: TxData) -> Result<TxReport, TransactError> {

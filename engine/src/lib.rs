@@ -19,6 +19,7 @@
 //! A [`Connection`] owns a database and commits transactions; a [`Db`] is the
 //! database as of one moment, a value that answers questions.
 
+mod admin;
 mod bootstrap;
 mod connection;
 mod db;
@@ -37,6 +38,10 @@ mod store;
 mod transact;
 mod writer;
 
+pub use admin::{
+    BackupReport, ExciseReport, Excision, ExcisionProof, RebuildReport, StoreStats, VerifyReport, rebuild,
+    restore,
+};
 pub use connection::{Connection, TxRange};
 pub use db::Db;
 pub use error::{DbError, Error, ErrorClass, OpenError, query_class};

@@ -31,6 +31,14 @@ pub(crate) struct Prepared {
     patterns: Mutex<HashMap<Arc<str>, Arc<PullPattern>>>,
 }
 
+impl Prepared {
+    /// Forgets everything prepared.
+    pub fn clear(&self) {
+        self.queries.lock().clear();
+        self.patterns.lock().clear();
+    }
+}
+
 fn kept<V: Clone, E>(
     cache: &Mutex<HashMap<Arc<str>, V>>,
     text: &str,

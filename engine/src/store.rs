@@ -1,4 +1,7 @@
 //! The one door to `annals-storage`: everything here names it through this file.
 
 pub(crate) use annals_storage::{At, Class, LogIter, Prefix, ProbeOut, Store};
-pub use annals_storage::{Checkpoint, Durability, Record, Row, StorageError, StoreOptions};
+pub use annals_storage::{
+    BackupReport, Checkpoint, Durability, Excise, RebuildReport, Record, Row, StorageError, StoreOptions,
+    StoreStats, VerifyReport,
+};

@@ -20,10 +20,10 @@ use crate::{
     db::Shared,
     listen::Listeners,
     schema_cache::SchemaInfo,
-    store::StorageError,
-    transact::{Counters, Txn, function},
+    store::{Record, StorageError, Store},
+    transact::{Author, Counters, Txn, function},
 };
-use annals_model::{Instant, T};
+use annals_model::{Instant, T, tx::TxData};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
@@ -63,7 +63,7 @@ struct Queued {
 /// A job in a group: run, then told how the flush went.
 trait Job: Send {
     fn run(&mut self, writer: &Writer, state: &mut State);
-    fn staged(&self) -> Option<&Staged>;
+    fn staged(&self) -> &[Staged];
     fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>);
 }
 
@@ -101,7 +101,8 @@ struct Staged {
 
 struct Task<F, R, E> {
     f: Option<F>,
-    staged: Option<(Staged, R)>,
+    staged: Option<Staged>,
+    result: Option<R>,
     out: Arc<Mutex<Option<Result<(TxReport, R), E>>>>,
 }
 
@@ -114,15 +115,15 @@ where
     fn run(&mut self, writer: &Writer, state: &mut State) {
         let Some(f) = self.f.take() else { return };
         match writer.stage(state, f) {
-            Ok(done) => self.staged = Some(done),
+            Ok((staged, r)) => (self.staged, self.result) = (Some(staged), Some(r)),
             Err(e) => *self.out.lock() = Some(Err(e)),
         }
     }
-    fn staged(&self) -> Option<&Staged> {
-        self.staged.as_ref().map(|(s, _)| s)
+    fn staged(&self) -> &[Staged] {
+        self.staged.as_slice()
     }
     fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>) {
-        if let Some((staged, r)) = self.staged.take() {
+        if let (Some(staged), Some(r)) = (self.staged.take(), self.result.take()) {
             *self.out.lock() = Some(match flushed {
                 Ok(()) => Ok((staged.report, r)),
                 Err(e) => Err(TransactError::Storage(e.clone()).into()),
@@ -167,7 +168,7 @@ impl Writer {
         E: From<TransactError> + Send + 'static,
     {
         let out = Arc::new(Mutex::new(None));
-        let task = Task { f: Some(f), staged: None, out: out.clone() };
+        let task = Task { f: Some(f), staged: None, result: None, out: out.clone() };
         if let Some(mut state) = self.state.try_lock() {
             let mut mine = task;
             self.lead(&mut state, &mut mine);
@@ -180,6 +181,40 @@ impl Writer {
         }
         let answer = out.lock().take();
         answer.unwrap_or_else(|| Err(TransactError::Closed.into()))
+    }
+
+    /// Commits transactions in order with one sync, up to the first refused one.
+    pub fn write_all(&self, txs: Vec<TxData>) -> (Vec<TxReport>, Option<TransactError>) {
+        let mut batch = Batch { txs, staged: Vec::new(), done: Vec::new(), refused: None };
+        {
+            let mut state = self.state.lock();
+            self.lead(&mut state, &mut batch);
+        }
+        self.hand_over();
+        (batch.done, batch.refused)
+    }
+
+    /// Runs `f` on a transaction and hands its record to `commit`, which makes it
+    /// durable in its own way, while nobody else writes.
+    pub fn exclusive<R>(
+        &self,
+        f: impl FnOnce(&mut Txn) -> Result<(), TransactError>,
+        commit: impl FnOnce(&Store, Record) -> Result<R, StorageError>,
+    ) -> Result<(TxReport, R), TransactError> {
+        let done = {
+            let mut state = self.state.lock();
+            let put = |record| commit(self.shared.store(), record).map_err(TransactError::from);
+            let (staged, ((), r)) = self.stage_by(&mut state, f, put)?;
+            self.announce(&staged);
+            (staged.report, r)
+        };
+        self.hand_over();
+        Ok(done)
+    }
+
+    fn announce(&self, staged: &Staged) {
+        self.shared.published(staged.report.t(), staged.counters, staged.schema.as_ref());
+        self.listeners.publish(&staged.report);
     }
 
     fn wait(&self, wake: &Wake) {
@@ -223,12 +258,11 @@ impl Writer {
             }
         }
         let jobs = || std::iter::once(&*mine).chain(group.iter().map(|q| &*q.job));
-        let any = jobs().any(|j| j.staged().is_some());
+        let any = jobs().any(|j| !j.staged().is_empty());
         let flushed = if any { self.flush(state) } else { Ok(()) };
         if flushed.is_ok() {
-            for staged in jobs().filter_map(Job::staged) {
-                self.shared.published(staged.report.t(), staged.counters, staged.schema.as_ref());
-                self.listeners.publish(&staged.report);
+            for staged in jobs().flat_map(Job::staged) {
+                self.announce(staged);
             }
         }
         mine.answer(&flushed);
@@ -252,6 +286,23 @@ impl Writer {
         F: FnOnce(&mut Txn) -> Result<R, E>,
         E: From<TransactError>,
     {
+        let stage = |record| self.shared.store().stage(record).map_err(|e| TransactError::from(e).into());
+        let (staged, (r, ())) = self.stage_by(state, f, stage)?;
+        Ok((staged, r))
+    }
+
+    /// Makes a transaction and gives its record to `put`; on success the next one
+    /// builds on it.
+    fn stage_by<F, R, P, E>(
+        &self,
+        state: &mut State,
+        f: F,
+        put: impl FnOnce(Record) -> Result<P, E>,
+    ) -> Result<(Staged, (R, P)), E>
+    where
+        F: FnOnce(&mut Txn) -> Result<R, E>,
+        E: From<TransactError>,
+    {
         if self.closed.load(Ordering::SeqCst) {
             return Err(TransactError::Closed.into());
         }
@@ -268,7 +319,7 @@ impl Writer {
         let done = txn.finish()?;
         let (t, instant) = (done.record.t, done.record.instant);
         let datoms = done.record.datoms.clone();
-        self.shared.store().stage(done.record).map_err(TransactError::from)?;
+        let p = put(done.record)?;
         state.staged = t;
         state.counters = done.counters;
         state.last_instant = instant;
@@ -278,7 +329,39 @@ impl Writer {
         }
         let after = self.shared.db_with(t, state.info.clone());
         let report = TxReport::new(t, instant, before, after, datoms, done.tempids);
-        Ok((Staged { report, schema: done.schema, counters: done.counters }, r))
+        Ok((Staged { report, schema: done.schema, counters: done.counters }, (r, p)))
+    }
+}
+
+/// Several transactions of one caller.
+struct Batch {
+    txs: Vec<TxData>,
+    staged: Vec<Staged>,
+    done: Vec<TxReport>,
+    refused: Option<TransactError>,
+}
+
+impl Job for Batch {
+    fn run(&mut self, writer: &Writer, state: &mut State) {
+        for data in std::mem::take(&mut self.txs) {
+            match writer.stage(state, |txn| txn.facts(&data, Author::User)) {
+                Ok((staged, ())) => self.staged.push(staged),
+                Err(e) => {
+                    self.refused = Some(e);
+                    break;
+                }
+            }
+        }
+    }
+    fn staged(&self) -> &[Staged] {
+        &self.staged
+    }
+    fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>) {
+        let staged = std::mem::take(&mut self.staged);
+        match flushed {
+            Ok(()) => self.done = staged.into_iter().map(|s| s.report).collect(),
+            Err(e) => self.refused = Some(TransactError::Storage(e.clone())),
+        }
     }
 }
 
@@ -287,8 +370,8 @@ struct Nothing;
 
 impl Job for Nothing {
     fn run(&mut self, _: &Writer, _: &mut State) {}
-    fn staged(&self) -> Option<&Staged> {
-        None
+    fn staged(&self) -> &[Staged] {
+        &[]
     }
     fn answer(&mut self, _: &Result<(), Arc<StorageError>>) {}
 }
