@@ -111,6 +111,27 @@ fn durable(folder: &std::path::Path) -> Result<(), annals::Error> {
         println!("{writers} writers: {rate:.0} commits/s");
     }
     drop(conn);
+    let conn = annals::open(folder.join("bulk"))?;
+    conn.transact(SCHEMA)?;
+    let batches: Vec<Vec<_>> = (0..50)
+        .map(|c| {
+            let batch = |b: i64| (0..200).fold(tx(), |d, i| d.entity(person((c * 20 + b) * 200 + i)));
+            (0..20).map(batch).collect()
+        })
+        .collect();
+    let start = Instant::now();
+    for b in batches {
+        let (_, refused) = conn.transact_all(b);
+        assert!(refused.is_none());
+    }
+    println!("bulk load of 1,000,000 facts: {:.0} facts/s", 1e6 / start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    conn.checkpoint()?;
+    println!("then a checkpoint: {:.1} s", start.elapsed().as_secs_f64());
+    let stats = conn.stats()?;
+    let bytes = (stats.log_bytes + stats.index_bytes) as f64;
+    println!("{:.0} bytes a fact on disk", bytes / (stats.current + stats.closed) as f64);
+    drop(conn);
     let start = Instant::now();
     let conn = annals::open(folder.join("db"))?;
     println!("reopen at t {}: {:.1} ms", conn.db().t(), start.elapsed().as_secs_f64() * 1e3);
