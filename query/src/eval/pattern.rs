@@ -8,7 +8,7 @@ use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::mem::entity_cell;
 use crate::resolve::ir::{Ent, Pattern, Term};
-use annals_model::{AttrId, Cell, Order, T, View, cell};
+use annals_model::{AttrId, Cell, Order, T, cell};
 
 /// The place of a pattern that a relation is joined by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +65,11 @@ impl Run<'_> {
         }
     }
 
-    /// The entity that has a unique value.
+    /// The entity that has a unique value; in a history, the one that had it first.
     pub(crate) fn lookup(&self, slot: usize, a: AttrId, v: Cell) -> Result<Option<u64>, QueryError> {
         let slab = self.slab(slot, a, Order::Ave, &[v], true)?;
-        let keys = slab.keys();
-        let at = keys.partition_point(|k| *k < v);
-        Ok((keys.get(at) == Some(&v)).then(|| slab.e()[at]))
+        let (lo, hi) = Locator::new(slab.keys(), 1, false).find(v);
+        Ok((lo..hi).filter(|&i| slab.op(i)).min_by_key(|&i| (slab.t()[i], slab.e()[i])).map(|i| slab.e()[i]))
     }
 
     /// Literals looked up; none if one of them names nothing.
@@ -318,9 +317,4 @@ fn cell_at(slab: &Slab, place: usize, i: usize) -> Cell {
         2 => entity_cell(T(slab.t()[i]).entity().raw()),
         _ => cell::of_bool(slab.op(i)),
     }
-}
-
-/// Does a view show assertions and retractions?
-pub(crate) fn is_history(v: View) -> bool {
-    v.history
 }
