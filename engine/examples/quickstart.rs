@@ -36,7 +36,7 @@ fn main() -> Result<(), annals::Error> {
 
     let city = "[:find ?c . :where [?p :person/name \"Ada\"] [?p :person/city ?c]]";
     let now = db.query(city, ())?.scalar();
-    let then = db.as_of(hired.t())?.query(city, ())?.scalar();
+    let then = db.as_of(hired.t()).query(city, ())?.scalar();
     println!("Ada lives in {now:?}; as of t {} it was {then:?}", hired.t());
 
     for row in

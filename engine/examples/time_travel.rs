@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = conn.db();
     println!("now (t {}): {}", now.t(), status(&now)?);
     for t in (1..=now.t().0).map(T) {
-        let then = now.as_of(t)?;
+        let then = now.as_of(t);
         let at = now.instant_of(t)?.unwrap_or_default();
         println!("as of t {t} ({at}): {}", status(&then)?);
     }

@@ -85,7 +85,7 @@ impl Connection {
     /// The database as it stood when `t` was its newest transaction: what was
     /// known then, late projections included.
     pub fn db_at(&self, t: T) -> Result<Db, DbError> {
-        self.0.shared.db_at(t.min(self.0.shared.store().basis()))
+        Ok(self.0.shared.db_at(t.min(self.0.shared.store().basis())))
     }
 
     /// Commits one transaction. Returns when it is durable.
@@ -170,15 +170,15 @@ impl Iterator for TxRange {
     type Item = Result<TxReport, DbError>;
     fn next(&mut self) -> Option<Self::Item> {
         let record = self.log.next()?;
-        Some(record.map_err(DbError::from).and_then(|r| self.shared.report_of(r)))
+        Some(record.map_err(DbError::from).map(|r| self.shared.report_of(r)))
     }
 }
 
 impl Shared {
     /// The report of a record of the log. Tempids are not in the log.
-    pub(crate) fn report_of(self: &Arc<Shared>, r: Record) -> Result<TxReport, DbError> {
-        let before = self.db_at(T(r.t.0.saturating_sub(1)))?;
-        let after = self.db_at(r.t)?;
-        Ok(TxReport::new(r.t, r.instant, before, after, r.datoms, Vec::new()))
+    pub(crate) fn report_of(self: &Arc<Shared>, r: Record) -> TxReport {
+        let before = self.db_at(T(r.t.0.saturating_sub(1)));
+        let after = self.db_at(r.t);
+        TxReport::new(r.t, r.instant, before, after, r.datoms, Vec::new())
     }
 }

@@ -49,7 +49,7 @@ impl Shared {
     pub fn new(store: Store, registry: Registry, clock: Arc<dyn Clock>) -> Result<Shared, DbError> {
         let snap = Snapshot { store: store.clone(), basis: store.basis(), overlay: None };
         let schemas = SchemaCache::load(&snap)?;
-        let info = schemas.at(&snap, snap.t())?;
+        let info = schemas.at(snap.t());
         let newest = RwLock::new(Newest { t: snap.t(), info, counters: Counters::of(&store) });
         Ok(Shared {
             store,
@@ -101,10 +101,8 @@ impl Shared {
         self.db_with(newest.t, newest.info.clone())
     }
     /// The database as it stood when `basis` was its newest transaction.
-    pub fn db_at(self: &Arc<Shared>, basis: T) -> Result<Db, DbError> {
-        let snap = Snapshot { store: self.store.clone(), basis, overlay: None };
-        let info = self.schemas.at(&snap, basis)?;
-        Ok(self.db_with(basis, info))
+    pub fn db_at(self: &Arc<Shared>, basis: T) -> Db {
+        self.db_with(basis, self.schemas.at(basis))
     }
     /// The same, for callers that know the schema.
     pub fn db_with(self: &Arc<Shared>, basis: T, info: SchemaInfo) -> Db {
@@ -209,14 +207,14 @@ impl Db {
         }))
     }
 
-    pub(crate) fn viewed(&self, view: View) -> Result<Db, DbError> {
+    pub(crate) fn viewed(&self, view: View) -> Db {
         let snap = self.0.snap.clone();
         let upto = view.upto(snap.t());
         let info = match upto >= snap.basis {
             true => self.0.newest.clone(),
-            false => self.0.shared.schemas().at(&snap, upto)?,
+            false => self.0.shared.schemas().at(upto),
         };
-        Ok(Db(Arc::new(Inner {
+        Db(Arc::new(Inner {
             shared: self.0.shared.clone(),
             snap,
             view,
@@ -224,7 +222,7 @@ impl Db {
             newest: self.0.newest.clone(),
             named: OnceLock::new(),
             counters: self.0.counters,
-        })))
+        }))
     }
 
     /// The newest transaction this value knows, whatever its view shows.
@@ -252,24 +250,31 @@ impl Db {
         })
     }
 
-    /// The database as it was right after a transaction or at an instant.
+    /// The database as it was right after a transaction (a [`T`]: a database), or
+    /// at an instant, a transaction's entity id, or a text (a result).
     ///
     /// ```
     /// let conn = annals::in_memory()?;
     /// let r = conn.transact("[{:db/ident :color/red}]")?;
-    /// assert_eq!(conn.db().as_of(annals::T(0))?.entid(":color/red"), None);
-    /// assert!(conn.db().as_of(r.t())?.entid(":color/red").is_some());
+    /// assert_eq!(conn.db().as_of(annals::T(0)).entid(":color/red"), None);
+    /// assert!(conn.db().as_of(r.tx_instant())?.entid(":color/red").is_some());
     /// # Ok::<(), annals::Error>(())
     /// ```
-    pub fn as_of(&self, point: impl IntoTimePoint) -> Result<Db, DbError> {
-        let t = self.t_of(point)?;
+    pub fn as_of<P: IntoTimePoint>(&self, point: P) -> P::Db {
+        P::settle(self.t_of(point).map(|t| self.as_of_t(t)))
+    }
+
+    fn as_of_t(&self, t: T) -> Db {
         let t = self.0.view.as_of.map_or(t, |earlier| earlier.min(t));
         self.viewed(View { as_of: Some(t), ..self.0.view })
     }
 
     /// Only what was asserted after a point in time.
-    pub fn since(&self, point: impl IntoTimePoint) -> Result<Db, DbError> {
-        let t = self.t_of(point)?;
+    pub fn since<P: IntoTimePoint>(&self, point: P) -> P::Db {
+        P::settle(self.t_of(point).map(|t| self.since_t(t)))
+    }
+
+    fn since_t(&self, t: T) -> Db {
         let t = self.0.view.since.map_or(t, |later| later.max(t));
         self.viewed(View { since: Some(t), ..self.0.view })
     }

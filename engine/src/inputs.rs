@@ -1,7 +1,7 @@
 //! What callers may pass: transactions, points in time, entities and query
 //! inputs in the shapes that are natural in Rust.
 
-use crate::{Db, TransactError};
+use crate::{Db, DbError, TransactError};
 use annals_model::{EntityId, Instant, Keyword, T, Value, id::COUNTER_BITS, tx::TxData};
 use std::sync::Arc;
 
@@ -92,40 +92,73 @@ pub struct BadTimePoint {
 
 /// Anything that names a point in time.
 pub trait IntoTimePoint {
+    /// What a view at such a point is: a [`Db`] when nothing can be wrong with the
+    /// point, otherwise a result.
+    type Db;
     /// The point.
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint>;
+    /// Turns the attempt into what a caller gets.
+    fn settle(view: Result<Db, DbError>) -> Self::Db;
 }
 impl IntoTimePoint for TimePoint {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         Ok(self)
     }
 }
 impl IntoTimePoint for T {
+    type Db = Db;
+    fn settle(view: Result<Db, DbError>) -> Db {
+        view.expect("every t is a point in time, and schemas are in memory")
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         Ok(TimePoint::T(self))
     }
 }
 impl IntoTimePoint for Instant {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         Ok(TimePoint::Instant(self))
     }
 }
 impl IntoTimePoint for u64 {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         Ok(TimePoint::from_number(self))
     }
 }
 impl IntoTimePoint for EntityId {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         self.as_t().map(TimePoint::T).ok_or_else(|| BadTimePoint { text: self.to_string() })
     }
 }
 impl IntoTimePoint for &str {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         TimePoint::parse(self).ok_or_else(|| BadTimePoint { text: self.to_owned() })
     }
 }
 impl IntoTimePoint for &Value {
+    type Db = Result<Db, DbError>;
+    fn settle(view: Result<Db, DbError>) -> Self::Db {
+        view
+    }
     fn into_time_point(self) -> Result<TimePoint, BadTimePoint> {
         match self {
             Value::Long(n) => u64::try_from(*n)

@@ -10,7 +10,7 @@
 //! let placed = conn.transact(r#"[{:order/id "A-1" :order/status :placed}]"#)?;
 //! conn.transact(r#"[{:order/id "A-1" :order/status :shipped}]"#)?;
 //!
-//! let then = conn.db().as_of(placed.t())?;
+//! let then = conn.db().as_of(placed.t());
 //! let order = then.resolve(("order/id", "A-1"))?.expect("it was placed");
 //! assert_eq!(then.value(order, "order/status")?, Some(annals::Value::keyword("placed")));
 //! # Ok::<(), annals::Error>(())

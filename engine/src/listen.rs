@@ -145,7 +145,7 @@ impl Listener {
     fn read_log(&mut self, to: T) -> Result<(), DbError> {
         for record in self.shared.store().log(self.next, to)? {
             let record = record?;
-            self.batch.push_back(self.shared.report_of(record)?);
+            self.batch.push_back(self.shared.report_of(record));
         }
         Ok(())
     }

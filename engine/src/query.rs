@@ -292,7 +292,7 @@ impl Db {
         let inputs = inputs.into_inputs();
         let (t1, t2) = (self.t_of(from)?, self.t_of(to)?);
         let (early, late) = (t1.min(t2), t1.max(t2));
-        let mut rows = match self.as_of(late)?.timeline_with(&q, inputs.clone(), options) {
+        let mut rows = match self.as_of(late).timeline_with(&q, inputs.clone(), options) {
             Ok(timeline) => changed(&timeline, early, late),
             Err(QueryError::Invalid(why)) if why.iter().all(|d| d.code == "query/unsupported") => {
                 Search { db: self, q: &q, inputs, options, answers: HashMap::new() }.run(early, late)?
@@ -383,7 +383,7 @@ impl Search<'_> {
         if let Some(found) = self.answers.get(&t) {
             return Ok(found.clone());
         }
-        let answer = self.db.as_of(t)?.query_with(self.q, self.inputs.clone(), self.options)?;
+        let answer = self.db.as_of(t).query_with(self.q, self.inputs.clone(), self.options)?;
         let rows = Arc::new(answer.rows.iter().collect::<BTreeSet<_>>());
         self.answers.insert(t, rows.clone());
         Ok(rows)

@@ -238,71 +238,65 @@ pub(crate) fn named_type(k: &Keyword) -> Option<ValueType> {
 /// Schemas kept besides the newest one.
 const KEPT: usize = 64;
 
-/// The schemas of one database.
+/// The schemas of one database. Holds every schema datom ever written, so that
+/// asking for an old schema cannot fail.
 pub(crate) struct SchemaCache {
-    /// Every t whose transaction changed the schema, ascending; starts with genesis.
-    changes: RwLock<Vec<T>>,
+    /// By t, retractions of one t before assertions; begins with genesis.
+    history: RwLock<Vec<Datom>>,
     built: Mutex<BTreeMap<T, SchemaInfo>>,
 }
 
 impl SchemaCache {
     /// Reads the schema history of a store.
     pub fn load(snap: &Snapshot) -> Result<SchemaCache, StorageError> {
-        let history = history(snap, snap.t())?;
-        let mut changes: Vec<T> = history.iter().map(|d| d.t).collect();
-        changes.dedup();
-        if changes.first() != Some(&T::GENESIS) {
-            changes.insert(0, T::GENESIS);
-        }
-        let last = *changes.last().expect("genesis is in it");
-        let built = Mutex::new(BTreeMap::from([(last, fold(&history))]));
-        Ok(SchemaCache { changes: RwLock::new(changes), built })
+        Ok(SchemaCache { history: RwLock::new(history(snap)?), built: Mutex::default() })
     }
 
     /// Notes that transaction `t` changed the schema to this.
-    pub fn record(&self, t: T, info: SchemaInfo) {
-        let mut changes = self.changes.write();
-        if changes.last().is_none_or(|last| *last < t) {
-            changes.push(t);
-        }
-        let mut built = self.built.lock();
-        built.insert(t, info);
-        while built.len() > KEPT {
-            built.pop_first();
-        }
+    pub fn record(&self, t: T, info: SchemaInfo, datoms: &[Datom]) {
+        let mut mine: Vec<Datom> = datoms.iter().filter(|d| is_schema_attr(d.a)).cloned().collect();
+        sort(&mut mine);
+        self.history.write().append(&mut mine);
+        self.keep(t, info);
     }
 
-    /// The schema right after transaction `t` of the stored database.
-    pub fn at(&self, snap: &Snapshot, t: T) -> Result<SchemaInfo, StorageError> {
-        let change = {
-            let changes = self.changes.read();
-            let n = changes.partition_point(|c| *c <= t);
-            changes[n.saturating_sub(1)]
-        };
-        if let Some(info) = self.built.lock().get(&change) {
-            return Ok(info.clone());
-        }
-        let info = fold(&history(snap, change)?);
+    fn keep(&self, t: T, info: SchemaInfo) {
         let mut built = self.built.lock();
         if built.len() >= KEPT {
-            // Keep the newest: drop an old one that is not it.
-            let oldest = built.keys().next().copied().filter(|k| *k != change);
-            oldest.map(|k| built.remove(&k));
+            // The newest is asked for most.
+            built.pop_first();
         }
-        built.insert(change, info.clone());
-        Ok(info)
+        built.insert(t, info);
+    }
+
+    /// The schema right after transaction `t`.
+    pub fn at(&self, t: T) -> SchemaInfo {
+        let history = self.history.read();
+        let known = &history[..history.partition_point(|d| d.t <= t)];
+        let change = known.last().map_or(T::GENESIS, |d| d.t);
+        if let Some(info) = self.built.lock().get(&change) {
+            return info.clone();
+        }
+        let info = fold(known);
+        drop(history);
+        self.keep(change, info.clone());
+        info
     }
 }
 
-/// Every schema datom up to `t`, by t, retractions of one t before assertions.
-fn history(snap: &Snapshot, t: T) -> Result<Vec<Datom>, StorageError> {
-    let view = View { as_of: Some(t), since: None, history: true };
+/// Every schema datom of a store.
+fn history(snap: &Snapshot) -> Result<Vec<Datom>, StorageError> {
+    let view = View { history: true, ..View::NOW };
     let mut all = Vec::new();
     for a in boot::SCHEMA_ATTRS {
         all.append(&mut snap.datoms(view, &Prefix::A(a))?);
     }
-    all.sort_by(|x, y| (x.t, x.e, x.a, x.added, &x.v).cmp(&(y.t, y.e, y.a, y.added, &y.v)));
+    sort(&mut all);
     Ok(all)
+}
+
+fn sort(datoms: &mut [Datom]) {
+    datoms.sort_by(|x, y| (x.t, x.e, x.a, x.added, &x.v).cmp(&(y.t, y.e, y.a, y.added, &y.v)));
 }
 
 fn fold(history: &[Datom]) -> SchemaInfo {

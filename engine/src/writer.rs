@@ -26,6 +26,7 @@ use crate::{
 use annals_model::{Instant, T, tx::TxData};
 use parking_lot::{Condvar, Mutex};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     sync::{
         Arc,
@@ -43,6 +44,15 @@ struct State {
     counters: Counters,
     last_instant: Instant,
     poisoned: Option<Arc<StorageError>>,
+}
+
+thread_local! {
+    /// This thread is inside a transaction: host code of it may read, not write.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn refuse_reentry() -> Result<(), TransactError> {
+    if INSIDE.get() { Err(TransactError::Reentrant) } else { Ok(()) }
 }
 
 /// The only writer of a database.
@@ -141,8 +151,7 @@ impl Writer {
         let store = shared.store();
         let staged = store.basis();
         let last_instant = store.instant_of(staged)?.unwrap_or_default();
-        let snap = crate::snapshot::Snapshot { store: store.clone(), basis: staged, overlay: None };
-        let info = shared.schemas().at(&snap, staged)?;
+        let info = shared.schemas().at(staged);
         let counters = shared.counters();
         Ok(Writer {
             state: Mutex::new(State { staged, info, counters, last_instant, poisoned: None }),
@@ -167,6 +176,7 @@ impl Writer {
         R: Send + 'static,
         E: From<TransactError> + Send + 'static,
     {
+        refuse_reentry()?;
         let out = Arc::new(Mutex::new(None));
         let task = Task { f: Some(f), staged: None, result: None, out: out.clone() };
         if let Some(mut state) = self.state.try_lock() {
@@ -185,6 +195,9 @@ impl Writer {
 
     /// Commits transactions in order with one sync, up to the first refused one.
     pub fn write_all(&self, txs: Vec<TxData>) -> (Vec<TxReport>, Option<TransactError>) {
+        if let Err(e) = refuse_reentry() {
+            return (Vec::new(), Some(e));
+        }
         let mut batch = Batch { txs, staged: Vec::new(), done: Vec::new(), refused: None };
         {
             let mut state = self.state.lock();
@@ -201,6 +214,7 @@ impl Writer {
         f: impl FnOnce(&mut Txn) -> Result<(), TransactError>,
         commit: impl FnOnce(&Store, Record) -> Result<R, StorageError>,
     ) -> Result<(TxReport, R), TransactError> {
+        refuse_reentry()?;
         let done = {
             let mut state = self.state.lock();
             let put = |record| commit(self.shared.store(), record).map_err(TransactError::from);
@@ -315,7 +329,10 @@ impl Writer {
         }
         let before = self.shared.db_with(state.staged, state.info.clone());
         let mut txn = Txn::new(before.clone(), state.counters, state.last_instant);
-        let r = function::guarded(|| "a transaction".to_owned(), || f(&mut txn))??;
+        INSIDE.set(true);
+        let made = function::guarded(|| "a transaction".to_owned(), || f(&mut txn));
+        INSIDE.set(false);
+        let r = made??;
         let done = txn.finish()?;
         let (t, instant) = (done.record.t, done.record.instant);
         let datoms = done.record.datoms.clone();
@@ -324,7 +341,7 @@ impl Writer {
         state.counters = done.counters;
         state.last_instant = instant;
         if let Some(info) = &done.schema {
-            self.shared.schemas().record(t, info.clone());
+            self.shared.schemas().record(t, info.clone(), &datoms);
             state.info = info.clone();
         }
         let after = self.shared.db_with(t, state.info.clone());

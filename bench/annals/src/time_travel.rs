@@ -51,7 +51,7 @@ pub fn run_workload(b: &Bench) {
     let (conn, _path) = open();
     let (ids, first) = load(&conn, &rows);
     let db = conn.db();
-    let at = |t: u64| db.as_of(T(first.0 + t)).expect("as-of");
+    let at = |t: u64| db.as_of(T(first.0 + t));
     let points: Vec<_> = probes.iter().map(|r| (ids.entity(number(&r[0])), number(&r[1]))).collect();
     b.op("asof-point", || (), |_| {
         let (mut n, mut sum) = (0, 0);

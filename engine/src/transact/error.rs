@@ -177,6 +177,8 @@ pub enum TransactError {
     ReadOnly,
     #[error("the database has been closed")]
     Closed,
+    #[error("host code inside a transaction tried to transact")]
+    Reentrant,
     #[error(transparent)]
     Storage(#[from] Arc<StorageError>),
 }
@@ -248,6 +250,7 @@ impl TransactError {
             E::NotPresent { .. } => ("tx/not-present", Meaning, None),
             E::ReadOnly => ("tx/read-only", Environment, None),
             E::Closed => ("tx/closed", Environment, None),
+            E::Reentrant => ("tx/reentrant", Meaning, None),
             E::Storage(e) => (e.code(), storage_class(e), None),
         }
     }
@@ -378,6 +381,7 @@ impl TransactError {
             E::InstantFuture { .. } => "leave :db/txInstant out, or keep future dates in an attribute of your own".into(),
             E::InstantElsewhere { .. } => "write {:db/id \"datomic.tx\" :db/txInstant …}".into(),
             E::TooLarge { .. } => "split it into several transactions".into(),
+            E::Reentrant => "return the forms from the function; they become part of the transaction".into(),
             E::NotPresent { .. } => "transact through the connection, or take a speculative `with` of the present".into(),
             _ => return None,
         })

@@ -397,15 +397,8 @@ pub(crate) fn speculate(db: &Db, data: &TxData) -> Result<(Db, Finished), Transa
     let record = Arc::new(finished.record.clone());
     let after = present.overlaid(record, finished.schema.clone(), finished.counters);
     let view = db.view();
-    let after = if view == View::NOW { after } else { after.viewed(view).map_err(storage)? };
+    let after = if view == View::NOW { after } else { after.viewed(view) };
     Ok((after, finished))
-}
-
-fn storage(e: crate::DbError) -> TransactError {
-    match e {
-        crate::DbError::Storage(e) => TransactError::Storage(e),
-        _ => TransactError::Closed,
-    }
 }
 
 /// A value as another type, when nothing is lost.

@@ -131,14 +131,14 @@ impl Prepared {
             db = match get(key) {
                 None => Ok(db),
                 Some(Value::Instant(i)) => db.as_of(i),
-                Some(v) => db.as_of(self.point(&v)?),
+                Some(v) => Ok(db.as_of(self.point(&v)?)),
             }
             .map_err(|e| e.to_string())?;
         }
         db = match get("since") {
             None => Ok(db),
             Some(Value::Instant(i)) => db.since(i),
-            Some(v) => db.since(self.point(&v)?),
+            Some(v) => Ok(db.since(self.point(&v)?)),
         }
         .map_err(|e| e.to_string())?;
         Ok(if get("history") == Some(Value::Bool(true)) { db.history() } else { db })
