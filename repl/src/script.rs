@@ -50,6 +50,8 @@ pub struct Script<R> {
     line: usize,
     scan: Scan,
     ended: bool,
+    /// Lines that begin with a colon are forms like any other.
+    forms_only: bool,
     /// Line and description of bytes that were not text, for the item they fall into.
     not_text: Option<String>,
 }
@@ -71,7 +73,12 @@ struct Scan {
 impl<R: BufRead> Script<R> {
     /// Reads from `input`.
     pub fn new(input: R) -> Script<R> {
-        Script { input, buffer: String::new(), line: 1, scan: Scan::default(), ended: false, not_text: None }
+        Script { input, buffer: String::new(), line: 1, scan: Scan::default(), ended: false, forms_only: false, not_text: None }
+    }
+
+    /// Reads forms from `input`, no commands.
+    pub fn forms_only(input: R) -> Script<R> {
+        Script { forms_only: true, ..Script::new(input) }
     }
 
     /// The next item; none at the end of the input.
@@ -116,7 +123,7 @@ impl<R: BufRead> Script<R> {
                 if self.buffer.is_empty() {
                     return None;
                 }
-                if is_command(&self.buffer) {
+                if !self.forms_only && is_command(&self.buffer) {
                     self.scan.start = Some(0);
                     self.scan.command = true;
                 }

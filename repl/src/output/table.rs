@@ -230,6 +230,11 @@ pub fn visible(text: &str) -> String {
     out
 }
 
+/// The same for text of several lines: only line breaks stay.
+pub fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
 /// Characters that reorder or hide their neighbours.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

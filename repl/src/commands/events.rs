@@ -1,0 +1,451 @@
+//! Streams, events and projections.
+//!
+//! Events are read as entities (`:event/…`), with the same Datalog as facts.
+
+use super::{facts, write};
+use crate::{
+    ask,
+    fail::{Failure, Outcome, io_words},
+    form,
+    import::events::incoming,
+    interrupt,
+    output::{
+        Rows, Shape, show,
+        table::{Cell, Head, Table},
+    },
+    session::{Session, read_edn, read_text},
+    shell::vocabulary::Vocabulary,
+    term::theme,
+};
+use annals::{
+    Append, Db, Instant, Keyword, T, TxData, Value,
+    event::{Appended, Data, EventId, Expected, NewEvent, Tag, Version},
+};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::BufRead,
+    path::Path,
+    time::Duration,
+};
+
+/// Words offered by completion.
+const WORDS: usize = 1_000;
+
+/// Streams, types and projections for completion.
+pub fn add_words(s: &Session, words: &mut Vocabulary) {
+    words.projections = s.conn.projections().into_iter().map(|p| p.name.as_str().to_owned()).collect();
+    let db = s.conn.db();
+    let mut streams = BTreeSet::new();
+    let mut types = BTreeSet::new();
+    // Newest first, and no more than a prompt can wait for.
+    let seen = db.query("[:find ?s ?y ?p :where [?e :event/stream ?s] [?e :event/type ?y] [?e :event/position ?p] :order-by [?p :desc] :limit 2000]", ());
+    for row in seen.iter().flat_map(|a| a.rows.iter()) {
+        if let [Value::String(stream), Value::String(ty), ..] = &row[..] {
+            if streams.len() < WORDS {
+                streams.insert(stream.to_string());
+            }
+            types.insert(ty.to_string());
+        }
+    }
+    words.streams = streams.into_iter().collect();
+    words.event_types = types.into_iter().collect();
+}
+
+/// `--expect`.
+pub fn expected(text: &str) -> Outcome<Expected> {
+    Ok(match text {
+        "any" => Expected::Any,
+        "none" => Expected::NoStream,
+        "exists" => Expected::Exists,
+        n => match n.parse::<u64>() {
+            Ok(n) => Expected::Exact(Version(n)),
+            Err(_) => return Err(Failure::usage(format!("--expect {n}: write any, none, exists, or the stream's version"))),
+        },
+    })
+}
+
+/// `annals append`: every event of the input in one transaction.
+pub fn append_stream(s: &Session, stream: &str, input: impl BufRead, name: &str, expect: Expected) -> Outcome {
+    s.writable()?;
+    let mut append = Append::to(stream).expect(expect);
+    let mut n = 0usize;
+    for (i, line) in input.lines().enumerate() {
+        let line = line.map_err(|e| Failure::refused("shell/file", format!("{name}:{}: {}", i + 1, io_words(&e))))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong = |why: String| Failure::refused("import/line", format!("{name}:{}: {why}", i + 1));
+        let j: serde_json::Value = serde_json::from_str(&line).map_err(|e| wrong(format!("column {}: not JSON", e.column())))?;
+        let e = incoming(&j, Some(stream)).map_err(wrong)?;
+        if e.stream != stream {
+            return Err(wrong(format!("the event is for stream {}, not {stream}", e.stream)));
+        }
+        append = append.push(e.event);
+        n += 1;
+    }
+    if n == 0 {
+        return Err(Failure::refused("import/empty", format!("{name} holds no event")));
+    }
+    let appended = s.conn.append(append)?;
+    s.print(&appended_row(&appended))
+}
+
+/// `{:t :first :last :version :replayed}`.
+fn appended_row(a: &Appended) -> Rows {
+    let mut rows = Rows::new([":t", ":first", ":last", ":version", ":replayed"], Shape::Map);
+    rows.rows.push(vec![
+        Value::Long(a.t.0 as i64),
+        Value::Long(a.first.0 as i64),
+        Value::Long(a.last.0 as i64),
+        Value::Long(a.version().0 as i64),
+        Value::Bool(a.replayed),
+    ]);
+    rows
+}
+
+/// An event typed as a map: `{:stream … :type … :data {…}}`.
+pub fn append_map(s: &mut Session, text: &str) -> Outcome {
+    let v = read_edn(text, "event")?;
+    let get = |k: &str| v.get(&Value::keyword(k)).cloned();
+    let word = |v: Option<Value>| v.map(|v| crate::output::data::field(&v).trim_start_matches(':').to_owned());
+    let stream = word(get("stream")).unwrap_or_default();
+    let ty = word(get("type")).unwrap_or_default();
+    let mut e = event(&ty, get("data"))?;
+    if let Some(id) = word(get("id")) {
+        e = e.id(EventId::of_text(&id));
+    }
+    if let Some(Value::Instant(t)) = get("time") {
+        e = e.occurred_at(t);
+    }
+    if let Some(Value::Vector(tags) | Value::Set(tags)) = get("tags") {
+        for t in tags.iter() {
+            e = e.tag(Tag::new(crate::output::data::field(t)).map_err(|b| Failure::usage(b.to_string()))?);
+        }
+    }
+    if let Some(Value::Map(meta)) = get("meta") {
+        for (k, v) in meta.iter() {
+            let k = crate::output::data::field(k);
+            e = match (k.trim_start_matches(':'), v) {
+                ("actor", Value::String(a)) => e.actor(a),
+                ("correlation", Value::String(c)) => e.correlation(c),
+                (k, v) => e.meta(k, v.clone()),
+            };
+        }
+    }
+    let expect = match word(get("expect")) {
+        Some(text) => expected(&text)?,
+        None => Expected::Any,
+    };
+    append_one(s, &stream, e, expect)
+}
+
+fn event(ty: &str, data: Option<Value>) -> Outcome<NewEvent> {
+    let data = data.unwrap_or_else(|| Value::map([]));
+    NewEvent::new(ty, data).map_err(|e| Failure::refused("event/bad", e.to_string()))
+}
+
+fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> Outcome {
+    s.writable()?;
+    let appended = s.conn.append(Append::to(stream).expect(expect).push(e))?;
+    if !s.draws() {
+        return s.print(&appended_row(&appended));
+    }
+    if appended.replayed {
+        s.say(s.out.paint(theme::DIM, format!("stored before, at t{}", appended.t)))?;
+        return Ok(());
+    }
+    let report = write::transaction(&s.conn, appended.t)?;
+    s.say(format!("{}  {}", write::headline(s, &report), s.out.paint(theme::DIM, format!("{stream} version {}, position {}", appended.version(), appended.last))))?;
+    let data = write::content(&report);
+    s.page(&facts::datoms(&data, report.db_after(), report.db_before(), 20, &s.out))
+}
+
+/// `:send STREAM TYPE [DATA]`.
+pub fn send(s: &mut Session, args: &str) -> Outcome {
+    let (stream, rest) = args.split_once(char::is_whitespace).ok_or_else(|| Failure::usage("a stream and a type"))?;
+    let rest = rest.trim_start();
+    let (ty, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    if ty.is_empty() {
+        return Err(Failure::usage("a stream and a type"));
+    }
+    let data = match form::split_form(rest) {
+        None if rest.trim().is_empty() => None,
+        None => return Err(Failure::refused("edn/unclosed", "the data is not a whole form").of("data", rest)),
+        Some((text, _)) => Some(match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(j) if j.is_object() => Data::from_json(&j).and_then(|d| d.value()).map_err(|e| Failure::refused("event/bad", e.to_string()))?,
+            _ => read_edn(text, "data")?,
+        }),
+    };
+    append_one(s, stream, event(ty, data)?, Expected::Any)
+}
+
+/// `:streams`, `:streams STREAM`.
+pub fn streams(s: &mut Session, stream: Option<&str>) -> Outcome {
+    let db = s.view_without_history()?;
+    let Some(stream) = stream else {
+        let query = "[:find ?stream (max ?v) (max ?at) :where [?e :event/stream ?stream] [?e :event/version ?v] [?e :event/recorded-at ?at]]";
+        let found = ask::ask(query, &db, &ask::Given::default())?.rows;
+        let mut rows = Rows::new([":stream", ":version", ":last-event"], Shape::Maps);
+        rows.rows = found.rows;
+        return s.answer(rows);
+    };
+    let found = events_of(&db, "event/stream", &Value::string(stream))?;
+    if found.is_empty() {
+        let known = s.vocabulary().streams;
+        let f = Failure::refused("event/no-stream", format!("there is no stream {stream} in this view"));
+        return Err(match annals::diagnostic::nearest(stream, known.iter().map(String::as_str)) {
+            Some(near) => f.help(format!("did you mean {near}?")),
+            None => f.help(":streams lists them"),
+        });
+    }
+    let mut rows = Rows::new([":version", ":type", ":t", ":time", ":data", ":meta"], Shape::Maps);
+    for e in found {
+        let get = |k: &str| e.get(k).cloned().unwrap_or(Value::Nil);
+        let time = e.get("event/occurred-at").or_else(|| e.get("event/recorded-at")).cloned().unwrap_or(Value::Nil);
+        let t = match get("event/t") {
+            Value::Ref(t) => t.as_t().map_or(Value::Nil, |t| Value::Long(t.0 as i64)),
+            other => other,
+        };
+        rows.rows.push(vec![get("event/version"), get("event/type"), t, time, get("event/data"), get("event/meta")]);
+    }
+    s.answer(rows)
+}
+
+/// Events by one of their attributes, in order of position.
+fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
+    let mut out = Vec::new();
+    for d in db.datoms("aevt", &[Value::keyword(attr)])? {
+        if d.v == *v {
+            out.extend(db.entity(d.e)?);
+        }
+    }
+    out.sort_by_key(|e| e.id);
+    Ok(out)
+}
+
+/// When the newest event was recorded.
+pub fn last_event_instant(s: &Session) -> Option<Instant> {
+    let found = s.conn.db().query("[:find (max ?at) . :where [_ :event/recorded-at ?at]]", ()).ok()?.scalar();
+    match found {
+        Some(Value::Instant(i)) => Some(i),
+        _ => None,
+    }
+}
+
+/// `annals projection list`.
+pub fn projections(s: &mut Session) -> Outcome {
+    let mut rows = Rows::new([":projection", ":version", ":mode", ":state", ":position", ":behind"], Shape::Maps);
+    let mut notes = Vec::new();
+    for p in s.conn.projections() {
+        rows.rows.push(vec![
+            Value::Keyword(p.name.clone()),
+            Value::Long(p.version.into()),
+            Value::keyword(p.mode),
+            Value::keyword(p.state),
+            Value::Long(p.position.0 as i64),
+            Value::Long(p.lag as i64),
+        ]);
+        notes.extend(p.why.map(|why| format!("{} halted: {why}", p.name)));
+    }
+    if rows.rows.is_empty() && s.draws() {
+        return s.say(s.out.paint(theme::DIM, "no projections; :projections add FILE installs one"));
+    }
+    s.answer(rows)?;
+    for n in notes {
+        s.note(s.err.paint(theme::BAD, n));
+    }
+    Ok(())
+}
+
+/// The text of a projection's file, checked.
+pub fn read_projection(file: &Path) -> Outcome<String> {
+    let name = file.display().to_string();
+    let text = read_text(&name)?;
+    read_edn(&text, &name)?;
+    Ok(text)
+}
+
+/// `annals projection add`.
+pub fn add_projection(s: &Session, file: &Path) -> Outcome {
+    s.writable()?;
+    let text = read_projection(file)?;
+    install_projection(s, &text, &file.display().to_string())
+}
+
+/// Installs a projection from its text; nothing happens when it is there already.
+pub fn install_projection(s: &Session, text: &str, name: &str) -> Outcome {
+    let installed = s.conn.add_projection(text).map_err(|e| Failure::from(e).of(name, text))?;
+    s.note(s.err.paint(theme::DIM, format!("projection {} v{}", installed.name, installed.version)));
+    Ok(())
+}
+
+fn projection_name(s: &Session, name: &str) -> Outcome<Keyword> {
+    let wanted = Keyword::new(name.trim_start_matches(':'));
+    let known: Vec<Keyword> = s.conn.projections().into_iter().map(|p| p.name).collect();
+    if known.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let f = Failure::refused("event/no-projection", format!("there is no projection {wanted}"));
+    Err(match annals::diagnostic::nearest(wanted.as_str(), known.iter().map(Keyword::as_str)) {
+        Some(near) => f.help(format!("did you mean {near}?")),
+        None => f.help("`projection list` shows what there is"),
+    })
+}
+
+/// `annals projection rebuild`.
+pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
+    s.writable()?;
+    let name = projection_name(s, name)?;
+    s.conn.rebuild_projection(&name)?;
+    s.note(format!("{name} was rebuilt"));
+    Ok(())
+}
+
+/// `annals projection drop`.
+pub fn drop_projection(s: &Session, name: &str) -> Outcome {
+    s.writable()?;
+    let name = projection_name(s, name)?;
+    s.conn.drop_projection(&name)?;
+    s.note(format!("{name} and its facts were dropped"));
+    Ok(())
+}
+
+/// Attributes that projections own: only their events write them.
+pub fn owned_attributes(s: &Session) -> HashSet<Keyword> {
+    s.conn.projections().into_iter().flat_map(|p| p.attributes).collect()
+}
+
+/// The events that a transaction stored, as maps for an export.
+pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
+    let db = s.conn.db();
+    let mut out = Vec::new();
+    for e in db.events_of(t)? {
+        let event = &e.event;
+        let mut map = vec![
+            (Value::keyword("stream"), Value::string(e.stream.as_str())),
+            (Value::keyword("type"), Value::string(e.ty())),
+            (Value::keyword("id"), Value::Uuid(event.id.0)),
+            (Value::keyword("schema"), Value::Long(event.schema.into())),
+            (Value::keyword("data"), event.data.value().map_err(|e| Failure::refused("event/bad", e.to_string()))?),
+        ];
+        if let Some(at) = event.occurred_at {
+            map.push((Value::keyword("occurred-at"), Value::Instant(at)));
+        }
+        if !event.tags.is_empty() {
+            map.push((Value::keyword("tags"), Value::vector(event.tags.iter().map(|t| Value::string(t.as_str())))));
+        }
+        let meta = crate::import::events::meta_value(event);
+        if meta != Value::map([]) {
+            map.push((Value::keyword("meta"), meta));
+        }
+        out.push(Value::map(map));
+    }
+    Ok(out)
+}
+
+/// Appends the events of one transaction of an export, with the facts that went with them.
+pub fn restore(s: &Session, events: &[Value], facts: TxData, instant: Instant) -> Outcome {
+    let mut append = Append::new().facts(facts).instant(instant);
+    let mut streams: Vec<(String, Vec<NewEvent>)> = Vec::new();
+    for v in events {
+        let get = |k: &str| v.get(&Value::keyword(k)).cloned();
+        let text = |k: &str| match get(k) {
+            Some(Value::String(t)) => Ok(t.to_string()),
+            _ => Err(Failure::refused("import/history", format!("an event has :{k}"))),
+        };
+        let mut e = event(&text("type")?, get("data"))?;
+        if let Some(Value::Uuid(id)) = get("id") {
+            e = e.id(EventId(id));
+        }
+        if let Some(Value::Long(n)) = get("schema") {
+            e = e.schema(u32::try_from(n).unwrap_or(1));
+        }
+        if let Some(Value::Instant(at)) = get("occurred-at") {
+            e = e.occurred_at(at);
+        }
+        if let Some(Value::Vector(tags)) = get("tags") {
+            for t in tags.iter() {
+                e = e.tag(Tag::new(crate::output::data::field(t)).map_err(|b| Failure::refused("import/history", b.to_string()))?);
+            }
+        }
+        if let Some(Value::Map(meta)) = get("meta") {
+            for (k, v) in meta.iter() {
+                e = match (crate::output::data::field(k).as_str(), v) {
+                    ("correlation", Value::String(c)) => e.correlation(c),
+                    ("causation", Value::Uuid(c)) => e.caused_by(*c),
+                    ("actor", Value::String(a)) => e.actor(a),
+                    (k, v) => e.meta(k, v.clone()),
+                };
+            }
+        }
+        let stream = text("stream")?;
+        match streams.iter_mut().find(|(n, _)| *n == stream) {
+            Some((_, list)) => list.push(e),
+            None => streams.push((stream, vec![e])),
+        }
+    }
+    for (stream, list) in streams {
+        append = append.and_to(&stream);
+        for e in list {
+            append = append.push(e);
+        }
+    }
+    s.conn.append(append)?;
+    Ok(())
+}
+
+/// `:watch`: transactions, or a query's rows, as they change, until Ctrl-C.
+pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
+    let mut listener = s.conn.listen();
+    s.note(s.err.paint(theme::DIM, "watching; Ctrl-C ends it"));
+    let given = s.given();
+    let mut before: BTreeSet<Vec<Value>> = BTreeSet::new();
+    if let Some(q) = query {
+        let rows = ask::ask(q, &s.db()?, &given)?.rows;
+        before = rows.rows.iter().cloned().collect();
+        s.print(&rows)?;
+    }
+    loop {
+        let next = interrupt::cancellable(|cancel| {
+            while !cancel.is_cancelled() {
+                match listener.next_timeout(Duration::from_millis(100)) {
+                    Ok(None) => {}
+                    other => return Some(other),
+                }
+            }
+            None
+        });
+        let Some(report) = next else { return Ok(()) };
+        let Some(report) = report? else { return Ok(()) };
+        match query {
+            None => write::show_report(s, &report)?,
+            Some(q) => {
+                let db = s.view(report.db_after().clone())?;
+                let rows: BTreeSet<Vec<Value>> = ask::ask(q, &db, &given)?.rows.rows.into_iter().collect();
+                changes(s, &report, &before, &rows)?;
+                before = rows;
+            }
+        }
+    }
+}
+
+fn changes(s: &Session, r: &annals::TxReport, before: &BTreeSet<Vec<Value>>, after: &BTreeSet<Vec<Value>>) -> Outcome {
+    let lost = before.difference(after).map(|v| ("-", theme::BAD, v));
+    let gained = after.difference(before).map(|v| ("+", theme::GOOD, v));
+    let all: Vec<_> = lost.chain(gained).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    s.say(s.out.paint(theme::DIM, format!("t{}  {}", r.t(), show::instant(&r.tx_instant().to_string()))))?;
+    let width = all.iter().map(|(_, _, v)| v.len()).max().unwrap_or(0);
+    let mut t = Table::new(std::iter::once(Head::new("")).chain((0..width).map(|_| Head::new(""))));
+    for (sign, style, row) in all {
+        let cells = row.iter().map(|v| Cell { style, ..show::cell(v, Some(r.db_after()), &s.out) });
+        t.rows.push(std::iter::once(Cell::new(sign, style)).chain(cells).collect());
+    }
+    for row in &t.rows {
+        let texts: Vec<String> = row.iter().map(|c| s.out.paint(c.style, crate::output::table::visible(&c.text)).to_string()).collect();
+        s.say(texts.join("  "))?;
+    }
+    Ok(())
+}

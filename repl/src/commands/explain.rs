@@ -1,0 +1,273 @@
+//! Why: what made a fact, and which clause leaves a query without rows.
+
+use super::{label, value_text};
+use crate::{
+    ask,
+    fail::{Failure, Outcome},
+    form,
+    lexer::{Kind, tokens},
+    output::{
+        Rows, Shape, show,
+        table::{Cell, Head, Table, counted, thousands},
+    },
+    session::{Session, read_edn},
+    shell::{dispatch::elapsed, highlight},
+    term::theme,
+};
+use annals::{Answer, EntityId, T, Value, edn};
+use std::collections::BTreeSet;
+
+/// `annals why`.
+pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Outcome {
+    let db = s.view_without_history()?;
+    let attr = super::attribute(&db, attr)?;
+    let values = match value {
+        Some(text) => vec![read_edn(text, "value")?],
+        None => {
+            let of = [Value::Ref(e), Value::Keyword(attr.clone())];
+            db.datoms("eavt", &of)?.into_iter().map(|d| d.v).collect()
+        }
+    };
+    if values.is_empty() {
+        return Err(Failure::refused("shell/no-fact", format!("{} has no {attr} in this view", label(&db, e)))
+            .help(format!("what it had before: :history {} {attr}", e.raw())));
+    }
+    let columns = [":value", ":t", ":tx-instant", ":event", ":type", ":stream", ":version", ":projection", ":actor"];
+    let mut rows = Rows::new(columns, Shape::Maps);
+    for v in &values {
+        for w in db.why(e, attr.as_str(), v)? {
+            let text = |t: Option<String>| t.map_or(Value::Nil, Value::from);
+            let event = w.event.as_ref();
+            rows.rows.push(vec![
+                v.clone(),
+                Value::Long(w.t.0 as i64),
+                Value::Instant(w.instant),
+                event.map_or(Value::Nil, |ev| Value::Uuid(ev.id().0)),
+                text(event.map(|ev| ev.ty().to_owned())),
+                text(event.map(|ev| ev.stream.to_string())),
+                event.map_or(Value::Nil, |ev| Value::Long(ev.version.0 as i64)),
+                text(w.projection.as_ref().map(|p| format!("{} v{}", p.name, p.version))),
+                text(event.and_then(|ev| ev.event.meta.actor.as_deref().map(str::to_owned))),
+            ]);
+        }
+    }
+    if rows.rows.is_empty() {
+        return Err(Failure::refused("shell/no-fact", format!("{} has no {attr} {} in this view", label(&db, e), edn::print(&values[0]))));
+    }
+    if !s.draws() {
+        return s.answer(rows);
+    }
+    for row in &rows.rows {
+        s.say(format!(
+            "{}  {}  {}",
+            s.out.paint(theme::HEAD, label(&db, e)),
+            s.out.paint(theme::KEYWORD, &attr),
+            value_text(&db, &row[0], true)
+        ))?;
+        let plain = |v: &Value| show::cell(v, None, &s.out).text;
+        let mut lines = vec![("transaction", format!("t{} at {}", plain(&row[1]), plain(&row[2])))];
+        if row[3] != Value::Nil {
+            lines.push(("event", format!("{} ({} version {})", plain(&row[4]), plain(&row[5]), plain(&row[6]))));
+            lines.push(("event id", plain(&row[3])));
+        }
+        if row[7] != Value::Nil {
+            lines.push(("projection", plain(&row[7])));
+        }
+        if row[8] != Value::Nil {
+            lines.push(("actor", plain(&row[8])));
+        }
+        if row[3] == Value::Nil {
+            // A plain transaction may say itself who and why.
+            let t = if let Value::Long(t) = row[1] { T(t as u64) } else { T(0) };
+            let tx = db.entity(t.entity())?;
+            for (k, vs) in tx.iter().flat_map(|x| &x.attributes).filter(|(k, _)| k.as_str() != "db/txInstant") {
+                for v in vs {
+                    s.say(format!("  {}  {} {}", s.out.paint(theme::DIM, format!("{:11}", "")), s.out.paint(theme::KEYWORD, k), value_text(&db, v, true)))?;
+                }
+            }
+        }
+        for (name, text) in lines {
+            s.say(format!("  {}  {text}", s.out.paint(theme::DIM, format!("{name:11}"))))?;
+        }
+    }
+    s.keep(rows);
+    Ok(())
+}
+
+/// The clauses of a query's `:where`, and the text with others in their place.
+struct Clauses<'a> {
+    text: &'a str,
+    clauses: Vec<std::ops::Range<usize>>,
+}
+
+impl<'a> Clauses<'a> {
+    fn of(text: &'a str) -> Option<Clauses<'a>> {
+        let mut depth = 0usize;
+        let mut where_at = None;
+        for t in tokens(text) {
+            match t.kind {
+                Kind::Open(_) => depth += 1,
+                Kind::Close(_) => depth = depth.saturating_sub(1),
+                Kind::Keyword if depth == 1 && t.text(text) == ":where" => where_at = Some(t.span.end),
+                _ => {}
+            }
+        }
+        let mut at = where_at?;
+        let map = text.trim_start().starts_with('{');
+        if map {
+            at += text[at..].find('[')? + 1;
+        }
+        let mut clauses = Vec::new();
+        while let Some((form, rest)) = form::split_form(&text[at..]) {
+            if !form.starts_with(['[', '(']) {
+                break;
+            }
+            let start = form.as_ptr() as usize - text.as_ptr() as usize;
+            clauses.push(start..start + form.len());
+            at = text.len() - rest.len();
+        }
+        (!clauses.is_empty()).then_some(Clauses { text, clauses })
+    }
+
+    fn clause(&self, i: usize) -> &'a str {
+        &self.text[self.clauses[i].clone()]
+    }
+
+    /// Variables of a clause.
+    fn variables(&self, i: usize) -> BTreeSet<&'a str> {
+        let text = self.clause(i);
+        tokens(text).into_iter().filter(|t| t.kind == Kind::Variable).map(|t| &text[t.span]).collect()
+    }
+
+    /// A query for the number of rows of these clauses, with the query's `:in`.
+    fn count_query(&self, which: &[usize]) -> String {
+        let body: Vec<&str> = which.iter().map(|i| self.clause(*i)).collect();
+        let vars: BTreeSet<&str> = which.iter().flat_map(|i| self.variables(*i)).collect();
+        let find = match vars.is_empty() {
+            true => "(count ?one)".to_owned(),
+            false => vars.into_iter().collect::<Vec<_>>().join(" "),
+        };
+        let ground = if find.starts_with('(') { "[(ground 1) ?one] " } else { "" };
+        format!("[:find {find} {} :where {ground}{}]", self.in_part(), body.join(" "))
+    }
+
+    fn in_part(&self) -> String {
+        let n = form::names(self.text);
+        match n.in_end {
+            None => String::new(),
+            Some(end) => {
+                let start = self.text[..end].rfind(":in").unwrap_or(end);
+                let part = &self.text[start..end];
+                if n.map { part.replacen('[', "", 1) } else { part.to_owned() }
+            }
+        }
+    }
+}
+
+/// `:why-not`: adds clauses one at a time until no row is left.
+pub fn why_not(s: &mut Session, query: &str) -> Outcome {
+    let db = s.db()?;
+    let given = s.given();
+    let full = ask::ask(query, &db, &given)?;
+    if !full.rows.rows.is_empty() {
+        return s.say(format!("it has rows: {}", counted(full.rows.rows.len() as u64, "row")));
+    }
+    let Some(c) = Clauses::of(query) else {
+        return Err(Failure::usage("the query has no :where to look into"));
+    };
+    let rows_of = |which: &[usize]| ask::ask(&c.count_query(which), &db, &given).map(|a| a.rows.rows.len()).ok();
+    let alone: Vec<Option<usize>> = (0..c.clauses.len()).map(|i| rows_of(&[i])).collect();
+    // Patterns that find least first, always joined to what is there already; what cannot
+    // stand alone (predicates, not) as soon as it can run.
+    let mut taken: Vec<usize> = Vec::new();
+    let mut left: Vec<usize> = (0..c.clauses.len()).collect();
+    let mut t = Table::new([Head::new("clause"), Head::right("alone"), Head::right("together")]);
+    let mut culprit = None;
+    while !left.is_empty() && culprit.is_none() {
+        let bound: BTreeSet<&str> = taken.iter().flat_map(|i| c.variables(*i)).collect();
+        let joined = |i: usize| taken.is_empty() || c.variables(i).iter().any(|v| bound.contains(v));
+        let mut order = left.clone();
+        order.sort_by_key(|i| (!joined(*i), alone[*i].is_none(), alone[*i].unwrap_or(usize::MAX)));
+        let next = order.into_iter().find_map(|i| {
+            let mut with = taken.clone();
+            with.push(i);
+            rows_of(&with).map(|n| (i, n))
+        });
+        let Some((i, n)) = next else { break };
+        taken.push(i);
+        left.retain(|l| *l != i);
+        t.rows.push(vec![
+            Cell::plain(c.clause(i).split_whitespace().collect::<Vec<_>>().join(" ")),
+            Cell::new(alone[i].map_or_else(|| "–".to_owned(), |n| n.to_string()), theme::DIM),
+            Cell::new(n.to_string(), if n == 0 { theme::BAD } else { anstyle::Style::new() }),
+        ]);
+        if n == 0 {
+            culprit = Some(i);
+        }
+    }
+    s.page(&t.draw(&s.out, s.look().layout))?;
+    let Some(i) = culprit else {
+        return s.say("no clause alone is to blame: the answer is empty after :find, :limit or :having");
+    };
+    let clause = highlight::paint(c.clause(i), None, None, &s.out);
+    match alone[i] {
+        Some(0) => s.say(format!("{clause} finds nothing at all")),
+        _ => s.say(format!("no row is left once {clause} joins the clauses above it")),
+    }
+}
+
+/// `:explain`: runs the query and shows what each clause did, in the order it was done.
+pub fn explain(s: &mut Session, query: &str) -> Outcome {
+    let given = s.given();
+    let answer = ask::explain(query, &s.db()?, &given)?;
+    show_plan(s, &answer)
+}
+
+/// The steps of an answer.
+pub fn show_plan(s: &Session, answer: &Answer) -> Outcome {
+    let stats = &answer.stats;
+    let mut rows = Rows::new([":depth", ":clause", ":how", ":runs", ":rows", ":micros"], Shape::Maps);
+    for step in &stats.steps {
+        rows.rows.push(vec![
+            Value::Long(step.depth.into()),
+            Value::string(&*step.clause),
+            Value::string(step.how),
+            Value::Long(step.runs as i64),
+            Value::Long(step.rows as i64),
+            Value::Long(step.micros as i64),
+        ]);
+    }
+    if !s.draws() {
+        return s.print(&rows);
+    }
+    let mut t = Table::new([Head::new("clause"), Head::new("how"), Head::right("runs"), Head::right("rows"), Head::right("time")]);
+    for step in &stats.steps {
+        let indent = "  ".repeat(step.depth as usize);
+        t.rows.push(vec![
+            Cell::plain(format!("{indent}{}", step.clause.split_whitespace().collect::<Vec<_>>().join(" "))),
+            Cell::new(step.how, theme::KEYWORD),
+            Cell::new(thousands(step.runs), theme::DIM),
+            Cell::plain(thousands(step.rows)),
+            Cell::new(elapsed(step.micros), theme::DIM),
+        ]);
+    }
+    if t.rows.is_empty() {
+        s.say(s.out.paint(theme::DIM, "no steps: the answer was known before the first one"))?;
+    } else {
+        s.page(&t.draw(&s.out, s.look().layout))?;
+    }
+    let used = stats.used;
+    s.note(s.err.paint(
+        theme::DIM,
+        format!(
+            "{} at t{} · {} made · {} held at most · {} of it to prepare · {}",
+            counted(answer.rows.len() as u64, "row"),
+            answer.basis_t,
+            counted(used.rows, "row"),
+            super::look::bytes(used.peak_bytes),
+            elapsed(stats.prepare_us),
+            elapsed(used.elapsed_us)
+        ),
+    ));
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What the commands do, for the command line and the shell alike: each takes a
+//! session, prints its answer, and says how it failed.
+
+pub mod admin;
+pub mod events;
+pub mod explain;
+pub mod export;
+pub mod facts;
+pub mod look;
+pub mod serve;
+pub mod time;
+pub mod write;
+
+use crate::{
+    fail::{Failure, Outcome},
+    output::data::field,
+    session::read_edn,
+};
+use annals::{Db, Eid, EntityId, Keyword, Value, edn};
+
+/// The entity that a text names: a number, an ident, a lookup ref.
+pub fn entity(db: &Db, text: &str) -> Outcome<EntityId> {
+    let text = text.trim();
+    let v = read_edn(text, "entity")?;
+    entity_of(db, &v).map_err(|f| f.of("entity", text))
+}
+
+/// The entity that a value names.
+pub fn entity_of(db: &Db, v: &Value) -> Outcome<EntityId> {
+    let eid = Eid::from_value(v).ok_or_else(|| {
+        Failure::usage(format!("not an entity: {}", edn::print(v))).help("write a number, an ident (:color/red), or a lookup ref ([:order/id \"A-1\"])")
+    })?;
+    db.resolve(eid)?.ok_or_else(|| {
+        Failure::refused("db/unknown-entity", format!("no entity {} in this view", edn::print(v)))
+            .help("it may be there at another moment: :now, or another --as-of")
+    })
+}
+
+/// The attribute that a text names.
+pub fn attribute(db: &Db, text: &str) -> Outcome<Keyword> {
+    Ok(db.attribute(text.trim())?.ident.clone())
+}
+
+/// How people would name an entity: its ident, a unique value it has, else its number.
+pub fn label(db: &Db, e: EntityId) -> String {
+    if let Some(k) = db.ident(e) {
+        return k.to_string();
+    }
+    if let Some(t) = e.as_t() {
+        return format!("t{t}");
+    }
+    unique_name(db, e).map_or_else(|| e.to_string(), |(a, v)| format!("[{a} {}]", edn::print(&v)))
+}
+
+/// A unique identity of an entity in this view.
+pub fn unique_name(db: &Db, e: EntityId) -> Option<(Keyword, Value)> {
+    let unique = db.schema().attributes().filter(|a| a.unique == Some(annals::Unique::Identity) && a.ident.namespace() != Some("db"));
+    for a in unique {
+        if let Ok(Some(v)) = db.value(e, a.ident.as_str()) {
+            return Some((a.ident.clone(), v));
+        }
+    }
+    None
+}
+
+/// A value for people: entities by name, the rest without quotes only if asked.
+pub fn value_text(db: &Db, v: &Value, quotes: bool) -> String {
+    match v {
+        Value::Ref(e) => label(db, *e),
+        v if quotes => edn::print(v),
+        v => field(v),
+    }
+}

@@ -1,0 +1,85 @@
+//! `annals serve`, and tokens for it.
+
+use crate::{
+    fail::{Exit, Failure, Outcome},
+    session::{Access, name_of, open},
+};
+use annals::Diagnostic;
+use annals_server::{Config, ConfigError, Scope, ServeError, Token, TokenFile};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The flags of `annals serve`.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// Address.
+    pub listen: Option<SocketAddr>,
+    /// Hashed tokens.
+    pub token_file: Option<PathBuf>,
+    /// TOML settings.
+    pub config: Option<PathBuf>,
+    /// Certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key.
+    pub tls_key: Option<PathBuf>,
+    /// A proxy does TLS.
+    pub behind_proxy: bool,
+    /// No writes.
+    pub read_only: bool,
+}
+
+/// Serves until a signal.
+pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
+    let mut config = Config::load(flags.config.as_deref()).map_err(|e| wrong(&e))?;
+    if let Some(listen) = flags.listen {
+        config.listen = listen;
+    }
+    let set = |target: &mut Option<PathBuf>, flag: &Option<PathBuf>| {
+        if flag.is_some() {
+            target.clone_from(flag);
+        }
+    };
+    set(&mut config.token_file, &flags.token_file);
+    set(&mut config.tls_cert, &flags.tls_cert);
+    set(&mut config.tls_key, &flags.tls_key);
+    config.behind_proxy |= flags.behind_proxy;
+    config.read_only |= flags.read_only;
+    // Before anything is opened: a usage error leaves no trace.
+    config.check().map_err(|e| wrong(&e))?;
+    let mut open_dbs = Vec::new();
+    for path in dbs {
+        let name = name_of(path);
+        if open_dbs.iter().any(|(n, _)| *n == name) {
+            return Err(Failure::usage(format!("two databases are called {name}")).help("the folder's name is the database's name in URLs"));
+        }
+        let access = if config.read_only { Access::Read } else { Access::Create };
+        open_dbs.push((name, open(path, access)?));
+    }
+    annals_server::run(config, open_dbs).map_err(|e| match &e {
+        ServeError::Config(c) => wrong(c),
+        _ => Failure::new(Exit::Refused, Diagnostic::new("serve/listen", e.to_string())),
+    })
+}
+
+fn wrong(e: &ConfigError) -> Failure {
+    Failure::new(Exit::Usage, Diagnostic::new("serve/config", e.to_string()))
+}
+
+/// `annals token create`: prints the token once, and adds its hash to the file.
+pub fn create_token(name: &str, role: &str, dbs: &[String], days: Option<u32>, file: &Path) -> Outcome {
+    let top: Scope = role.parse().map_err(|e: String| Failure::usage(format!("--role {e}")))?;
+    // A role holds what the roles before it hold.
+    let scopes = [Scope::Read, Scope::Write, Scope::Schema, Scope::Admin].into_iter().filter(|s| *s <= top).collect();
+    let databases = if dbs.is_empty() { vec!["*".to_owned()] } else { dbs.to_vec() };
+    let lifetime = days.map(|d| Duration::from_secs(u64::from(d) * 86_400));
+    let (token, text) = Token::create(name, scopes, databases, lifetime);
+    let id = token.id.clone();
+    TokenFile::new(file).add(token).map_err(|e| Failure::file(file, &e))?;
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    eprintln!("token {id} was added to {}; its text is shown this once", file.display());
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Events into streams: NDJSON, CloudEvents, XES, and what other importers make.
+//!
+//! 1. Events of one `tx` that follow each other are one transaction; else every
+//!    event is its own.
+//! 2. In a database whose last transaction is not later, the event's time becomes the
+//!    transaction's instant: as-of by date then means the date of the events. Else the
+//!    time is kept as the event's `:event/occurred-at` alone.
+//! 3. An event that is stored already is not stored again.
+
+use super::source::Source;
+use crate::{
+    commands::events::install_projection,
+    fail::{Failure, Outcome},
+    output::{
+        json,
+        table::{counted, thousands},
+    },
+    progress::Progress,
+    session::{Session, read_text},
+};
+use annals::{
+    Append, Instant, Value,
+    event::{EventId, NewEvent, StreamId, Tag},
+};
+use serde_json::{Map, Value as Json};
+use std::{path::PathBuf, sync::Arc};
+
+/// An event on its way in.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its stream.
+    pub stream: String,
+    /// What it says.
+    pub event: NewEvent,
+    /// When it happened.
+    pub time: Option<Instant>,
+    /// Events of the same group are one transaction.
+    pub group: Option<String>,
+}
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Events stored.
+    pub appended: u64,
+    /// Events that were there.
+    pub known: u64,
+    /// Transactions made.
+    pub transactions: u64,
+    /// Facts written by them, their own instants not counted.
+    pub facts: u64,
+}
+
+/// `import events`, `import cloudevents`.
+pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
+    for p in projections {
+        let name = p.display().to_string();
+        install_projection(s, &read_text(&name)?, &name)?;
+    }
+    let done = load(s, &mut Source::open(file)?)?;
+    report(s, done);
+    Ok(())
+}
+
+/// Says what was done.
+pub fn report(s: &Session, d: Done) {
+    let known = if d.known > 0 { format!(", {} already there", thousands(d.known)) } else { String::new() };
+    s.note(format!("{} in {}{known}, {}", counted(d.appended, "event"), counted(d.transactions, "transaction"), counted(d.facts, "fact")));
+}
+
+/// Reads events, one JSON object a line, or one JSON array of them, into streams.
+pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
+    let mut sink = Sink::new(s, source.size);
+    let mut first = true;
+    while let Some(line) = source.next_line()? {
+        // A CloudEvents batch is one array, over as many lines as it likes.
+        if first && line.trim_start().starts_with('[') {
+            let text = line + "\n" + &source.text()?;
+            let all: Vec<Json> = serde_json::from_str(&text).map_err(|e| source.wrong(&format!("not a JSON array: {e}")))?;
+            for j in all {
+                let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
+                sink.push(event, source.position(), source)?;
+            }
+            break;
+        }
+        first = false;
+        let j: Json = serde_json::from_str(&line).map_err(|e| source.wrong(&format!("column {}: {}", e.column(), json_words(&e))))?;
+        let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
+        sink.push(event, source.position(), source)?;
+    }
+    sink.finish(source)
+}
+
+fn json_words(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    text.find(" at line").map_or(text.clone(), |i| text[..i].to_owned())
+}
+
+/// One JSON object as an event; `stream` is for objects that do not name theirs.
+pub fn incoming(j: &Json, stream: Option<&str>) -> Result<Incoming, String> {
+    let Json::Object(o) = j else { return Err("an event is a JSON object".into()) };
+    if o.contains_key("specversion") {
+        return cloud_event(o);
+    }
+    let text = |k: &str| -> Result<Option<&str>, String> {
+        match o.get(k) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(s)) => Ok(Some(s)),
+            Some(other) => Err(format!("\"{k}\" is text, not {other}")),
+        }
+    };
+    let stream = text("stream")?.or(stream).ok_or("the event has no \"stream\"")?.to_owned();
+    let ty = text("type")?.ok_or("the event has no \"type\"")?;
+    let data = o.get("data").cloned().unwrap_or_else(|| Json::Object(Map::new()));
+    let mut e = NewEvent::new(ty, data).map_err(|e| e.to_string())?;
+    if let Some(id) = text("id")? {
+        e = e.id(EventId::of_text(id));
+    }
+    let time = match (text("time")?, o.get("time_unix").and_then(Json::as_i64)) {
+        (Some(t), _) => Some(Instant::parse(t).ok_or_else(|| format!("\"time\" is no RFC 3339 date-time: {t}"))?),
+        (None, Some(seconds)) => seconds.checked_mul(1_000_000).map(Instant),
+        (None, None) => None,
+    };
+    if let Some(n) = o.get("schema").and_then(Json::as_u64) {
+        e = e.schema(u32::try_from(n).map_err(|_| "\"schema\" is too large".to_owned())?);
+    }
+    match o.get("tags") {
+        None | Some(Json::Null) => {}
+        Some(Json::Array(tags)) => {
+            for t in tags {
+                let t = t.as_str().ok_or_else(|| format!("a tag is text, not {t}"))?;
+                e = e.tag(Tag::new(t).map_err(|e| e.to_string())?);
+            }
+        }
+        Some(other) => return Err(format!("\"tags\" is an array, not {other}")),
+    }
+    match o.get("meta") {
+        None | Some(Json::Null) => {}
+        Some(Json::Object(meta)) => e = with_meta(e, meta)?,
+        Some(other) => return Err(format!("\"meta\" is an object, not {other}")),
+    }
+    if let Some(t) = time {
+        e = e.occurred_at(t);
+    }
+    let group = o.get("tx").filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    Ok(Incoming { stream, event: e, time, group })
+}
+
+fn with_meta(mut e: NewEvent, meta: &Map<String, Json>) -> Result<NewEvent, String> {
+    for (k, v) in meta {
+        match (k.as_str(), v) {
+            (_, Json::Null) => {}
+            ("correlation", Json::String(t)) => e = e.correlation(t),
+            ("actor", Json::String(t)) => e = e.actor(t),
+            ("causation", Json::String(t)) => e = e.caused_by(EventId::of_text(t).0),
+            (k, v) => {
+                let v = json::to_value(v);
+                e.meta.more.insert(Arc::from(k), v);
+            }
+        }
+    }
+    Ok(e)
+}
+
+/// A CloudEvent in structured mode: `subject` is the stream, `id` with `source` the identity.
+fn cloud_event(o: &Map<String, Json>) -> Result<Incoming, String> {
+    let text = |k: &str| o.get(k).and_then(Json::as_str);
+    let id = text("id").ok_or("a CloudEvent has an \"id\"")?;
+    let source = text("source").ok_or("a CloudEvent has a \"source\"")?;
+    let ty = text("type").ok_or("a CloudEvent has a \"type\"")?;
+    let stream = text("subject").unwrap_or(source).to_owned();
+    let data = match (o.get("data"), text("data_base64")) {
+        (Some(d), _) => d.clone(),
+        (None, Some(b)) => Json::Object(Map::from_iter([("base64".to_owned(), Json::String(b.to_owned()))])),
+        (None, None) => Json::Object(Map::new()),
+    };
+    let mut e = NewEvent::new(ty, data).map_err(|e| e.to_string())?.id(EventId::of_text(&format!("{source}\u{0}{id}")));
+    let time = match text("time") {
+        Some(t) => Some(Instant::parse(t).ok_or_else(|| format!("\"time\" is no RFC 3339 date-time: {t}"))?),
+        None => None,
+    };
+    if let Some(t) = time {
+        e = e.occurred_at(t);
+    }
+    let core = ["specversion", "id", "source", "type", "subject", "time", "data", "data_base64", "datacontenttype"];
+    e = e.meta("source", source);
+    for (k, v) in o.iter().filter(|(k, _)| !core.contains(&k.as_str())) {
+        match (k.as_str(), v.as_str()) {
+            ("correlationid", Some(t)) => e = e.correlation(t),
+            ("causationid", Some(t)) => e = e.caused_by(EventId::of_text(t).0),
+            _ => e = e.meta(k, json::to_value(v)),
+        }
+    }
+    Ok(Incoming { stream, event: e, time, group: None })
+}
+
+/// Appends what is pushed, group by group.
+pub struct Sink<'s> {
+    s: &'s Session,
+    group: Vec<Incoming>,
+    progress: Progress,
+    done: Done,
+    /// Instant of the newest transaction: times before it cannot become instants.
+    last: Instant,
+}
+
+impl<'s> Sink<'s> {
+    /// Appends to the session's database; `total` is what positions are compared with.
+    pub fn new(s: &'s Session, total: Option<u64>) -> Sink<'s> {
+        // The schema of projections is transacted at the present; a log of older events
+        // would then never get its own times. Only transactions that hold events count.
+        let last = crate::commands::events::last_event_instant(s).unwrap_or_default();
+        Sink { s, group: Vec::new(), progress: Progress::new(s, "events", total), done: Done::default(), last }
+    }
+
+    /// Takes an event.
+    pub fn push(&mut self, e: Incoming, at: u64, source: &Source) -> Outcome {
+        if self.group.first().is_some_and(|g| g.group.is_none() || g.group != e.group) {
+            self.flush().map_err(|f| in_line(f, source))?;
+        }
+        self.group.push(e);
+        self.progress.add(1, at);
+        Ok(())
+    }
+
+    /// Appends what is left, and says what was done.
+    pub fn finish(mut self, source: &Source) -> Outcome<Done> {
+        self.flush().map_err(|f| in_line(f, source))?;
+        self.progress.done();
+        Ok(self.done)
+    }
+
+    fn flush(&mut self) -> Outcome {
+        let group = std::mem::take(&mut self.group);
+        if group.is_empty() {
+            return Ok(());
+        }
+        let n = group.len() as u64;
+        let time = group.iter().filter_map(|e| e.time).max();
+        let mut append = Append::new();
+        let mut streams: Vec<(String, Vec<NewEvent>)> = Vec::new();
+        for e in group {
+            match streams.iter_mut().find(|(s, _)| *s == e.stream) {
+                Some((_, list)) => list.push(e.event),
+                None => streams.push((e.stream, vec![e.event])),
+            }
+        }
+        for (stream, events) in streams {
+            append = append.and_to(&stream);
+            for e in events {
+                append = append.push(e);
+            }
+        }
+        if let Some(t) = time.filter(|t| *t >= self.last && *t <= crate::moment::now()) {
+            append = append.instant(t);
+            self.last = t;
+        }
+        let appended = self.s.conn.append(append)?;
+        if appended.replayed {
+            self.done.known += n;
+        } else {
+            self.done.appended += n;
+            self.done.transactions += 1;
+        }
+        Ok(())
+    }
+}
+
+fn in_line(mut f: Failure, source: &Source) -> Failure {
+    if let Some(d) = f.diagnostics.first_mut() {
+        d.message = format!("{}:{}: {}", source.name, source.line_number(), d.message);
+    }
+    f
+}
+
+/// A stream's name as the engine wants it.
+pub fn stream_id(name: &str) -> Outcome<StreamId> {
+    StreamId::new(name).map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// Metadata of an event as EDN.
+pub fn meta_value(e: &NewEvent) -> Value {
+    let m = &e.meta;
+    let mut entries: Vec<(Value, Value)> = m.more.iter().map(|(k, v)| (Value::string(&**k), v.clone())).collect();
+    if let Some(c) = &m.correlation {
+        entries.push((Value::string("correlation"), Value::string(&**c)));
+    }
+    if let Some(c) = &m.causation {
+        entries.push((Value::string("causation"), Value::Uuid(*c)));
+    }
+    if let Some(a) = &m.actor {
+        entries.push((Value::string("actor"), Value::string(&**a)));
+    }
+    Value::map(entries)
+}
