@@ -13,7 +13,7 @@ use crate::log::{FileLog, Log, Position, log_start, sync_dir};
 use crate::maintain::{RebuildReport, index_log};
 use crate::open::log_options;
 use crate::store::Store;
-use crate::types::{Durability, Record, StoreOptions};
+use crate::types::{Durability, Hints, Record, StoreOptions};
 use annals_model::T;
 use std::{
     fs::{self, OpenOptions},
@@ -148,7 +148,7 @@ impl Store {
         drop(log);
         fs::create_dir_all(folder.index()).map_err(|e| StorageError::io("create", folder.index(), e))?;
         let env = Env::open(&folder.index(), options.map_size_bytes, false, true)?;
-        let (_, report) = index_log(&folder.log(), uuid, &target, &env)?;
+        let (_, report) = index_log(&folder.log(), uuid, &target, &env, &Hints::default())?;
         folder.finish_creating(uuid)?;
         Ok(report)
     }

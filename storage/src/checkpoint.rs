@@ -157,7 +157,10 @@ impl Core {
         if let Log::Files(log) = &self.log {
             log.sync()?;
         }
-        let txn_id = index::write(&base.env, &frozen.delta.read(), &frozen.instants, &frozen.about)?;
+        let hints = self.hints.load();
+        let delta = frozen.delta.read();
+        let txn_id = index::write(&base.env, &delta, &frozen.instants, &frozen.about, &hints)?;
+        drop(delta);
         let t = frozen.about.position.t.unwrap_or(T(0));
         let base = Base { env: base.env.clone(), txn_id, t };
         self.shot.store(Arc::new(Shot { base: Some(base), frozen: None, active: shot.active.clone() }));

@@ -224,7 +224,7 @@ impl Core {
         new.sync()?;
         drop(new);
         let env = Env::open(&next_index, self.options.map_size_bytes, false, true)?;
-        drop(index_log(&next_log, log.uuid(), &options, &env)?);
+        drop(index_log(&next_log, log.uuid(), &options, &env, &self.hints.load())?);
         drop(env);
 
         folder.swap(&["log", "index"])?;

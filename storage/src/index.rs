@@ -22,6 +22,7 @@ use crate::pages::Pages;
 use crate::read::known_bytes;
 use crate::record::{Bytes, put_signed, put_varint};
 use crate::store::{AttrRows, Stats};
+use crate::types::Hints;
 use annals_model::{AttrId, Instant, T, codec};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -40,7 +41,13 @@ pub(crate) struct About {
 }
 
 /// Moves a delta and the instants of its records into LMDB; the number of the commit.
-pub(crate) fn write(env: &Arc<Env>, d: &Delta, instants: &[(T, Instant)], about: &About) -> Res<u64> {
+pub(crate) fn write(
+    env: &Arc<Env>,
+    d: &Delta,
+    instants: &[(T, Instant)],
+    about: &About,
+    hints: &Hints,
+) -> Res<u64> {
     let mut w = env.write()?;
     for (db, dead) in [(Db::Eav, &d.dead[0]), (Db::Ave, &d.dead[1])] {
         for k in dead.keys() {
@@ -56,6 +63,9 @@ pub(crate) fn write(env: &Arc<Env>, d: &Delta, instants: &[(T, Instant)], about:
         let mut rows = Appender::new(&w, tree.into())?;
         for (k, known) in &d.trees[tree as usize] {
             let p = key::parse(tree, k)?;
+            if p.end != T::MAX && hints.no_history.contains(&p.a) {
+                continue;
+            }
             rows.put(&mut w, k, &known_bytes(p.start, p.end, *known))?;
         }
     }

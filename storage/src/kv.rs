@@ -16,6 +16,7 @@ use lmdb::{Environment, EnvironmentFlags};
 use lmdb_sys as ffi;
 use parking_lot::{Condvar, Mutex};
 use std::{
+    cell::Cell,
     collections::HashSet,
     ffi::CString,
     marker::PhantomData,
@@ -217,7 +218,11 @@ impl Env {
             }
         };
         match got {
-            Ok(txn) => Ok(Snapshot { env: self.clone(), txn: RawTxn(txn) }),
+            Ok(txn) => Ok(Snapshot {
+                env: self.clone(),
+                txn: RawTxn(txn),
+                idle: [const { Cell::new(ptr::null_mut()) }; Db::ALL.len()],
+            }),
             Err(e) => {
                 self.parked.lock().live -= 1;
                 self.freed.notify_one();
@@ -301,6 +306,9 @@ pub(crate) enum Step {
 pub(crate) struct Snapshot {
     env: Arc<Env>,
     txn: RawTxn,
+    /// Open cursors that nobody uses now, by tree: a seek from near the last place
+    /// stays on its page.
+    idle: [Cell<*mut ffi::MDB_cursor>; Db::ALL.len()],
 }
 
 impl Snapshot {
@@ -334,32 +342,53 @@ impl Snapshot {
         back: bool,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Res<Step>,
     ) -> Res<()> {
-        let mut cursor = Cursor::open(&self.env, self.txn.0, db)?;
-        let mut found = match (back, to) {
-            (false, _) => cursor.seek(from)?,
-            (true, None) => cursor.go(ffi::MDB_LAST)?,
-            (true, Some(to)) => match cursor.seek(to)? {
-                Some(_) => cursor.go(ffi::MDB_PREV)?,
-                None => cursor.go(ffi::MDB_LAST)?,
-            },
+        let slot = &self.idle[db as usize];
+        let mut cursor = match slot.replace(ptr::null_mut()) {
+            idle if idle.is_null() => Cursor::open(&self.env, self.txn.0, db)?,
+            idle => Cursor { env: &self.env, cursor: idle },
         };
-        while let Some((key, value)) = found {
-            let inside = if back { key >= from } else { to.is_none_or(|to| key < to) };
-            if !inside {
-                break;
-            }
-            found = match visit(key, value)? {
-                Step::Next => cursor.go(if back { ffi::MDB_PREV } else { ffi::MDB_NEXT })?,
-                Step::Stop => break,
-                Step::Seek(to) => cursor.seek(&to)?,
-            };
-        }
-        Ok(())
+        let done = walk(&mut cursor, from, to, back, visit);
+        // A walk within this one may have put its cursor back first: that one is closed.
+        let idle = slot.replace(std::mem::replace(&mut cursor.cursor, ptr::null_mut()));
+        cursor.cursor = idle;
+        done
     }
+}
+
+fn walk(
+    cursor: &mut Cursor<'_>,
+    from: &[u8],
+    to: Option<&[u8]>,
+    back: bool,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> Res<Step>,
+) -> Res<()> {
+    let mut found = match (back, to) {
+        (false, _) => cursor.seek(from)?,
+        (true, None) => cursor.go(ffi::MDB_LAST)?,
+        (true, Some(to)) => match cursor.seek(to)? {
+            Some(_) => cursor.go(ffi::MDB_PREV)?,
+            None => cursor.go(ffi::MDB_LAST)?,
+        },
+    };
+    while let Some((key, value)) = found {
+        let inside = if back { key >= from } else { to.is_none_or(|to| key < to) };
+        if !inside {
+            break;
+        }
+        found = match visit(key, value)? {
+            Step::Next => cursor.go(if back { ffi::MDB_PREV } else { ffi::MDB_NEXT })?,
+            Step::Stop => break,
+            Step::Seek(to) => cursor.seek(&to)?,
+        };
+    }
+    Ok(())
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
+        for idle in &self.idle {
+            drop(Cursor { env: &self.env, cursor: idle.get() });
+        }
         let mut p = self.env.parked.lock();
         p.live -= 1;
         if p.txns.len() < PARKED {
@@ -433,8 +462,10 @@ impl<'s> Cursor<'s> {
 
 impl Drop for Cursor<'_> {
     fn drop(&mut self) {
-        // SAFETY: the cursor is open, its transaction still live.
-        unsafe { ffi::mdb_cursor_close(self.cursor) };
+        if !self.cursor.is_null() {
+            // SAFETY: the cursor is open, its transaction still live.
+            unsafe { ffi::mdb_cursor_close(self.cursor) };
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub use log::LogIter;
 pub use maintain::{RebuildReport, StoreStats};
 pub use scan::Visit;
 pub use store::Store;
-pub use types::{At, Checkpoint, Durability, Prefix, ProbeOut, Record, Row, StoreOptions};
+pub use types::{At, Checkpoint, Durability, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 pub use verify::VerifyReport;
 
 /// Longest log record.

@@ -12,7 +12,7 @@ use crate::log::{FileLog, Log};
 use crate::open::{log_options, open_index};
 use crate::read::{Lower, SharedDelta};
 use crate::store::{Base, Core, Shot, Store};
-use crate::types::StoreOptions;
+use crate::types::{Hints, StoreOptions};
 use crate::verify::Fold;
 use annals_model::{AttrId, T};
 use std::{
@@ -69,6 +69,7 @@ pub(crate) fn index_log(
     uuid: uuid::Uuid,
     options: &StoreOptions,
     env: &Arc<Env>,
+    hints: &Hints,
 ) -> Res<(FileLog, RebuildReport)> {
     let mut report = RebuildReport { t: T(0), records: 0, datoms: 0 };
     let mut fold = Fold::default();
@@ -78,7 +79,7 @@ pub(crate) fn index_log(
         let Some(position) = position else { return Ok(()) };
         *late_end = (*late_end).max(fold.delta.late_end);
         let about = About { position, stats: fold.stats.clone(), late_end: *late_end };
-        index::write(env, &fold.delta, &fold.instants, &about)?;
+        index::write(env, &fold.delta, &fold.instants, &about, hints)?;
         *fold = Fold { stats: std::mem::take(&mut fold.stats), ..Fold::default() };
         Ok(())
     };
@@ -109,7 +110,7 @@ impl Store {
         };
         let next = folder.next("index")?;
         let env = Env::open(&next, options.map_size_bytes, false, true)?;
-        let (log, report) = index_log(&folder.log(), uuid, options, &env)?;
+        let (log, report) = index_log(&folder.log(), uuid, options, &env, &Hints::default())?;
         drop((env, log));
         folder.swap(&["index"])?;
         Ok(report)

@@ -16,7 +16,7 @@ use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::kv::{Db, Snapshot, Step};
 use crate::novelty::{Below, Delta, Known, Open};
-use crate::types::At;
+use crate::types::{At, Hints};
 use annals_model::{T, codec};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
@@ -33,6 +33,8 @@ pub(crate) struct Layers {
     pub base_t: T,
     /// Newest record that closed an interval at an older t than its own.
     pub late_end: T,
+    /// What the schema promises.
+    pub hints: Arc<Hints>,
     /// Novelty, oldest first.
     pub deltas: SmallVec<[SharedDelta; 2]>,
 }
@@ -64,6 +66,8 @@ pub(crate) struct Want {
     pub tree: Tree,
     pub current: Range,
     pub closed: Range,
+    /// Is `closed` all that begins with one entity and attribute, or attribute and value?
+    pub one: bool,
     /// Only this value (as in keys), where the history range cannot say so.
     pub value: Option<Vec<u8>>,
 }
@@ -279,27 +283,39 @@ impl Locked<'_> {
         let tree = want.history();
         // Intervals that ended by `upto` cannot show, unless their end is news to the basis.
         let by_end = !at.view.history && at.basis >= self.layers.late_end;
-        let take = |p: &Parts<'_>| {
-            p.start <= upto && (!by_end || p.end > upto) && want.value.as_ref().is_none_or(|v| p.v == &v[..])
+        let mut from = want.closed.from.clone();
+        if by_end && want.one {
+            let mut key = from.to_vec();
+            codec::put_uint(upto.0 + 1, &mut key);
+            from = Key::from_vec(key);
+        }
+        // Looks at a row, and says where to go from there.
+        let mut passed = 0;
+        let mut look = |out: &mut Rows, k: &[u8], known: &dyn Fn(T, T) -> Res<Known>, layer| -> Res<Step> {
+            let p = key::parse(tree, k)?;
+            let ended = by_end && p.end <= upto;
+            if p.start <= upto && !ended && want.value.as_ref().is_none_or(|v| p.v == &v[..]) {
+                self.push(out, p, known(p.start, p.end)?, layer, false)?;
+            }
+            passed = if ended { passed + 1 } else { 0 };
+            if passed > 4 {
+                passed = 0;
+                return Ok(Step::Seek(first_ended_after(tree, k, upto)?));
+            }
+            // Facts of such an attribute follow one another: those that ended later began later.
+            let alone = by_end && !ended && p.start < p.end && tree == Tree::Heav;
+            if alone && self.layers.hints.single.contains(&p.a) && self.layers.late_end == T(0) {
+                let group = &k[..key::before_end(tree, k)?];
+                return Ok(key::after(group).map_or(Step::Stop, Step::Seek));
+            }
+            Ok(Step::Next)
         };
+        let to = want.closed.to.as_deref();
         if let Some(base) = &self.layers.base
             && !(by_end && upto >= self.layers.base_t)
         {
-            let mut passed = 0;
-            base.walk(tree.into(), &want.closed.from, want.closed.to.as_deref(), false, &mut |k, known| {
-                let p = key::parse(tree, k)?;
-                if take(&p) {
-                    self.push(out, p, read_known(p.start, p.end, known)?, 0, false)?;
-                }
-                if by_end && p.end <= upto {
-                    passed += 1;
-                    if passed > 4 {
-                        return Ok(Step::Seek(first_ended_after(tree, k, upto)?));
-                    }
-                } else {
-                    passed = 0;
-                }
-                Ok(Step::Next)
+            base.walk(tree.into(), &from, to, false, &mut |k, known| {
+                look(out, k, &|start, end| read_known(start, end, known), 0)
             })?;
         }
         for (i, d) in self.deltas.iter().enumerate() {
@@ -307,22 +323,20 @@ impl Locked<'_> {
                 continue;
             }
             let tree_rows = &d.trees[tree as usize];
-            let (mut from, to) = (want.closed.from.clone(), want.closed.to.as_deref());
+            let mut from = from.clone();
             'walk: loop {
-                let bounds = (Bound::Included(&from[..]), to.map_or(Bound::Unbounded, Bound::Excluded));
                 if to.is_some_and(|to| to <= &from[..]) {
                     break;
                 }
-                let mut passed = 0;
+                let bounds = (Bound::Included(&from[..]), to.map_or(Bound::Unbounded, Bound::Excluded));
                 for (k, known) in tree_rows.range::<[u8], _>(bounds) {
-                    let p = key::parse(tree, k)?;
-                    if take(&p) {
-                        self.push(out, p, *known, i as u8 + 1, false)?;
-                    }
-                    passed = if by_end && p.end <= upto { passed + 1 } else { 0 };
-                    if passed > 4 {
-                        from = first_ended_after(tree, k, upto)?;
-                        continue 'walk;
+                    match look(out, k, &|_, _| Ok(*known), i as u8 + 1)? {
+                        Step::Next => {}
+                        Step::Stop => break,
+                        Step::Seek(key) => {
+                            from = key;
+                            continue 'walk;
+                        }
                     }
                 }
                 break;

@@ -38,15 +38,15 @@ pub(crate) fn plan(p: &Prefix) -> Plan {
         codec::put_uint(u64::from(a.raw()), &mut out);
         out
     };
-    let one = |tree, prefix: &[u8], sort, chunked| {
+    let all_with = |tree, prefix: &[u8], sort, chunked, one| {
         let range = Range::prefix(prefix);
-        let want = Want { tree, current: range.clone(), closed: range, value: None };
+        let want = Want { tree, current: range.clone(), closed: range, one, value: None };
         Plan { want, sort, chunked }
     };
     match p {
-        Prefix::All => one(Tree::Eav, &[], Sort::Eavt, true),
-        Prefix::E(e) => one(Tree::Eav, &e_key(*e), Sort::Eavt, false),
-        Prefix::Ea(e, a) => one(Tree::Eav, &a_key(*a, e_key(*e)), Sort::Eavt, false),
+        Prefix::All => all_with(Tree::Eav, &[], Sort::Eavt, true, false),
+        Prefix::E(e) => all_with(Tree::Eav, &e_key(*e), Sort::Eavt, false, false),
+        Prefix::Ea(e, a) => all_with(Tree::Eav, &a_key(*a, e_key(*e)), Sort::Eavt, false, true),
         Prefix::Eav(e, a, v) => {
             let closed = a_key(*a, e_key(*e));
             let v = key_value(v);
@@ -55,15 +55,16 @@ pub(crate) fn plan(p: &Prefix) -> Plan {
                 tree: Tree::Eav,
                 current: Range::prefix(&current),
                 closed: Range::prefix(&closed),
+                one: true,
                 value: Some(v),
             };
             Plan { want, sort: Sort::Eavt, chunked: false }
         }
-        Prefix::A(a) => one(Tree::Ave, &a_key(*a, Vec::new()), Sort::Aevt, false),
+        Prefix::A(a) => all_with(Tree::Ave, &a_key(*a, Vec::new()), Sort::Aevt, false, false),
         Prefix::Av(a, v) => {
             let mut prefix = a_key(*a, Vec::new());
             prefix.extend_from_slice(&key_value(v));
-            one(Tree::Ave, &prefix, Sort::Avet, false)
+            all_with(Tree::Ave, &prefix, Sort::Avet, false, true)
         }
     }
 }
@@ -73,7 +74,7 @@ pub(crate) fn plan_by_value(a: AttrId) -> Plan {
     let mut prefix = Vec::new();
     codec::put_uint(u64::from(a.raw()), &mut prefix);
     let range = Range::prefix(&prefix);
-    let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, value: None };
+    let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, one: false, value: None };
     Plan { want, sort: Sort::Avet, chunked: true }
 }
 
@@ -113,7 +114,7 @@ impl Core {
             Bound::Included(v) | Bound::Excluded(v) => key::after(&cut(v)),
         };
         let range = Range { from, to };
-        let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, value: None };
+        let want = Want { tree: Tree::Ave, current: range.clone(), closed: range, one: false, value: None };
         let inside = |v: &[u8]| {
             (match &lo {
                 Bound::Unbounded => true,

@@ -18,7 +18,7 @@ use crate::log::{Log, LogIter};
 use crate::novelty::Undo;
 use crate::read::{Layers, Lower, SharedDelta};
 use crate::scan::Visit;
-use crate::types::{At, Prefix, ProbeOut, Record, Row, StoreOptions};
+use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Datom, Dict, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -52,6 +52,7 @@ pub(crate) struct Core {
     pub late_end: AtomicU64,
     pub checkpoints: Checkpoints,
     pub cache: Cache,
+    pub hints: ArcSwap<Hints>,
     /// Signalled when nothing is staged any more; goes with `writer`.
     pub settled: Condvar,
     /// Owned as long as the store is open; dropped last.
@@ -220,6 +221,7 @@ impl Core {
         let t = AtomicU64::new(last.map_or(0, |l| l.0.0));
         Core {
             cache: Cache::new(options.cache_bytes),
+            hints: ArcSwap::default(),
             options,
             shot: ArcSwap::from_pointee(shot),
             writer: Mutex::new(Writer::new(last)),
@@ -240,10 +242,11 @@ impl Core {
         loop {
             let late_end = T(self.late_end.load(Ordering::Acquire));
             let shot = self.shot.load();
+            let hints = self.hints.load_full();
             let mut deltas: SmallVec<[SharedDelta; 2]> = SmallVec::new();
             let Some(base) = &shot.base else {
                 deltas.push(shot.active.clone());
-                return Ok(Layers { base: None, base_t: T(0), late_end, deltas });
+                return Ok(Layers { base: None, base_t: T(0), late_end, deltas, hints });
             };
             let snapshot = base.env.read()?;
             let id = snapshot.txn_id();
@@ -261,7 +264,7 @@ impl Core {
                 }
             };
             deltas.push(shot.active.clone());
-            return Ok(Layers { base: Some(snapshot), base_t, late_end, deltas });
+            return Ok(Layers { base: Some(snapshot), base_t, late_end, deltas, hints });
         }
     }
 
@@ -452,6 +455,11 @@ impl Store {
     /// Waits until nothing is staged. Does nothing in memory.
     pub fn checkpoint(&self) -> Res<()> {
         self.core.checkpoint()
+    }
+
+    /// Tells what the schema promises of attributes, in place of what was told before.
+    pub fn set_hints(&self, hints: Hints) {
+        self.core.hints.store(Arc::new(hints));
     }
 
     /// Drops what is staged and not flushed.

@@ -2,6 +2,7 @@
 
 use crate::fault::Faults;
 use annals_model::{AttrId, Cell, Datom, EntityId, Instant, T, Value, View};
+use hashbrown::HashSet;
 
 /// One transaction as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,18 @@ impl ProbeOut {
         self.t.push(t);
         self.added.push(added);
     }
+}
+
+/// What the schema promises of attributes, for speed and space. None is ever
+/// needed for a right answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Never, at any t, did two facts of one entity hold together: cardinality
+    /// one since the attribute was installed. Reads as of a past t stop at the
+    /// first interval that can hold.
+    pub single: HashSet<AttrId>,
+    /// Intervals that have ended need not be kept in the indexes. (The log keeps them.)
+    pub no_history: HashSet<AttrId>,
 }
 
 /// When novelty moves into the indexes.

@@ -211,10 +211,24 @@ fn collect(scan: impl FnOnce(&mut Visit<'_>) -> Result<(), StorageError>) -> Vec
     out
 }
 
+/// The attributes of which no entity ever had two values at once.
+fn hints(model: &Model) -> Hints {
+    let single = |a: &AttrId| {
+        let of: Vec<&Fact> = model.facts.iter().filter(|f| f.a == *a).collect();
+        let twice = |x: &&Fact| {
+            of.iter()
+                .any(|y| !std::ptr::eq(*x, *y) && x.e == y.e && (x.start.max(y.start).0 < x.end.min(y.end).0))
+        };
+        !of.iter().any(twice)
+    };
+    Hints { single: (10..13).map(AttrId::new).filter(single).collect(), ..Hints::default() }
+}
+
 /// Every question, at every basis and view.
 fn compare(store: &Store, model: &Model) {
     let last = store.basis();
     assert_eq!(last, T(model.log.len() as u64 - 1));
+    store.set_hints(hints(model));
     let dict = Dict::current();
     let bases = [last, T(last.0.saturating_sub(1)), T(last.0 / 2)];
     for basis in bases {
