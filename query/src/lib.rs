@@ -18,10 +18,13 @@ pub mod eval;
 pub mod mem;
 pub mod naive;
 pub mod parse;
-mod plan;
+pub mod plan;
 pub mod pull;
 pub mod query;
 mod resolve;
 pub mod rows;
 pub mod source;
 pub mod timeline;
+
+pub use query::{Input, Inputs, Query, QueryOptions};
+pub use rows::{Answer, Rows, Shape, Stats};

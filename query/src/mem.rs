@@ -145,14 +145,15 @@ impl Source for MemSource {
         Ok(())
     }
     fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError> {
-        let mut found: Vec<Datom> =
-            self.visible.values().flatten().filter(|d| d.e == e).cloned().collect();
+        let mut found: Vec<Datom> = self.visible.values().flatten().filter(|d| d.e == e).cloned().collect();
         found.sort();
         Ok(found)
     }
     fn t_at(&self, i: Instant) -> Result<T, SourceError> {
         let at = |ds: &[Datom], t: T| {
-            ds.iter().find(|d| d.e == t.entity() && matches!(&d.v, annals_model::Value::Instant(x) if *x <= i)).is_some()
+            ds.iter()
+                .find(|d| d.e == t.entity() && matches!(&d.v, annals_model::Value::Instant(x) if *x <= i))
+                .is_some()
         };
         Ok(self.log.iter().rev().find(|(t, ds)| at(ds, *t)).map_or(T::GENESIS, |(t, _)| *t))
     }

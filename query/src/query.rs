@@ -11,6 +11,7 @@ use crate::error::{ParseErrors, QueryError};
 use crate::eval::function::Library;
 use crate::eval::rel::Rel;
 use crate::eval::{FixpointChoice, Given, Run, answer};
+use crate::plan::Plan;
 use crate::resolve::ir::{self, Resolved, SlotKind};
 use crate::resolve::resolve;
 use crate::rows::{Answer, Stats};
@@ -193,10 +194,27 @@ impl Query {
         let mut answer = answer::answer(&run, ast, &resolved, &given, parts, options)?;
         answer.stats = Stats {
             used: budget.usage(),
-            steps: std::mem::take(&mut *run.trace.borrow_mut()).into_steps(),
+            steps: run.trace.take().into_steps(),
             prepare_us,
         };
         Ok(answer)
+    }
+
+    /// The steps a run would take, with the rows it expects at each. Reads counts and
+    /// samples, and no more.
+    pub fn explain(&self, inputs: &[Input], options: &QueryOptions) -> Result<Plan, QueryError> {
+        let ast = &self.inner.ast;
+        let budget =
+            Budget::new(options.timeout_ms, options.max_rows, options.max_bytes, options.cancel.clone());
+        let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
+        let given = matched(ast, inputs)?;
+        let rules = rule_sets(ast, &given, options)?;
+        let (resolved, slots) = self.resolved(&given, &rules, library, options.cache)?;
+        let mut run = Run::new(&slots, Dict::current(), &budget, resolved.program.clone(), library);
+        run.optimise = options.optimise;
+        let parts = bind_inputs(&run, ast, &resolved, &given)?;
+        crate::plan::dry::body(&run, &resolved.body, parts, &[])?;
+        Ok(Plan { steps: run.trace.take().into_steps() })
     }
 
     /// Resolves the query against these inputs without running it: every complaint
@@ -233,7 +251,8 @@ impl Query {
                     values.push(Given::Tuples(v.clone()));
                 }
                 Input::Value(v) => {
-                    let what = format!("{src} needs a database or a collection of tuples, not a {}", v.kind());
+                    let what =
+                        format!("{src} needs a database or a collection of tuples, not a {}", v.kind());
                     return Err(misfit(what, i.span));
                 }
                 Input::Rules(_) => return Err(misfit(format!("{src} needs a database, not rules"), i.span)),
@@ -284,7 +303,11 @@ pub(crate) fn matched(ast: &ast::Query, inputs: &[Input]) -> Result<Vec<Input>, 
     Err(QueryError::Invalid(vec![d]))
 }
 
-pub(crate) fn rule_sets(ast: &ast::Query, given: &[Input], options: &QueryOptions) -> Result<Vec<Arc<RuleSet>>, QueryError> {
+pub(crate) fn rule_sets(
+    ast: &ast::Query,
+    given: &[Input],
+    options: &QueryOptions,
+) -> Result<Vec<Arc<RuleSet>>, QueryError> {
     let mut out = Vec::new();
     for (i, g) in ast.inputs.iter().zip(given) {
         if !matches!(i.node, ast::Input::Rules) {
@@ -301,8 +324,9 @@ pub(crate) fn rule_sets(ast: &ast::Query, given: &[Input], options: &QueryOption
         match options.stored_rules.iter().find(|(k, _)| *k == name.node) {
             Some((_, r)) => out.push(r.clone()),
             None => {
-                let d = Diagnostic::new("query/unknown-rule", format!("no rules are stored as {}", name.node))
-                    .at(name.span, "not in the database");
+                let d =
+                    Diagnostic::new("query/unknown-rule", format!("no rules are stored as {}", name.node))
+                        .at(name.span, "not in the database");
                 return Err(QueryError::Invalid(vec![d]));
             }
         }
@@ -311,7 +335,12 @@ pub(crate) fn rule_sets(ast: &ast::Query, given: &[Input], options: &QueryOption
 }
 
 /// The data inputs as relations that share no variables.
-pub(crate) fn bind_inputs(run: &Run<'_>, ast: &ast::Query, resolved: &Resolved, given: &[Input]) -> Result<Vec<Rel>, QueryError> {
+pub(crate) fn bind_inputs(
+    run: &Run<'_>,
+    ast: &ast::Query,
+    resolved: &Resolved,
+    given: &[Input],
+) -> Result<Vec<Rel>, QueryError> {
     let mut parts: Vec<Rel> = Vec::new();
     for ((i, g), r) in ast.inputs.iter().zip(given).zip(&resolved.inputs) {
         let ir::Input::Bind(bind) = r else { continue };
@@ -330,7 +359,12 @@ pub(crate) fn bind_inputs(run: &Run<'_>, ast: &ast::Query, resolved: &Resolved, 
 }
 
 /// Runs a query from within a row of another; its answer as one value.
-pub(crate) fn nested(outer: &Run<'_>, query: &Arc<ast::Query>, args: &[ir::Arg], cells: &[Cell]) -> Result<Value, QueryError> {
+pub(crate) fn nested(
+    outer: &Run<'_>,
+    query: &Arc<ast::Query>,
+    args: &[ir::Arg],
+    cells: &[Cell],
+) -> Result<Value, QueryError> {
     let inputs: Vec<Input> = args
         .iter()
         .zip(cells)
@@ -360,7 +394,9 @@ pub(crate) fn nested(outer: &Run<'_>, query: &Arc<ast::Query>, args: &[ir::Arg],
 pub(crate) fn pattern_input(ast: &ast::Query, given: &[Input], name: &Symbol) -> Option<Value> {
     ast.inputs.iter().zip(given).find_map(|(i, g)| match (&i.node, g) {
         (ast::Input::Pattern(s), Input::Value(v)) if s == name => Some(v.clone()),
-        (ast::Input::Binding(ast::Binding::Var(var)), Input::Value(v)) if var.as_str() == name.as_str() => Some(v.clone()),
+        (ast::Input::Binding(ast::Binding::Var(var)), Input::Value(v)) if var.as_str() == name.as_str() => {
+            Some(v.clone())
+        }
         _ => None,
     })
 }

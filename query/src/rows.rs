@@ -6,7 +6,7 @@
 
 use crate::budget::Usage;
 use crate::eval::rel::Col;
-use crate::plan::trace::Step;
+use crate::plan::{Plan, Step};
 use annals_model::{Cell, Diagnostic, Dict, T, Value, cell};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -115,6 +115,13 @@ pub struct Stats {
     pub prepare_us: u64,
 }
 
+impl Stats {
+    /// The steps as a plan, to be shown.
+    pub fn plan(&self) -> Plan {
+        Plan { steps: self.steps.clone() }
+    }
+}
+
 /// The answer of a query.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -133,9 +140,7 @@ pub struct Answer {
 impl Answer {
     /// The answer as one value: a set of vectors or maps, a vector, a vector or nil, a value or nil.
     pub fn value(&self) -> Value {
-        let map = |keys: &[Value], row: usize| {
-            Value::map(keys.iter().cloned().zip(self.rows.row(row)))
-        };
+        let map = |keys: &[Value], row: usize| Value::map(keys.iter().cloned().zip(self.rows.row(row)));
         let first = |f: &dyn Fn() -> Value| if self.rows.is_empty() { Value::Nil } else { f() };
         match &self.shape {
             Shape::Rel => Value::vector(self.rows.iter().map(Value::vector)),
@@ -172,8 +177,10 @@ fn ranks(col: &Column, dict: &Dict) -> Vec<u64> {
     distinct.sort_unstable();
     distinct.dedup();
     // Values of the dictionary are compared where they lie.
-    let inline: Vec<Option<Value>> =
-        distinct.iter().map(|c| if dict.entry(*c).is_none() { Some(dict.decode(*c)) } else { None }).collect();
+    let inline: Vec<Option<Value>> = distinct
+        .iter()
+        .map(|c| if dict.entry(*c).is_none() { Some(dict.decode(*c)) } else { None })
+        .collect();
     let value = |i: usize| -> &Value {
         match &inline[i] {
             Some(v) => v,
@@ -219,7 +226,8 @@ pub(crate) fn sort(cols: &[(&Column, bool)], len: usize, dict: &Dict) -> Option<
             Some(rows.into_iter().map(|(_, i)| i).collect())
         }
         [a, b] => {
-            let mut rows: Vec<(u64, u64, u32)> = a.iter().zip(b).zip(0..).map(|((a, b), i)| (*a, *b, i)).collect();
+            let mut rows: Vec<(u64, u64, u32)> =
+                a.iter().zip(b).zip(0..).map(|((a, b), i)| (*a, *b, i)).collect();
             rows.sort_unstable();
             Some(rows.into_iter().map(|(_, _, i)| i).collect())
         }

@@ -60,8 +60,14 @@ pub trait Source: Send + Sync {
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError>;
     /// The datoms of attribute `a` whose entity ([`Order::Eav`]) or value cell
     /// ([`Order::Ave`]) is among `keys` (sorted, distinct), appended in the order of keys.
-    fn probe(&self, a: AttrId, by: Order, keys: &[u64], dict: &Arc<Dict>, out: &mut Probe)
-    -> Result<(), SourceError>;
+    fn probe(
+        &self,
+        a: AttrId,
+        by: Order,
+        keys: &[u64],
+        dict: &Arc<Dict>,
+        out: &mut Probe,
+    ) -> Result<(), SourceError>;
     /// Every visible datom of one entity, by attribute, value, t.
     fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError>;
     /// The entity that an ident means in this view.

@@ -73,7 +73,14 @@ impl Run<'_> {
 
     /// Rows of the attribute whose key is among `keys` (and perhaps others).
     /// `keys` need not be sorted or distinct.
-    pub(crate) fn slab(&self, slot: Slot, a: AttrId, order: Order, keys: &[u64], sorted: bool) -> Result<Slab, QueryError> {
+    pub(crate) fn slab(
+        &self,
+        slot: Slot,
+        a: AttrId,
+        order: Order,
+        keys: &[u64],
+        sorted: bool,
+    ) -> Result<Slab, QueryError> {
         let have = self.columns.borrow().contains_key(&(slot, a, order));
         if !have {
             let stats = self.db(slot).stats(a);
@@ -84,7 +91,14 @@ impl Run<'_> {
         self.column(slot, a, order).map(Slab::Whole)
     }
 
-    fn probe(&self, slot: Slot, a: AttrId, order: Order, keys: &[u64], sorted: bool) -> Result<Slab, QueryError> {
+    fn probe(
+        &self,
+        slot: Slot,
+        a: AttrId,
+        order: Order,
+        keys: &[u64],
+        sorted: bool,
+    ) -> Result<Slab, QueryError> {
         self.budget.check()?;
         let mut distinct = keys.to_vec();
         if !sorted {
@@ -191,7 +205,9 @@ impl<'a> Locator<'a> {
                 (start, gallop_end(keys, start, key))
             }
             Locator::Dense(min, first) => match key.checked_sub(*min) {
-                Some(k) if (k as usize) < first.len() - 1 => (first[k as usize] as usize, first[k as usize + 1] as usize),
+                Some(k) if (k as usize) < first.len() - 1 => {
+                    (first[k as usize] as usize, first[k as usize + 1] as usize)
+                }
                 _ => (0, 0),
             },
             Locator::Hash(map) => map.get(&key).map_or((0, 0), |(a, b)| (*a as usize, *b as usize)),
@@ -228,16 +244,22 @@ impl Run<'_> {
             });
         }
         let Some(col) = rel.col(var) else { return Ok(1.0) };
-        if col.is_empty() {
+        if rel.len == 0 {
             return Ok(0.0);
         }
         let column = self.column(of.slot, of.a, of.order)?;
         let keys = column.keys();
+        // A plan knows sizes only: then any key is as good as another.
+        let col: &[Cell] = if col.is_empty() { keys } else { col };
+        let raw = std::ptr::eq(col, keys);
+        if col.is_empty() {
+            return Ok(0.0);
+        }
         let take = col.len().min(KEYS);
         let mut hits = 0;
         for i in 0..take {
             let c = col[i * col.len() / take];
-            let key = if of.order == Order::Eav { entity_key(c) } else { c };
+            let key = if of.order == Order::Eav && !raw { entity_key(c) } else { c };
             let from = keys.partition_point(|k| *k < key);
             hits += gallop_end(keys, from, key) - from;
         }

@@ -69,8 +69,11 @@ fn constants(run: &Run<'_>, r: &Resolved, parts: &[Rel]) -> Result<Vec<Vec<Value
                 AggArg::Var(v) => match parts.iter().find_map(|p| p.col(*v)) {
                     Some(col) if col.len() == 1 => run.dict.decode(col[0]),
                     _ => {
-                        let d = Diagnostic::new("query/aggregate", format!("an argument of {name} is not one value"))
-                            .at(*span, "needs an input ?x with one value");
+                        let d = Diagnostic::new(
+                            "query/aggregate",
+                            format!("an argument of {name} is not one value"),
+                        )
+                        .at(*span, "needs an input ?x with one value");
                         return Err(QueryError::Invalid(vec![d]));
                     }
                 },
@@ -120,7 +123,8 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
             }
             Elem::Aggregate { name, var, span, .. } => {
                 let fail = |error| QueryError::Function { name: name.to_string(), error, at: *span };
-                let agg = run.library.aggregate(name.as_str()).ok_or_else(|| unknown(run, name.as_str(), *span))?;
+                let agg =
+                    run.library.aggregate(name.as_str()).ok_or_else(|| unknown(run, name.as_str(), *span))?;
                 agg.check_args(args).map_err(fail)?;
                 let col = rows.col(*var).expect("needed");
                 let values = if keys.is_empty() {
@@ -180,7 +184,8 @@ fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<(Vec<u32>, Vec<
 }
 
 fn unknown(run: &Run<'_>, name: &str, span: Span) -> QueryError {
-    let d = Diagnostic::new("query/unknown-aggregate", format!("unknown aggregate {name}")).at(span, "not an aggregate");
+    let d = Diagnostic::new("query/unknown-aggregate", format!("unknown aggregate {name}"))
+        .at(span, "not an aggregate");
     QueryError::Invalid(vec![match run.library.nearest_aggregate(name) {
         Some(near) => d.help(format!("did you mean {near}?")),
         None => d,
@@ -277,7 +282,12 @@ fn least(cols: &[Column], len: usize, run: &Run<'_>) -> u32 {
     best as u32
 }
 
-fn having(run: &Run<'_>, q: &ast::Query, cols: &[Column], len: usize) -> Result<Option<Vec<u32>>, QueryError> {
+fn having(
+    run: &Run<'_>,
+    q: &ast::Query,
+    cols: &[Column],
+    len: usize,
+) -> Result<Option<Vec<u32>>, QueryError> {
     if q.having.is_empty() {
         return Ok(None);
     }
@@ -304,9 +314,11 @@ fn having(run: &Run<'_>, q: &ast::Query, cols: &[Column], len: usize) -> Result<
                     },
                 })
                 .collect();
-            let keep = f
-                .call(&args)
-                .map_err(|error| QueryError::Function { name: h.name.to_string(), error, at: h.span })?;
+            let keep = f.call(&args).map_err(|error| QueryError::Function {
+                name: h.name.to_string(),
+                error,
+                at: h.span,
+            })?;
             if !keep.is_falsy() {
                 next.push(i);
             }
@@ -336,7 +348,9 @@ fn pulls(
             Elem::Pull { src, pattern, .. } => (*src, pattern),
             Elem::Var(_) | Elem::Aggregate { .. } => {
                 out.push(match c {
-                    Column::Cells(c) => Column::Cells(Col::new((0..n).map(|i| c[at(i)]).collect(), run.budget)),
+                    Column::Cells(c) => {
+                        Column::Cells(Col::new((0..n).map(|i| c[at(i)]).collect(), run.budget))
+                    }
                     Column::Values(v) => Column::Values((0..n).map(|i| v[at(i)].clone()).collect()),
                 });
                 continue;
@@ -347,8 +361,11 @@ fn pulls(
             PullArg::Input(name) => match pattern_input(q, given, &name.node) {
                 Some(v) => std::sync::Arc::new(crate::parse::pull_value(&v)?),
                 None => {
-                    let d = Diagnostic::new("query/inputs", format!("no input is the pull pattern {}", name.node))
-                        .at(name.span, "not among the inputs");
+                    let d = Diagnostic::new(
+                        "query/inputs",
+                        format!("no input is the pull pattern {}", name.node),
+                    )
+                    .at(name.span, "not among the inputs");
                     return Err(QueryError::Invalid(vec![d]));
                 }
             },
@@ -362,7 +379,13 @@ fn pulls(
         for i in 0..n {
             entities.push(run.entity_of(slot, cells[at(i)])?);
         }
-        out.push(Column::Values(crate::pull::pull_many(db.as_ref(), &pattern, &entities, run.library, run.budget)?));
+        out.push(Column::Values(crate::pull::pull_many(
+            db.as_ref(),
+            &pattern,
+            &entities,
+            run.library,
+            run.budget,
+        )?));
     }
     Ok((out, None))
 }

@@ -53,9 +53,7 @@ impl Run<'_> {
             _ => None,
         };
         let mut rows = Rows { vars: &vars, cols: vec![Vec::new(); vars.len()], len: 0 };
-        let place = |v: Var| -> usize {
-            probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4)
-        };
+        let place = |v: Var| -> usize { probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4) };
         let at: Vec<usize> = vars.iter().map(|v| place(*v)).collect();
         let a_var = p.a.var();
         let mut emit = |row: [Cell; 5], rows: &mut Rows<'_>| {
@@ -176,8 +174,9 @@ impl Run<'_> {
                 self.budget.spend(0, found * 8 * vars.len())?;
             }
             let Some(items) = elements(item) else {
-                let d = Diagnostic::new("query/inputs", format!("a {} where a tuple was expected", item.kind()))
-                    .help("a collection used as a source holds tuples");
+                let d =
+                    Diagnostic::new("query/inputs", format!("a {} where a tuple was expected", item.kind()))
+                        .help("a collection used as a source holds tuples");
                 return Err(QueryError::Invalid(vec![d]));
             };
             if items.len() < terms.len() {

@@ -164,7 +164,13 @@ impl Run<'_> {
     }
 
     /// Adds a column of what `from` means; rows without a meaning are dropped.
-    pub(crate) fn meaning(&self, rel: &Rel, from: Var, to: Var, as_what: &Meaning) -> Result<Rel, QueryError> {
+    pub(crate) fn meaning(
+        &self,
+        rel: &Rel,
+        from: Var,
+        to: Var,
+        as_what: &Meaning,
+    ) -> Result<Rel, QueryError> {
         let col = rel.col(from).expect("bound before its meaning");
         let mut keep = Vec::with_capacity(col.len());
         let mut cells = Vec::with_capacity(col.len());

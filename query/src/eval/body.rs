@@ -13,7 +13,7 @@
 
 use super::Run;
 use super::join::{natural, product, semi, shared, theta};
-use super::pattern::{By, pattern_vars};
+use super::pattern::By;
 use super::rel::{Rel, Var};
 use crate::error::QueryError;
 use crate::plan::estimate::{self, Estimate};
@@ -33,6 +33,16 @@ pub(crate) struct State<'b> {
 }
 
 impl<'b> State<'b> {
+    /// Everything still to do, with these relations bound outside.
+    pub(crate) fn new(body: &'b Body, outside: Vec<Rel>, needed: &'b [Var]) -> State<'b> {
+        let mut bound = VarSet::default();
+        for r in &outside {
+            bound.extend(r.vars.iter().copied());
+        }
+        let empty = outside.iter().any(Rel::is_empty);
+        State { body, parts: outside, left: (0..body.clauses.len()).collect(), bound, needed, empty }
+    }
+
     pub(crate) fn part_of(&self, v: Var) -> Option<usize> {
         self.parts.iter().position(|p| p.has(v))
     }
@@ -46,17 +56,12 @@ impl Run<'_> {
     }
 
     fn body_inner(&self, body: &Body, outside: Vec<Rel>, needed: &[Var]) -> Result<Rel, QueryError> {
-        let mut bound = VarSet::default();
-        for r in &outside {
-            bound.extend(r.vars.iter().copied());
-        }
-        let empty = outside.iter().any(Rel::is_empty);
-        let mut s = State { body, parts: outside, left: (0..body.clauses.len()).collect(), bound, needed, empty };
+        let mut s = State::new(body, outside, needed);
         while !s.left.is_empty() && !s.empty {
             self.budget.check()?;
-            let i = self.choose(&s)?;
+            let (i, estimated) = self.choose(&s)?;
             s.left.retain(|x| *x != i);
-            self.step(&mut s, i)?;
+            self.step(&mut s, i, estimated)?;
             self.prune(&mut s)?;
         }
         if s.empty {
@@ -107,8 +112,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The clause to run next.
-    fn choose(&self, s: &State<'_>) -> Result<usize, QueryError> {
+    /// The clause to run next, and the rows it is expected to leave.
+    pub(crate) fn choose(&self, s: &State<'_>) -> Result<(usize, f64), QueryError> {
         let mut best: Option<(Estimate, usize)> = None;
         for &i in &s.left {
             let c = &s.body.clauses[i];
@@ -116,18 +121,18 @@ impl Run<'_> {
                 continue;
             }
             if !self.optimise {
-                return Ok(i);
+                return Ok((i, 0.0));
             }
             let e = estimate::clause(self, s, c)?;
             if e.is_free() {
-                return Ok(i);
+                return Ok((i, 0.0));
             }
             if best.as_ref().is_none_or(|(b, _)| e.cost() < b.cost()) {
                 best = Some((e, i));
             }
         }
         match best {
-            Some((_, i)) => Ok(i),
+            Some((e, i)) => Ok((i, e.rows)),
             None => Err(self.stuck(s)),
         }
     }
@@ -138,17 +143,21 @@ impl Run<'_> {
         for &i in &s.left {
             let c = &s.body.clauses[i];
             list.push(
-                annals_model::Diagnostic::new("query/unbound", format!("nothing binds the variables of {}", c.text))
-                    .at(c.span, "cannot be evaluated"),
+                annals_model::Diagnostic::new(
+                    "query/unbound",
+                    format!("nothing binds the variables of {}", c.text),
+                )
+                .at(c.span, "cannot be evaluated"),
             );
         }
         QueryError::Invalid(list)
     }
 
     /// Runs one clause.
-    fn step(&self, s: &mut State<'_>, i: usize) -> Result<(), QueryError> {
+    fn step(&self, s: &mut State<'_>, i: usize, estimated: f64) -> Result<(), QueryError> {
         let body = s.body;
         let c = &body.clauses[i];
+        self.trace.borrow_mut().begin(c, estimated);
         let start = std::time::Instant::now();
         let how = match &c.kind {
             Kind::Pattern(p) => self.pattern_step(s, p)?,
@@ -186,7 +195,8 @@ impl Run<'_> {
                 let found = self.body(body, seeds, join)?;
                 let out = if found.is_empty() {
                     s.parts.extend(parts);
-                    return self.traced(s, c, "anti-join, nothing found", start);
+                    self.traced(s, "anti-join, nothing found", start);
+                    return Ok(());
                 } else {
                     semi(&self.multiply(parts)?, &found, false, self.budget)?
                 };
@@ -194,7 +204,8 @@ impl Run<'_> {
                 "anti-join"
             }
             Kind::Or { vars, branches, .. } => {
-                let refs: Vec<&Rel> = s.parts.iter().filter(|p| p.vars.iter().any(|v| vars.contains(v))).collect();
+                let refs: Vec<&Rel> =
+                    s.parts.iter().filter(|p| p.vars.iter().any(|v| vars.contains(v))).collect();
                 let seeds = self.seeds(&refs.into_iter().cloned().collect::<Vec<_>>(), vars)?;
                 let mut found = Vec::new();
                 for b in branches {
@@ -222,18 +233,35 @@ impl Run<'_> {
             }
         };
         s.bound.extend(provides(c));
-        self.traced(s, c, how, start)
+        self.traced(s, how, start);
+        Ok(())
     }
 
-    fn traced(&self, s: &State<'_>, c: &Clause, how: &'static str, start: std::time::Instant) -> Result<(), QueryError> {
+    fn traced(&self, s: &State<'_>, how: &'static str, start: std::time::Instant) {
         let rows = s.parts.last().map_or(1, |p| p.len);
-        self.trace.borrow_mut().step(c, how, rows, start.elapsed());
-        Ok(())
+        self.trace.borrow_mut().end(how, rows, Some(start.elapsed()));
+    }
+
+    /// What a clause would be run by, for plans.
+    pub(crate) fn how(&self, s: &State<'_>, c: &Clause) -> &'static str {
+        match &c.kind {
+            Kind::Pattern(p) => self.way_in(s, p).map_or("scan AEVT", |way| way.1),
+            Kind::Tuples { .. } => "read the collection",
+            Kind::Predicate(_) => "filter",
+            Kind::Function(..) => "compute",
+            Kind::Meaning { .. } => "resolve",
+            Kind::Not { .. } => "anti-join",
+            Kind::Or { .. } => "union",
+            Kind::Call { .. } => "fixpoint",
+            Kind::Facts { .. } => "join derived rows",
+            Kind::Never(_) => "nothing",
+        }
     }
 
     /// Takes the parts that hold any of `vars` out of the state.
     fn detach(&self, s: &mut State<'_>, vars: &[Var]) -> Vec<Rel> {
-        let (out, rest) = std::mem::take(&mut s.parts).into_iter().partition(|p| p.vars.iter().any(|v| vars.contains(v)));
+        let (out, rest) =
+            std::mem::take(&mut s.parts).into_iter().partition(|p| p.vars.iter().any(|v| vars.contains(v)));
         s.parts = rest;
         out
     }
@@ -248,7 +276,12 @@ impl Run<'_> {
 
     /// What the parts say of `vars`, each its own relation, without repetitions.
     pub(crate) fn seeds(&self, parts: &[Rel], vars: &[Var]) -> Result<Vec<Rel>, QueryError> {
-        parts.iter().map(|p| p.project(vars)).filter(|p| !p.vars.is_empty()).map(|p| p.distinct(self.budget)).collect()
+        parts
+            .iter()
+            .map(|p| p.project(vars))
+            .filter(|p| !p.vars.is_empty())
+            .map(|p| p.distinct(self.budget))
+            .collect()
     }
 
     /// Joins a new relation with every part it shares variables with.
@@ -279,21 +312,35 @@ impl Run<'_> {
 
     fn pattern_step(&self, s: &mut State<'_>, p: &Pattern) -> Result<&'static str, QueryError> {
         let Attr::Known(a) = p.a else {
-            let parts: Vec<&Rel> = s.parts.iter().filter(|r| pattern_vars(p).iter().any(|v| r.has(*v))).collect();
             let attr_part = match p.a {
                 Attr::Var(v) => s.part_of(v).map(|i| s.parts[i].clone()),
                 _ => None,
             };
             let e_part = p.e.var().and_then(|v| s.part_of(v)).map(|i| s.parts[i].clone());
-            let _ = parts;
             let r = self.any_attribute(p, e_part.as_ref(), attr_part.as_ref())?;
             self.absorb(s, r)?;
             return Ok("scan attributes");
         };
-        let (e_part, v_part) = (
-            p.e.var().and_then(|v| s.part_of(v)),
-            p.v.var().and_then(|v| s.part_of(v)),
-        );
+        match self.way_in(s, p)? {
+            (Some((i, by)), how) => {
+                let part = s.parts.swap_remove(i);
+                let out = self.extend(&part, p, a, by)?;
+                self.absorb(s, out)?;
+                Ok(how)
+            }
+            (None, how) => {
+                let r = self.scan(p, a)?;
+                self.absorb(s, r)?;
+                Ok(how)
+            }
+        }
+    }
+
+    /// How a pattern is read: through which part and place, or by itself; and a name for it.
+    #[expect(clippy::type_complexity, reason = "a pair of answers")]
+    fn way_in(&self, s: &State<'_>, p: &Pattern) -> Result<(Option<(usize, By)>, &'static str), QueryError> {
+        let Attr::Known(a) = p.a else { return Ok((None, "scan attributes")) };
+        let (e_part, v_part) = (p.e.var().and_then(|v| s.part_of(v)), p.v.var().and_then(|v| s.part_of(v)));
         // A constant on the other side is often the better way in.
         let by = match (e_part, v_part) {
             (Some(i), Some(j)) if i == j => Some((i, By::Entity)),
@@ -309,23 +356,17 @@ impl Run<'_> {
             (None, None) => None,
         };
         let scan_size = estimate::scan(self, p, a)?;
-        match by {
-            Some((i, by)) if !(self.optimise && scan_size.saturating_mul(4) < s.parts[i].len as u64) => {
-                let part = s.parts.swap_remove(i);
-                let out = self.extend(&part, p, a, by)?;
-                self.absorb(s, out)?;
-                Ok(if by == By::Entity { "probe EAVT" } else { "probe AVET" })
-            }
-            _ => {
-                let r = self.scan(p, a)?;
-                self.absorb(s, r)?;
-                Ok(match (&p.e, &p.v) {
-                    (Term::Ent(_) | Term::Const(_), _) => "lookup EAVT",
-                    (_, Term::Ent(_) | Term::Const(_)) => "lookup AVET",
-                    _ => "scan AEVT",
-                })
-            }
+        if let Some((i, by)) = by
+            && !(self.optimise && scan_size.saturating_mul(4) < s.parts[i].len as u64)
+        {
+            return Ok((Some((i, by)), if by == By::Entity { "probe EAVT" } else { "probe AVET" }));
         }
+        let how = match (&p.e, &p.v) {
+            (Term::Ent(_) | Term::Const(_), _) => "lookup EAVT",
+            (_, Term::Ent(_) | Term::Const(_)) => "lookup AVET",
+            _ => "scan AEVT",
+        };
+        Ok((None, how))
     }
 }
 

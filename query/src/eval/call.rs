@@ -117,12 +117,22 @@ impl Run<'_> {
     pub(crate) fn function(&self, e: &Expr, bind: &Bind, rel: &Rel, at: Span) -> Result<Rel, QueryError> {
         let computed = self.compute(e, rel, at)?;
         let misfit = |m: super::bind::Misfit| {
-            let d = Diagnostic::new("query/type", format!("{} gives a {}, and the binding wants {}", e.name(), m.found, m.wanted));
-            QueryError::Invalid(vec![if at == Span::default() { d } else { d.at(at, "does not fit its binding") }])
+            let d = Diagnostic::new(
+                "query/type",
+                format!("{} gives a {}, and the binding wants {}", e.name(), m.found, m.wanted),
+            );
+            QueryError::Invalid(vec![if at == Span::default() {
+                d
+            } else {
+                d.at(at, "does not fit its binding")
+            }])
         };
         if let (Computed::Cells(cells), Bind::Var(v)) = (&computed, bind) {
             let keep: Vec<u32> = match rel.col(*v) {
-                Some(had) => (0..rel.len).filter(|&i| cells[i] != cell::NIL && cells[i] == had[i]).map(|i| i as u32).collect(),
+                Some(had) => (0..rel.len)
+                    .filter(|&i| cells[i] != cell::NIL && cells[i] == had[i])
+                    .map(|i| i as u32)
+                    .collect(),
                 None => (0..rel.len).filter(|&i| cells[i] != cell::NIL).map(|i| i as u32).collect(),
             };
             self.budget.spend(keep.len(), keep.len() * 8 * (1 + rel.vars.len()))?;
@@ -179,7 +189,9 @@ impl Run<'_> {
             Expr::GetElse { src, e, a, default } => {
                 let default = self.arg(default, rel);
                 let found = self.first_values(*src, *a, e, rel)?;
-                Computed::Cells(found.into_iter().enumerate().map(|(i, c)| c.unwrap_or(default.get(i))).collect())
+                Computed::Cells(
+                    found.into_iter().enumerate().map(|(i, c)| c.unwrap_or(default.get(i))).collect(),
+                )
             }
             Expr::Missing { src, e, a } => {
                 let found = self.first_values(*src, *a, e, rel)?;
@@ -233,7 +245,9 @@ impl Run<'_> {
                 let mut out = Vec::with_capacity(rel.len);
                 for i in 0..rel.len {
                     let datoms = match self.time(*src, tx.get(i))? {
-                        Some(t) => self.db(*src).log(t, t.next())?.into_iter().flat_map(|(_, ds)| ds).collect(),
+                        Some(t) => {
+                            self.db(*src).log(t, t.next())?.into_iter().flat_map(|(_, ds)| ds).collect()
+                        }
                         None => vec![],
                     };
                     self.budget.spend(datoms.len(), datoms.len() * 160)?;
@@ -267,7 +281,13 @@ impl Run<'_> {
     }
 
     /// The first value of attribute `a` for the entity in each row.
-    fn first_values(&self, slot: Slot, a: AttrId, e: &Arg, rel: &Rel) -> Result<Vec<Option<Cell>>, QueryError> {
+    fn first_values(
+        &self,
+        slot: Slot,
+        a: AttrId,
+        e: &Arg,
+        rel: &Rel,
+    ) -> Result<Vec<Option<Cell>>, QueryError> {
         let col = self.arg(e, rel);
         let mut keys = Vec::with_capacity(rel.len);
         for i in 0..rel.len {
@@ -291,14 +311,23 @@ impl Run<'_> {
         Ok(out)
     }
 
-    fn call(&self, f: &Arc<Function>, name: &str, args: &[Arg], rel: &Rel, at: Span) -> Result<Computed, QueryError> {
+    fn call(
+        &self,
+        f: &Arc<Function>,
+        name: &str,
+        args: &[Arg],
+        rel: &Rel,
+        at: Span,
+    ) -> Result<Computed, QueryError> {
         let cols: Vec<ArgCol<'_>> = args.iter().map(|a| self.arg(a, rel)).collect();
         let fail = |error: FnError| QueryError::Function { name: name.to_owned(), error, at };
         // What is known of the standard functions does not hold for one registered in their place.
         let standard = function::Library::standard().function(name).is_some_and(|s| Arc::ptr_eq(s, f));
         if let ([a, b], true) = (&cols[..], standard) {
             if let Some(how) = comparison(&f.name) {
-                return Ok(Computed::Cells((0..rel.len).map(|i| cell::of_bool(self.compares(how, a.get(i), b.get(i)))).collect()));
+                return Ok(Computed::Cells(
+                    (0..rel.len).map(|i| cell::of_bool(self.compares(how, a.get(i), b.get(i)))).collect(),
+                ));
             }
             let op: Option<fn(i64, i64) -> Option<i64>> = match &*f.name {
                 "+" => Some(i64::checked_add),
@@ -310,7 +339,10 @@ impl Run<'_> {
                 let mut out = Vec::with_capacity(rel.len);
                 for i in 0..rel.len {
                     let (x, y) = (a.get(i), b.get(i));
-                    let quick = cell::as_long(x).zip(cell::as_long(y)).and_then(|(x, y)| op(x, y)).and_then(cell::of_long);
+                    let quick = cell::as_long(x)
+                        .zip(cell::as_long(y))
+                        .and_then(|(x, y)| op(x, y))
+                        .and_then(cell::of_long);
                     out.push(match quick {
                         Some(c) => c,
                         None => {

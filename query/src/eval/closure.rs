@@ -184,14 +184,23 @@ struct Graph {
 
 impl Run<'_> {
     /// Edges of a relation that leave these nodes (or arrive, backward): pairs (node, neighbour).
-    fn neighbours(&self, edges: &Edges, from: Option<&[Cell]>, way: Way) -> Result<Vec<(Cell, Cell)>, QueryError> {
+    fn neighbours(
+        &self,
+        edges: &Edges,
+        from: Option<&[Cell]>,
+        way: Way,
+    ) -> Result<Vec<(Cell, Cell)>, QueryError> {
         let mut out = Vec::new();
         for (body, x, y) in edges {
             let (here, there) = if way == Way::Forward { (*x, *y) } else { (*y, *x) };
             let outside = match from {
                 Some(nodes) => {
                     let sorted = nodes.is_sorted().then_some(here);
-                    vec![Rel::new(vec![here], vec![nodes.to_vec()], self.budget).keyed(Some(vec![here])).sorted_by(sorted)]
+                    vec![
+                        Rel::new(vec![here], vec![nodes.to_vec()], self.budget)
+                            .keyed(Some(vec![here]))
+                            .sorted_by(sorted),
+                    ]
                 }
                 None => vec![],
             };
@@ -244,7 +253,13 @@ impl Run<'_> {
     }
 
     /// Everything reached from one node.
-    fn walk_one(&self, path: &Path, from: Cell, way: Way, base_first: bool) -> Result<Vec<(Cell, Cell)>, QueryError> {
+    fn walk_one(
+        &self,
+        path: &Path,
+        from: Cell,
+        way: Way,
+        base_first: bool,
+    ) -> Result<Vec<(Cell, Cell)>, QueryError> {
         let mut seen: hashbrown::HashSet<Cell, Hasher> = hashbrown::HashSet::with_hasher(Hasher::default());
         let mut order: Vec<Cell> = Vec::new();
         let mut frontier: Vec<Cell> = if base_first {
@@ -267,7 +282,8 @@ impl Run<'_> {
             return Ok(order.into_iter().map(|to| (from, to)).collect());
         }
         order.sort_unstable();
-        let mut ends: Vec<Cell> = self.neighbours(&path.base, Some(&order), way)?.into_iter().map(|(_, b)| b).collect();
+        let mut ends: Vec<Cell> =
+            self.neighbours(&path.base, Some(&order), way)?.into_iter().map(|(_, b)| b).collect();
         ends.sort_unstable();
         ends.dedup();
         Ok(ends.into_iter().map(|to| (from, to)).collect())
@@ -275,7 +291,13 @@ impl Run<'_> {
 
     /// Everything reached from each of several nodes: first the part of the graph that any
     /// of them can reach, then a walk for each.
-    fn walk_many(&self, path: &Path, sources: &[Cell], way: Way, base_first: bool) -> Result<Vec<(Cell, Cell)>, QueryError> {
+    fn walk_many(
+        &self,
+        path: &Path,
+        sources: &[Cell],
+        way: Way,
+        base_first: bool,
+    ) -> Result<Vec<(Cell, Cell)>, QueryError> {
         let mut numbers = Numbers::default();
         let mut step: Vec<(u32, u32)> = Vec::new();
         let first: Vec<(Cell, Cell)> =
@@ -306,7 +328,10 @@ impl Run<'_> {
         } else {
             let mut all = numbers.cells.clone();
             all.sort_unstable();
-            self.neighbours(&path.base, Some(&all), way)?.into_iter().map(|(a, b)| (numbers.of(a), numbers.of(b))).collect()
+            self.neighbours(&path.base, Some(&all), way)?
+                .into_iter()
+                .map(|(a, b)| (numbers.of(a), numbers.of(b)))
+                .collect()
         };
         let nodes = numbers.cells.len();
         let step = Adjacency::of(&step, nodes);
@@ -345,11 +370,13 @@ impl Run<'_> {
         base.sort_unstable();
         step.sort_unstable();
         let same = base == step;
-        let mut cells: Vec<Cell> = base.iter().chain(if same { &[][..] } else { &step[..] }).flat_map(|(a, b)| [*a, *b]).collect();
+        let mut cells: Vec<Cell> =
+            base.iter().chain(if same { &[][..] } else { &step[..] }).flat_map(|(a, b)| [*a, *b]).collect();
         self.budget.spend(base.len() + step.len(), cells.len() * 16)?;
         cells.sort_unstable();
         cells.dedup();
-        let mut number: HashMap<Cell, u32, Hasher> = HashMap::with_capacity_and_hasher(cells.len(), Hasher::default());
+        let mut number: HashMap<Cell, u32, Hasher> =
+            HashMap::with_capacity_and_hasher(cells.len(), Hasher::default());
         number.extend(cells.iter().enumerate().map(|(i, c)| (*c, i as u32)));
         let numbered = |pairs: &[(Cell, Cell)]| -> Vec<(u32, u32)> {
             pairs.iter().map(|(a, b)| (number[a], number[b])).collect()
@@ -402,7 +429,13 @@ struct Walk {
 
 impl Walk {
     fn new(nodes: usize) -> Walk {
-        Walk { mark: vec![0; nodes], end_mark: vec![0; nodes], number: 0, queue: Vec::new(), ends: Vec::new() }
+        Walk {
+            mark: vec![0; nodes],
+            end_mark: vec![0; nodes],
+            number: 0,
+            queue: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// The nodes reached from `starts` (which are among them) by steps, or what `last`

@@ -272,9 +272,10 @@ impl Run<'_> {
             .iter()
             .map(|t| match t {
                 Term::Const(c) => Ok(vec![self.dict.encode(c); len]),
-                Term::Ent(e) => {
-                    Ok(self.ent(self.any_slot(), e)?.map(|raw| vec![crate::mem::entity_cell(raw); len]).unwrap_or_default())
-                }
+                Term::Ent(e) => Ok(self
+                    .ent(self.any_slot(), e)?
+                    .map(|raw| vec![crate::mem::entity_cell(raw); len])
+                    .unwrap_or_default()),
                 Term::Var(_) | Term::Blank => Ok::<_, QueryError>(vec![]),
             })
             .collect::<Result<_, _>>()?;
@@ -291,7 +292,13 @@ impl Run<'_> {
 
     /// Joins the state with an atom of the running fixpoint; the part it starts from is
     /// taken out of the state.
-    pub(crate) fn facts_step(&self, s: &mut State<'_>, at: usize, facts: usize, args: &[Term]) -> Result<Rel, QueryError> {
+    pub(crate) fn facts_step(
+        &self,
+        s: &mut State<'_>,
+        at: usize,
+        facts: usize,
+        args: &[Term],
+    ) -> Result<Rel, QueryError> {
         let frame = self.frame.borrow().clone().expect("facts are read within a fixpoint only");
         let part = frame.part(at);
         let mut store = frame.fixpoint.facts[facts].borrow_mut();
@@ -313,8 +320,10 @@ impl Run<'_> {
                 }
             }
             let rel = s.parts[i].clone();
-            let keys: Vec<&[Cell]> =
-                on.iter().map(|c| &**rel.col(args[*c].var().expect("a variable")).expect("it has it")).collect();
+            let keys: Vec<&[Cell]> = on
+                .iter()
+                .map(|c| &**rel.col(args[*c].var().expect("a variable")).expect("it has it"))
+                .collect();
             if let Some(found) = store.probe(part, &on, &keys, rel.len, self.budget) {
                 let (left, right) = found?;
                 s.parts.swap_remove(i);
@@ -330,7 +339,9 @@ impl Run<'_> {
                             }
                         }
                         Term::Var(_) if on.contains(&c) => {}
-                        Term::Var(_) | Term::Const(_) | Term::Ent(_) => tests.push((a, store.fetch(c, &right))),
+                        Term::Var(_) | Term::Const(_) | Term::Ent(_) => {
+                            tests.push((a, store.fetch(c, &right)))
+                        }
                         Term::Blank => key = None,
                     }
                 }
@@ -342,7 +353,11 @@ impl Run<'_> {
                         None => keep.clear(),
                     }
                 }
-                return Ok(if keep.len() < left.len() { out.take(&keep, true, true, self.budget) } else { out });
+                return Ok(if keep.len() < left.len() {
+                    out.take(&keep, true, true, self.budget)
+                } else {
+                    out
+                });
             }
         }
         let fresh: Vec<Var> = (0..args.len() as Var).collect();
@@ -377,7 +392,9 @@ impl Run<'_> {
             let keep: Vec<u32> = match a {
                 Term::Blank => continue,
                 Term::Const(_) | Term::Ent(_) => match self.fact_test(a, &out)? {
-                    Some(test) => (0..out.len).filter(|r| test(*r, out.cols[i][*r])).map(|r| r as u32).collect(),
+                    Some(test) => {
+                        (0..out.len).filter(|r| test(*r, out.cols[i][*r])).map(|r| r as u32).collect()
+                    }
                     None => vec![],
                 },
                 Term::Var(_) => match args[..i].iter().position(|b| b == a) {
@@ -445,7 +462,9 @@ impl Fixpoint {
 
     fn store(&mut self, arity: usize, choice: FixpointChoice) -> usize {
         let facts: Box<dyn Facts> = match choice {
-            FixpointChoice::Sorted => seminaive::sorted(arity).unwrap_or_else(|| Box::new(Hashed::new(arity))),
+            FixpointChoice::Sorted => {
+                seminaive::sorted(arity).unwrap_or_else(|| Box::new(Hashed::new(arity)))
+            }
             FixpointChoice::Best | FixpointChoice::Hash => Box::new(Hashed::new(arity)),
         };
         self.facts.push(RefCell::new(facts));
@@ -465,7 +484,14 @@ impl Fixpoint {
     }
 
     /// Adds the specialised rule, and a rule for the demand of each recursive call in it.
-    fn specialise(&mut self, program: &Program, head: usize, rule: &Rule, bound: &[bool], choice: FixpointChoice) {
+    fn specialise(
+        &mut self,
+        program: &Program,
+        head: usize,
+        rule: &Rule,
+        bound: &[bool],
+        choice: FixpointChoice,
+    ) {
         let component = program.preds[self.adorned[head].pred].component;
         let recursive = |c: &Clause| match c.kind {
             Kind::Call { pred, .. } => program.preds[pred].component == component,
@@ -506,10 +532,7 @@ impl Fixpoint {
             let Some(i) = next else {
                 // Only clauses that restrict no demand are left, unless one of them binds
                 // what a recursive call requires.
-                let i = rest
-                    .iter()
-                    .position(|c| !recursive(c) && ready(c, &known, program))
-                    .unwrap_or(0);
+                let i = rest.iter().position(|c| !recursive(c) && ready(c, &known, program)).unwrap_or(0);
                 let c = rest.remove(i);
                 known.extend(provides(c));
                 if rest.iter().any(|c| recursive(c)) {
@@ -549,8 +572,7 @@ impl Fixpoint {
     }
 
     fn push(&mut self, head: usize, vars: Vec<Term>, clauses: Vec<Clause>) {
-        let atoms =
-            (0..clauses.len()).filter(|&i| matches!(clauses[i].kind, Kind::Facts { .. })).collect();
+        let atoms = (0..clauses.len()).filter(|&i| matches!(clauses[i].kind, Kind::Facts { .. })).collect();
         let mut clauses = clauses;
         for (i, c) in clauses.iter_mut().enumerate() {
             if let Kind::Facts { at, .. } = &mut c.kind {
@@ -561,7 +583,13 @@ impl Fixpoint {
     }
 
     /// The rows derived for these bindings, over `fresh`.
-    fn answers(&self, bound: &[bool], cols: &[Vec<Cell>], fresh: &[Var], run: &Run<'_>) -> Result<Rel, QueryError> {
+    fn answers(
+        &self,
+        bound: &[bool],
+        cols: &[Vec<Cell>],
+        fresh: &[Var],
+        run: &Run<'_>,
+    ) -> Result<Rel, QueryError> {
         let mut store = self.facts[self.adorned[0].rows].borrow_mut();
         let on: Vec<usize> = (0..bound.len()).filter(|i| bound[*i]).collect();
         if on.is_empty() {
@@ -598,5 +626,10 @@ fn facts_clause(facts: usize, args: Vec<Term>) -> Clause {
             vars.push(v);
         }
     }
-    Clause { kind: Kind::Facts { facts, at: 0, args }, span: Span::default(), text: "derived facts".into(), vars }
+    Clause {
+        kind: Kind::Facts { facts, at: 0, args },
+        span: Span::default(),
+        text: "derived facts".into(),
+        vars,
+    }
 }

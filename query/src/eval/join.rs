@@ -156,7 +156,11 @@ pub(crate) fn product(a: &Rel, b: &Rel, budget: &Budget) -> Result<Rel, QueryErr
 pub(crate) fn semi(a: &Rel, b: &Rel, keep: bool, budget: &Budget) -> Result<Rel, QueryError> {
     let on = shared(a, b);
     if on.is_empty() || a.is_empty() || b.is_empty() {
-        return Ok(if b.is_empty() != keep || a.is_empty() { a.clone() } else { Rel::empty(&a.vars, budget) });
+        return Ok(if b.is_empty() != keep || a.is_empty() {
+            a.clone()
+        } else {
+            Rel::empty(&a.vars, budget)
+        });
     }
     let probe = key_cols(a, &on);
     let build = key_cols(b, &on);

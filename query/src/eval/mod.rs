@@ -12,8 +12,8 @@
 
 pub(crate) mod access;
 pub mod aggregate;
-mod anyattr;
 pub(crate) mod answer;
+mod anyattr;
 pub(crate) mod bind;
 pub(crate) mod body;
 pub(crate) mod call;
@@ -33,9 +33,9 @@ use crate::plan::trace::Trace;
 use crate::resolve::ir::{Program, Slot};
 use access::Db;
 pub(crate) use access::Sampled;
-pub(crate) use pattern::Place;
 use annals_model::{AttrId, Cell, Column, Dict, EntityId, Order, Value, cell};
 use hashbrown::HashMap;
+pub(crate) use pattern::Place;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -63,6 +63,7 @@ pub(crate) struct Run<'q> {
     pub(crate) frame: RefCell<Option<fixpoint::Frame>>,
     pub(crate) library: &'q Arc<function::Library>,
     depth: std::cell::Cell<u32>,
+    visited: RefCell<std::collections::BTreeSet<crate::resolve::ir::Pred>>,
 }
 
 /// Which operator runs recursive rules.
@@ -98,6 +99,7 @@ impl<'q> Run<'q> {
             frame: RefCell::default(),
             library,
             depth: std::cell::Cell::new(0),
+            visited: RefCell::default(),
         }
     }
 
@@ -149,6 +151,11 @@ impl<'q> Run<'q> {
         })
     }
 
+    /// Is this the first time a plan shows the rules of this predicate?
+    pub(crate) fn first_visit(&self, pred: crate::resolve::ir::Pred) -> bool {
+        self.visited.borrow_mut().insert(pred)
+    }
+
     /// Natural join.
     pub(crate) fn join(&self, a: &rel::Rel, b: &rel::Rel) -> Result<rel::Rel, QueryError> {
         join::natural(a, b, self.budget)
@@ -164,7 +171,10 @@ impl<'q> Run<'q> {
         const MAX_DEPTH: u32 = 256;
         let depth = self.depth.get();
         if depth >= MAX_DEPTH {
-            let d = annals_model::Diagnostic::new("query/unsupported", format!("clauses are nested deeper than {MAX_DEPTH}"));
+            let d = annals_model::Diagnostic::new(
+                "query/unsupported",
+                format!("clauses are nested deeper than {MAX_DEPTH}"),
+            );
             return Err(QueryError::Invalid(vec![d]));
         }
         self.depth.set(depth + 1);

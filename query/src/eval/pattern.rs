@@ -103,20 +103,21 @@ impl Run<'_> {
         let tests = Tests::new(&probe, &[]);
         let width = vars.len();
         self.budget.spend(0, (hi - lo) * 8 * width)?;
-        let rows: Option<Vec<u32>> = if tests.none(if single { if matches!(e, Place::Is(_)) { 0 } else { 1 } } else { 4 }) {
-            None
-        } else {
-            let mut rows = Vec::new();
-            for i in lo..hi {
-                if tests.pass(&slab, i, 0) {
-                    rows.push(i as u32);
+        let rows: Option<Vec<u32>> =
+            if tests.none(if single { if matches!(e, Place::Is(_)) { 0 } else { 1 } } else { 4 }) {
+                None
+            } else {
+                let mut rows = Vec::new();
+                for i in lo..hi {
+                    if tests.pass(&slab, i, 0) {
+                        rows.push(i as u32);
+                    }
+                    if i % BATCH == 0 {
+                        self.budget.check()?;
+                    }
                 }
-                if i % BATCH == 0 {
-                    self.budget.check()?;
-                }
-            }
-            Some(rows)
-        };
+                Some(rows)
+            };
         let n = rows.as_ref().map_or(hi - lo, Vec::len);
         self.budget.spend(n, n * 8 * width)?;
         if vars.is_empty() {
@@ -131,7 +132,11 @@ impl Run<'_> {
         let cols = vars
             .iter()
             .map(|var| {
-                let at = probe.places.iter().position(|x| x.var() == Some(*var)).expect("a variable of the pattern");
+                let at = probe
+                    .places
+                    .iter()
+                    .position(|x| x.var() == Some(*var))
+                    .expect("a variable of the pattern");
                 match at {
                     0 => read(&|i| entity_cell(slab.e()[i])),
                     1 if rows.is_none() => slab.v()[lo..hi].to_vec(),
@@ -168,7 +173,13 @@ impl Run<'_> {
         }
     }
 
-    fn range(&self, slot: usize, a: AttrId, order: Order, key: u64) -> Result<(Slab, usize, usize), QueryError> {
+    fn range(
+        &self,
+        slot: usize,
+        a: AttrId,
+        order: Order,
+        key: u64,
+    ) -> Result<(Slab, usize, usize), QueryError> {
         let slab = self.slab(slot, a, order, &[key], true)?;
         let (lo, hi) = Locator::new(slab.keys(), 1, false).find(key);
         Ok((slab, lo, hi))
@@ -227,8 +238,8 @@ impl Run<'_> {
         }
         self.budget.spend(left.len() - spent, left.len() * (8 + width))?;
         let history = self.db(p.src).view().history;
-        let at_most_one = exists
-            || (!history && ((by == By::Entity && p.one) || (by == By::Value && p.unique)));
+        let at_most_one =
+            exists || (!history && ((by == By::Entity && p.one) || (by == By::Value && p.unique)));
         let mut key = rel.key.clone();
         if !at_most_one {
             let missing = match by {

@@ -80,7 +80,13 @@ impl Rel {
     pub(crate) fn new(vars: Vec<Var>, cols: Vec<Vec<Cell>>, budget: &Budget) -> Rel {
         let len = cols.first().map_or(1, Vec::len);
         debug_assert!(cols.iter().all(|c| c.len() == len) && vars.len() == cols.len());
-        Rel { vars, cols: cols.into_iter().map(|c| Col::new(c, budget)).collect(), len, sorted: None, key: None }
+        Rel {
+            vars,
+            cols: cols.into_iter().map(|c| Col::new(c, budget)).collect(),
+            len,
+            sorted: None,
+            key: None,
+        }
     }
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
@@ -158,7 +164,11 @@ impl Rel {
         }
         let idx = first_rows(&self.cols, self.len, budget)?;
         let key = Some(self.vars.clone());
-        if idx.len() == self.len { Ok(self.keyed(key)) } else { Ok(self.take(&idx, true, true, budget).keyed(key)) }
+        if idx.len() == self.len {
+            Ok(self.keyed(key))
+        } else {
+            Ok(self.take(&idx, true, true, budget).keyed(key))
+        }
     }
 
     /// Renames variables by `f`; the results must be distinct.

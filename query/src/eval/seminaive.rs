@@ -83,7 +83,14 @@ impl<const N: usize> Facts for Sorted<N> {
         self.each(part, |row| cols.iter_mut().zip(row).for_each(|(c, x)| c.push(*x)));
         Rel::new(vars.to_vec(), cols, budget).keyed(Some(vars.to_vec()))
     }
-    fn probe(&mut self, _: Part, _: &[usize], _: &[&[Cell]], _: usize, _: &Budget) -> Option<Result<Matches, QueryError>> {
+    fn probe(
+        &mut self,
+        _: Part,
+        _: &[usize],
+        _: &[&[Cell]],
+        _: usize,
+        _: &Budget,
+    ) -> Option<Result<Matches, QueryError>> {
         None
     }
     fn fetch(&self, _: usize, _: &[u32]) -> Vec<Cell> {

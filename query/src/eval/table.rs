@@ -71,7 +71,11 @@ impl Table {
                 Members::Pair(s) => s.capacity() as u64 * 17,
                 Members::Wide(s) => s.capacity() as u64 * 5,
             }
-            + self.indexes.iter().map(|i| i.heads.capacity() as u64 * 13 + i.next.len() as u64 * 4).sum::<u64>()
+            + self
+                .indexes
+                .iter()
+                .map(|i| i.heads.capacity() as u64 * 13 + i.next.len() as u64 * 4)
+                .sum::<u64>()
     }
 
     /// Adds the rows of `cols` that are new.

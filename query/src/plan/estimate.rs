@@ -80,9 +80,11 @@ pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimat
         }
         Kind::Facts { facts, at, .. } => {
             let n = run.frame.borrow().as_ref().map_or(0, |f| f.rows(*at, *facts)) as f64;
-            match parts_of(&c.vars).iter().map(|&i| s.parts[i].len as f64).fold(None, |a: Option<f64>, n| {
-                Some(a.map_or(n, |a| a.min(n)))
-            }) {
+            match parts_of(&c.vars)
+                .iter()
+                .map(|&i| s.parts[i].len as f64)
+                .fold(None, |a: Option<f64>, n| Some(a.map_or(n, |a| a.min(n))))
+            {
                 Some(part) => Estimate { rows: part.min(n * 4.0), work: part.min(n) },
                 None if s.parts.is_empty() => Estimate { rows: n, work: n },
                 None => Estimate { rows: n * 10.0, work: n },
@@ -188,7 +190,10 @@ fn pattern(run: &Run<'_>, s: &State<'_>, p: &Pattern) -> Result<Estimate, QueryE
         }
         (Some(i), None) => {
             let e = joined(&s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
-            Estimate { rows: (e.rows * selectivity).min(alone * s.parts[i].len as f64), work: e.work.min(alone + e.work) }
+            Estimate {
+                rows: (e.rows * selectivity).min(alone * s.parts[i].len as f64),
+                work: e.work.min(alone + e.work),
+            }
         }
         (None, Some(j)) => {
             let e = joined(&s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;

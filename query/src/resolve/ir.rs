@@ -93,14 +93,40 @@ pub(crate) enum Arg {
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
     /// A function of the table.
-    Call { name: Symbol, args: Vec<Arg> },
-    GetElse { src: Slot, e: Arg, a: AttrId, default: Arg },
-    GetSome { src: Slot, e: Arg, attrs: Vec<AttrId> },
-    Missing { src: Slot, e: Arg, a: AttrId },
+    Call {
+        name: Symbol,
+        args: Vec<Arg>,
+    },
+    GetElse {
+        src: Slot,
+        e: Arg,
+        a: AttrId,
+        default: Arg,
+    },
+    GetSome {
+        src: Slot,
+        e: Arg,
+        attrs: Vec<AttrId>,
+    },
+    Missing {
+        src: Slot,
+        e: Arg,
+        a: AttrId,
+    },
     Ground(Value),
-    Query { query: Arc<ast::Query>, args: Vec<Arg> },
-    TxIds { src: Slot, from: Arg, to: Arg },
-    TxData { src: Slot, tx: Arg },
+    Query {
+        query: Arc<ast::Query>,
+        args: Vec<Arg>,
+    },
+    TxIds {
+        src: Slot,
+        from: Arg,
+        to: Arg,
+    },
+    TxData {
+        src: Slot,
+        tx: Arg,
+    },
 }
 
 impl Expr {
@@ -175,16 +201,38 @@ pub(crate) enum Meaning {
 pub(crate) enum Kind {
     Pattern(Pattern),
     /// A pattern over a collection of tuples.
-    Tuples { src: Slot, terms: Vec<Term> },
+    Tuples {
+        src: Slot,
+        terms: Vec<Term>,
+    },
     Predicate(Expr),
     Function(Expr, Bind),
     /// `to` is what `from` means in a certain place.
-    Meaning { from: Var, to: Var, as_what: Meaning },
-    Not { join: Vec<Var>, body: Body },
-    Or { vars: Vec<Var>, required: Vec<Var>, branches: Vec<Body>, name: Option<Symbol> },
-    Call { pred: Pred, args: Vec<Term> },
+    Meaning {
+        from: Var,
+        to: Var,
+        as_what: Meaning,
+    },
+    Not {
+        join: Vec<Var>,
+        body: Body,
+    },
+    Or {
+        vars: Vec<Var>,
+        required: Vec<Var>,
+        branches: Vec<Body>,
+        name: Option<Symbol>,
+    },
+    Call {
+        pred: Pred,
+        args: Vec<Term>,
+    },
     /// Facts of the fixpoint being run, read by the rule's atom `at`.
-    Facts { facts: usize, at: usize, args: Vec<Term> },
+    Facts {
+        facts: usize,
+        at: usize,
+        args: Vec<Term>,
+    },
     /// Matches nothing, and why.
     Never(String),
 }

@@ -201,8 +201,9 @@ impl<'a> Resolver<'a> {
                 if let Some(id) = self.top_var(&mut scope, v)
                     && !after.has(id)
                 {
-                    let d = Diagnostic::new("query/unbound", format!("{} is not bound by any clause", v.node))
-                        .help(format!("mention {} in a :where clause outside of not, or in :in", v.node));
+                    let d =
+                        Diagnostic::new("query/unbound", format!("{} is not bound by any clause", v.node))
+                            .help(format!("mention {} in a :where clause outside of not, or in :in", v.node));
                     self.error(d, v.span, "bound by no clause");
                 }
             }
@@ -485,12 +486,15 @@ impl<'a> Resolver<'a> {
         let src = call.src.as_ref().map_or(src, |s| &s.node).clone();
         let name = &call.name.node;
         let Some(defs) = self.graph.rules.get(name).cloned() else {
-            let near = annals_model::diagnostic::nearest(name.as_str(), self.graph.rules.keys().map(Symbol::as_str))
-                .map(str::to_owned);
+            let near =
+                annals_model::diagnostic::nearest(name.as_str(), self.graph.rules.keys().map(Symbol::as_str))
+                    .map(str::to_owned);
             let mut d = Diagnostic::new("query/unknown-rule", format!("no rule is called {name}"));
             d = d.help(match near {
                 Some(n) => format!("did you mean {n}?"),
-                None if self.graph.rules.is_empty() => "rules are given as the input %: add % to :in".to_owned(),
+                None if self.graph.rules.is_empty() => {
+                    "rules are given as the input %: add % to :in".to_owned()
+                }
                 None => "the rule set given has no such rule".to_owned(),
             });
             self.error(d, call.name.span, "not defined");
@@ -586,7 +590,12 @@ impl<'a> Resolver<'a> {
                 },
             };
             let Some(term) = term else {
-                out.push(clause(Kind::Never("an argument names no entity".into()), call.span, &rule_text(call), vec![]));
+                out.push(clause(
+                    Kind::Never("an argument names no entity".into()),
+                    call.span,
+                    &rule_text(call),
+                    vec![],
+                ));
                 return;
             };
             if let Term::Var(v) = term

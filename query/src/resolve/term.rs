@@ -32,7 +32,9 @@ pub(crate) fn fit(v: &Value, to: ValueType) -> Option<Value> {
         (Value::Long(n), ValueType::BigInt) => Some(Value::BigInt(Arc::new((*n).into()))),
         (Value::Long(n), ValueType::BigDec) => Some(Value::BigDec(Arc::new((*n).into()))),
         (Value::Long(n), ValueType::Ref) => u64::try_from(*n).ok().map(|n| Value::Ref(EntityId::from_raw(n))),
-        (Value::Double(d), ValueType::Long) if d.fract() == 0.0 && d.abs() < 9.0e15 => Some(Value::Long(*d as i64)),
+        (Value::Double(d), ValueType::Long) if d.fract() == 0.0 && d.abs() < 9.0e15 => {
+            Some(Value::Long(*d as i64))
+        }
         (Value::BigInt(n), ValueType::Long) => n.to_i64().map(Value::Long),
         (Value::String(s), ValueType::Uri) => Some(Value::Uri(s.clone())),
         _ => None,
@@ -53,7 +55,12 @@ impl Resolver<'_> {
         let to = self.fresh(&name);
         self.meant.insert(key, to);
         let text = format!("{name} as {}", describe(&as_what));
-        self.pending.push(clause(Kind::Meaning { from: v, to, as_what }, Span::default(), &text, vec![v, to]));
+        self.pending.push(clause(
+            Kind::Meaning { from: v, to, as_what },
+            Span::default(),
+            &text,
+            vec![v, to],
+        ));
         to
     }
 
@@ -131,7 +138,9 @@ impl Resolver<'_> {
         let d = Diagnostic::new("query/unknown-attribute", format!("unknown attribute {k}"));
         let d = match schema.nearest(k) {
             Some(near) => d.help(format!("did you mean {near}?")),
-            None => d.help("install it in a transaction, or check the database and the view that the query reads"),
+            None => {
+                d.help("install it in a transaction, or check the database and the view that the query reads")
+            }
         };
         self.error(d, span, "not installed at this basis");
     }
@@ -304,7 +313,8 @@ impl Resolver<'_> {
         match self.arg(t, scope)? {
             Arg::Const(c) if self.schema(slot).is_some() => self.attr_const(&c, slot, t.span),
             _ => {
-                let d = Diagnostic::new("query/type", "the attribute of this call must be written as a keyword");
+                let d =
+                    Diagnostic::new("query/type", "the attribute of this call must be written as a keyword");
                 self.error(d, t.span, "not an attribute");
                 None
             }
@@ -332,7 +342,10 @@ impl Resolver<'_> {
                 if attr.is_many() {
                     let d = Diagnostic::new(
                         "query/cardinality",
-                        format!("get-else needs an attribute of cardinality one, and {} has many values", attr.ident),
+                        format!(
+                            "get-else needs an attribute of cardinality one, and {} has many values",
+                            attr.ident
+                        ),
                     );
                     self.error(d, a.span, "cardinality many");
                     return None;
@@ -418,8 +431,7 @@ impl Resolver<'_> {
             let arity = self.graph.rules[n][0].0.arity();
             self.entity_params.insert(n.clone(), vec![false; arity]);
         }
-        let schemas: Vec<Arc<Schema>> =
-            (0..self.slots.len()).filter_map(|s| self.schema(s)).collect();
+        let schemas: Vec<Arc<Schema>> = (0..self.slots.len()).filter_map(|s| self.schema(s)).collect();
         let is_ref = |k: &Keyword| schemas.iter().any(|s| s.attribute_named(k).is_some_and(|a| a.is_ref()));
         loop {
             let mut changed = false;
