@@ -1,0 +1,18 @@
+//! One table of all routes: the router and the OpenAPI document are both made of it.
+//!
+//! One file a concept; a handler extracts, calls the engine through the blocking
+//! bridge, and answers.
+
+pub mod changes;
+pub mod console;
+pub mod entity;
+pub mod log;
+pub mod meta;
+pub mod query;
+pub mod schema;
+pub mod subscribe;
+pub mod table;
+pub mod timeline;
+pub mod transact;
+
+pub use table::{Operation, Route, table};

@@ -1,0 +1,304 @@
+//! The table. Adding a route is adding a line here: it is then served and documented.
+
+use super::{changes, console, entity, log, meta, query, schema, subscribe, timeline, transact};
+use crate::state::Server;
+use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
+
+/// A path with what is served under it.
+pub struct Route {
+    /// The pattern.
+    pub path: &'static str,
+    /// Serves it.
+    pub handler: MethodRouter<Arc<Server>>,
+    /// Its methods, for the OpenAPI document.
+    pub operations: Vec<Operation>,
+}
+
+/// One method of a path, described.
+#[derive(Clone, Debug, Default)]
+pub struct Operation {
+    /// `get`, `post`, `delete`.
+    pub method: &'static str,
+    /// Name for generated clients.
+    pub id: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Group.
+    pub tag: &'static str,
+    /// Query parameters: name, type, meaning.
+    pub params: Vec<(&'static str, &'static str, &'static str)>,
+    /// Request headers with a meaning here.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// Name of the schema of the JSON body, when there is one.
+    pub body: Option<&'static str>,
+    /// Name of the schema of the JSON answer.
+    pub answer: Option<&'static str>,
+    /// Statuses of success.
+    pub ok: Vec<u16>,
+    /// Statuses of refusal besides those every route has.
+    pub refusals: Vec<u16>,
+    /// Media types of success.
+    pub media: Vec<&'static str>,
+}
+
+const ROWS: [&str; 4] = ["application/json", "application/edn", "application/x-ndjson", "text/csv"];
+const TREE: [&str; 2] = ["application/json", "application/edn"];
+const SSE: [&str; 1] = ["text/event-stream"];
+
+const AS_OF: (&str, &str, &str) =
+    ("as_of", "string", "A t, a transaction's id, or a date-time: the database as it was then.");
+const SINCE: (&str, &str, &str) = ("since", "string", "Only what was asserted after this time.");
+const HISTORY: (&str, &str, &str) =
+    ("history", "boolean", "Assertions and retractions instead of what holds.");
+const LIMIT: (&str, &str, &str) = ("limit", "integer", "Rows at most.");
+
+fn op(method: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation { method, id, summary, tag, ok: vec![200], media: TREE.to_vec(), ..Operation::default() }
+}
+
+impl Operation {
+    fn params(mut self, params: &[(&'static str, &'static str, &'static str)]) -> Operation {
+        self.params = params.to_vec();
+        self
+    }
+    fn headers(mut self, headers: &[(&'static str, &'static str)]) -> Operation {
+        self.headers = headers.to_vec();
+        self
+    }
+    fn body(mut self, schema: &'static str) -> Operation {
+        self.body = Some(schema);
+        self
+    }
+    fn answer(mut self, schema: &'static str) -> Operation {
+        self.answer = Some(schema);
+        self
+    }
+    fn media(mut self, media: &[&'static str]) -> Operation {
+        self.media = media.to_vec();
+        self
+    }
+    fn ok(mut self, statuses: &[u16]) -> Operation {
+        self.ok = statuses.to_vec();
+        self
+    }
+    fn refuses(mut self, statuses: &[u16]) -> Operation {
+        self.refusals = statuses.to_vec();
+        self
+    }
+}
+
+fn route(
+    path: &'static str,
+    handler: MethodRouter<Arc<Server>>,
+    operations: impl IntoIterator<Item = Operation>,
+) -> Route {
+    Route { path, handler, operations: operations.into_iter().collect() }
+}
+
+/// Every route.
+pub fn table() -> Vec<Route> {
+    let asks = [408, 422, 503];
+    vec![
+        route("/", get(console::index), []),
+        route("/console/{*path}", get(console::asset), []),
+        route(
+            "/health",
+            get(meta::health),
+            [op("get", "health", "server", "The process lives.").answer("Status")],
+        ),
+        route(
+            "/ready",
+            get(meta::ready),
+            [op("get", "ready", "server", "New work is welcome.").answer("Status").refuses(&[503])],
+        ),
+        route(
+            "/metrics",
+            get(meta::metrics),
+            [op("get", "metrics", "server", "Counters, as Prometheus reads them.").media(&["text/plain"])],
+        ),
+        route(
+            "/openapi.json",
+            get(meta::openapi),
+            [op("get", "openapi", "server", "This document.").media(&["application/json"])],
+        ),
+        route(
+            "/v1/limits",
+            get(meta::limits),
+            [op("get", "limits", "server", "Every ceiling, with its unit in its name.").answer("Limits")],
+        ),
+        route(
+            "/v1/db",
+            get(meta::databases),
+            [op("get", "databases", "server", "The databases you may know of.").answer("Databases")],
+        ),
+        route(
+            "/v1/db/{name}",
+            get(meta::database),
+            [op("get", "database", "server", "One database and its basis.").answer("Database")],
+        ),
+        route(
+            "/v1/db/{name}/transact",
+            post(transact::transact),
+            [op("post", "transact", "facts", "Makes a transaction.")
+                .params(&[("tx_data", "boolean", "Answer with the datoms too.")])
+                .headers(&[(
+                    "Idempotency-Key",
+                    "Sent again with the same key, the transaction is made once.",
+                )])
+                .body("Transaction")
+                .answer("Report")
+                .refuses(&[409, 422, 503, 507])],
+        ),
+        route(
+            "/v1/db/{name}/with",
+            post(transact::with),
+            [op("post", "with", "facts", "What a transaction would do; nothing is written.")
+                .params(&[AS_OF])
+                .body("Transaction")
+                .answer("Report")
+                .refuses(&[409, 422])],
+        ),
+        route(
+            "/v1/db/{name}/query",
+            get(query::get).post(query::post),
+            [
+                op("post", "query", "facts", "Answers a Datalog query, as of any time.")
+                    .body("Query")
+                    .answer("Rows")
+                    .media(&ROWS)
+                    .refuses(&asks),
+                op("get", "queryByUrl", "facts", "The same with the query in the URL: cacheable, linkable.")
+                    .params(&[
+                        ("q", "string", "The query, EDN."),
+                        ("args", "string", "An EDN vector of inputs."),
+                        ("rules", "string", "EDN."),
+                        AS_OF,
+                        SINCE,
+                        HISTORY,
+                        ("min_t", "integer", "Wait until the database has reached this t."),
+                        ("timeout_ms", "integer", "Deadline."),
+                        LIMIT,
+                        ("types", "boolean", "Say the type of each column."),
+                        ("exact", "boolean", "Lossless JSON."),
+                    ])
+                    .answer("Rows")
+                    .media(&ROWS)
+                    .ok(&[200, 304])
+                    .refuses(&asks),
+            ],
+        ),
+        route(
+            "/v1/db/{name}/pull",
+            post(query::pull),
+            [op("post", "pull", "facts", "A tree of what an entity says.")
+                .body("Pull")
+                .answer("Pulled")
+                .refuses(&[404, 422])],
+        ),
+        route(
+            "/v1/db/{name}/diff",
+            post(query::diff),
+            [op("post", "diff", "facts", "Rows gained and lost between two times.")
+                .body("Diff")
+                .answer("Difference")
+                .refuses(&asks)],
+        ),
+        route(
+            "/v1/db/{name}/explain",
+            post(query::explain),
+            [op("post", "explain", "facts", "How a query is run.")
+                .body("Query")
+                .answer("Plan")
+                .refuses(&asks)],
+        ),
+        route(
+            "/v1/db/{name}/datoms",
+            get(log::datoms),
+            [op("get", "datoms", "facts", "An index, from a prefix.")
+                .params(&[
+                    ("index", "string", "eavt, aevt, avet or vaet."),
+                    ("components", "string", "An EDN vector, in the index's order."),
+                    ("e", "string", "EDN."),
+                    ("a", "string", "EDN."),
+                    ("v", "string", "EDN."),
+                    AS_OF,
+                    SINCE,
+                    HISTORY,
+                    LIMIT,
+                    ("offset", "integer", "Datoms to skip."),
+                ])
+                .answer("Datoms")
+                .refuses(&[422])],
+        ),
+        route(
+            "/v1/db/{name}/log",
+            get(log::log),
+            [op("get", "log", "facts", "Transactions [from, to), oldest first.")
+                .params(&[
+                    ("from", "string", "A t or a date-time."),
+                    ("to", "string", "A t or a date-time; exclusive."),
+                    LIMIT,
+                    ("datoms", "integer", "Datoms shown of each, at most."),
+                ])
+                .answer("Log")],
+        ),
+        route(
+            "/v1/db/{name}/entity/{id}",
+            get(entity::entity),
+            [op("get", "entity", "facts", "What an entity says.")
+                .params(&[AS_OF, SINCE])
+                .answer("Entity")
+                .refuses(&[422])],
+        ),
+        route(
+            "/v1/db/{name}/entity/{id}/history",
+            get(entity::history),
+            [op("get", "entityHistory", "facts", "An entity's life.")
+                .params(&[("attr", "string", "Only this attribute."), AS_OF])
+                .answer("History")
+                .refuses(&[422])],
+        ),
+        route(
+            "/v1/db/{name}/schema",
+            get(schema::schema),
+            [op("get", "schema", "facts", "Attributes and idents.")
+                .params(&[AS_OF, ("counts", "boolean", "Count the facts of each.")])
+                .answer("Schema")],
+        ),
+        route(
+            "/v1/db/{name}/timeline",
+            get(timeline::timeline),
+            [op("get", "timeline", "facts", "How transactions are spread over time.")
+                .params(&[("buckets", "integer", "How many.")])
+                .answer("Timeline")],
+        ),
+        route(
+            "/v1/db/{name}/changes",
+            get(changes::changes),
+            [op("get", "changes", "live", "Every transaction as a server-sent event; id = t.")
+                .params(&[
+                    ("after", "integer", "Resume after this t."),
+                    ("from", "integer", "Begin with this t."),
+                    ("attr", "string", "Only transactions that touch these attributes, with commas."),
+                ])
+                .headers(&[("Last-Event-ID", "Resume after this t.")])
+                .media(&SSE)
+                .refuses(&[422])],
+        ),
+        route(
+            "/v1/db/{name}/subscribe",
+            post(subscribe::subscribe),
+            [op(
+                "post",
+                "subscribe",
+                "live",
+                "A live query: its rows, then what each transaction adds and removes; id = t.",
+            )
+            .headers(&[("Last-Event-ID", "Resume after this t.")])
+            .body("Query")
+            .media(&SSE)
+            .refuses(&asks)],
+        ),
+    ]
+}
