@@ -60,6 +60,9 @@ impl Folder {
                     return Err(StorageError::NoDatabase { path: path.into() });
                 }
                 fs::create_dir_all(path).map_err(|e| unwritable(path, "create", e))?;
+                if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+                    sync_dir(parent)?;
+                }
             }
             Err(e) => return Err(StorageError::io("open", path, e)),
         }

@@ -54,8 +54,11 @@ pub(crate) struct Parts<'a> {
     pub end: T,
 }
 
+/// A value that was cut: the hash that stands for it, and its full encoding.
+pub(crate) type Cut = ([u8; HASH], Vec<u8>);
+
 /// A value's encoding as it stands in keys, and its hash when it was cut.
-pub(crate) fn value_in_key(full: Vec<u8>) -> (Vec<u8>, Option<([u8; HASH], Vec<u8>)>) {
+pub(crate) fn value_in_key(full: Vec<u8>) -> (Vec<u8>, Option<Cut>) {
     if full.len() <= VALUE_MAX {
         return (full, None);
     }

@@ -302,6 +302,9 @@ pub(crate) enum Step {
     Seek(crate::key::Key),
 }
 
+/// Called with each key and value of a walk.
+pub(crate) type Visitor<'v> = dyn FnMut(&[u8], &[u8]) -> Res<Step> + 'v;
+
 /// A consistent view of one commit. Short-lived: it keeps old pages from being reused.
 pub(crate) struct Snapshot {
     env: Arc<Env>,
@@ -340,7 +343,7 @@ impl Snapshot {
         from: &[u8],
         to: Option<&[u8]>,
         back: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Res<Step>,
+        visit: &mut Visitor<'_>,
     ) -> Res<()> {
         let slot = &self.idle[db as usize];
         let mut cursor = match slot.replace(ptr::null_mut()) {
@@ -360,7 +363,7 @@ fn walk(
     from: &[u8],
     to: Option<&[u8]>,
     back: bool,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Res<Step>,
+    visit: &mut Visitor<'_>,
 ) -> Res<()> {
     let mut found = match (back, to) {
         (false, _) => cursor.seek(from)?,

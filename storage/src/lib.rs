@@ -30,7 +30,7 @@ pub use excise::{Excise, ExciseReport};
 pub use fault::{Faults, FileOp};
 pub use log::LogIter;
 pub use maintain::{RebuildReport, StoreStats};
-pub use scan::Visit;
+pub use scan::{Visit, VisitRow};
 pub use store::Store;
 pub use types::{At, Checkpoint, Durability, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 pub use verify::VerifyReport;

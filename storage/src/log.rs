@@ -334,6 +334,9 @@ pub(crate) struct Replayed<'r> {
     pub at: &'r Position,
 }
 
+/// Called with each record of a replay.
+pub(crate) type Each<'e> = dyn FnMut(Replayed<'_>) -> Res<()> + 'e;
+
 impl FileLog {
     /// Makes an empty log in a new folder.
     pub fn create(dir: &Path, uuid: Uuid, options: LogOptions) -> Res<FileLog> {
@@ -352,7 +355,7 @@ impl FileLog {
         uuid: Uuid,
         options: LogOptions,
         from: Option<&Position>,
-        each: &mut dyn FnMut(Replayed<'_>) -> Res<()>,
+        each: &mut Each<'_>,
     ) -> Res<FileLog> {
         let mut segments = Vec::new();
         for path in segment_files(dir)? {
@@ -440,16 +443,7 @@ impl FileLog {
     }
 
     /// Reads every record behind a position; where the log ends.
-    pub fn replay(&self, from: Position, each: &mut dyn FnMut(Replayed<'_>) -> Res<()>) -> Res<Position> {
-        self.replay_checked(from, &mut |record, _, at| each(Replayed { record, at }))
-    }
-
-    /// As [`FileLog::replay`], with each record's payload too.
-    pub fn replay_checked(
-        &self,
-        from: Position,
-        each: &mut dyn FnMut(Record, &[u8], &Position) -> Res<()>,
-    ) -> Res<Position> {
+    pub fn replay(&self, from: Position, each: &mut Each<'_>) -> Res<Position> {
         let segments = self.segments.read().clone();
         let mut at = from;
         let first = segments.partition_point(|s| s.first < from.segment);
@@ -474,13 +468,7 @@ impl FileLog {
         Ok(at)
     }
 
-    fn replay_segment(
-        &self,
-        s: &Segment,
-        last: bool,
-        at: &mut Position,
-        each: &mut dyn FnMut(Record, &[u8], &Position) -> Res<()>,
-    ) -> Res<()> {
+    fn replay_segment(&self, s: &Segment, last: bool, at: &mut Position, each: &mut Each<'_>) -> Res<()> {
         let mut frames = Frames::new(s, at.offset);
         loop {
             let t = at.t.map_or(T(0), T::next);
@@ -500,7 +488,7 @@ impl FileLog {
                     let r = record::read(payload).map_err(bad)?;
                     let offset = record_at + (FRAME + payload.len()) as u64;
                     *at = Position { t: Some(t), segment: s.first, record_at, offset, chain };
-                    each(r, payload, at)?;
+                    each(Replayed { record: r, at })?;
                     continue;
                 }
                 Some(_) => Damage::Checksum,

@@ -70,7 +70,21 @@ pub(crate) enum Undo {
 impl Delta {
     /// Applies one datom of record `t`; says which attribute row counts change.
     pub fn apply(&mut self, t: T, d: &Datom, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
-        let (v, cut) = key::value_in_key(codec::encoded(&d.v));
+        let full = codec::encoded(&d.v);
+        let nested = matches!(
+            d.v,
+            Value::Vector(_)
+                | Value::List(_)
+                | Value::Set(_)
+                | Value::Map(_)
+                | Value::Tagged(_)
+                | Value::BigDec(_)
+        );
+        if nested && codec::skip(&full).is_err() {
+            // Too deep, or a decimal with too many zeros: it could never be read again.
+            return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
+        }
+        let (v, cut) = key::value_in_key(full);
         if let Some((hash, full)) = cut
             && !self.blobs.contains_key(&hash)
         {

@@ -19,6 +19,9 @@ const ROW_CHUNK: usize = 512;
 /// What a scan calls with each datom.
 pub type Visit<'v> = dyn FnMut(Datom) -> ControlFlow<()> + 'v;
 
+/// What a scan of side rows calls with each key and value.
+pub type VisitRow<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// A question in terms of keys.
 pub(crate) struct Plan {
     pub want: Want,
@@ -221,7 +224,7 @@ impl Core {
         from: &[u8],
         to: &[u8],
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRow<'_>,
     ) -> Res<()> {
         let mut range = Range {
             from: Key::from_vec(key::row_prefix(table, from)),
@@ -266,6 +269,7 @@ impl Core {
 }
 
 type Make<'m> = dyn Fn() -> Res<Datom> + 'm;
+type VisitLazily<'v> = dyn FnMut(&Make<'_>, &[u8]) -> Res<ControlFlow<()>> + 'v;
 
 /// Calls with each datom of a chunk (made on demand) and its value's encoding.
 fn visit_rows(
@@ -273,7 +277,7 @@ fn visit_rows(
     at: &At,
     sort: Sort,
     reverse: bool,
-    visit: &mut dyn FnMut(&Make<'_>, &[u8]) -> Res<ControlFlow<()>>,
+    visit: &mut VisitLazily<'_>,
 ) -> Res<ControlFlow<()>> {
     let datoms = rows.datoms(at, sort);
     let n = datoms.len();

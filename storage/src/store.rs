@@ -8,6 +8,7 @@
 //! 4. After a failed write or sync the writer is poisoned: every later write is
 //!    refused, reads go on.
 
+use crate::MAX_RECORD_BYTES;
 use crate::checkpoint::{Background, Checkpoints};
 use crate::columns::Cache;
 use crate::error::{Damage, Res, StorageError};
@@ -17,7 +18,8 @@ use crate::kv::Env;
 use crate::log::{Log, LogIter};
 use crate::novelty::Undo;
 use crate::read::{Layers, Lower, SharedDelta};
-use crate::scan::Visit;
+use crate::record;
+use crate::scan::{Visit, VisitRow};
 use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Datom, Dict, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
@@ -25,7 +27,7 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use smallvec::SmallVec;
 use std::{
-    ops::{Bound, ControlFlow},
+    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -138,6 +140,13 @@ impl Writer {
         }
         if self.last.is_some_and(|(_, i)| r.instant < i) {
             return Err(StorageError::ClockBack { t: r.t });
+        }
+        if weight(r) > MAX_RECORD_BYTES {
+            let mut bytes = Vec::new();
+            record::write(r, r.t, &mut [0; 32], &mut bytes);
+            if bytes.len() > MAX_RECORD_BYTES {
+                return Err(StorageError::RecordTooLarge { t: r.t, bytes: bytes.len() });
+            }
         }
         for row in &r.rows {
             let bytes = codec_text_len(&row.key);
@@ -404,6 +413,27 @@ impl Core {
     }
 }
 
+/// At least the bytes a record takes in the log.
+fn weight(r: &Record) -> usize {
+    fn value(v: &Value) -> usize {
+        let inner = match v {
+            Value::String(s) | Value::Uri(s) => 2 * s.len(),
+            Value::Bytes(b) => 2 * b.len(),
+            Value::Keyword(k) => 2 * k.as_str().len(),
+            Value::Symbol(s) => 2 * s.as_str().len(),
+            Value::BigInt(n) => n.bits() as usize,
+            Value::BigDec(d) => d.digits() as usize,
+            Value::Vector(items) | Value::List(items) | Value::Set(items) => items.iter().map(value).sum(),
+            Value::Map(entries) => entries.iter().map(|(k, v)| value(k) + value(v)).sum(),
+            Value::Tagged(t) => 2 * t.0.as_str().len() + value(&t.1),
+            _ => 0,
+        };
+        inner + 32
+    }
+    let rows = r.rows.iter().map(|r| r.key.len() + r.value.as_ref().map_or(0, Vec::len) + 24);
+    64 + r.datoms.iter().map(|d| value(&d.v) + 32).sum::<usize>() + rows.sum::<usize>()
+}
+
 fn codec_text_len(key: &[u8]) -> usize {
     key.len() + key.iter().filter(|&&b| b <= 1).count()
 }
@@ -550,7 +580,7 @@ impl Store {
         from: &[u8],
         to: &[u8],
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRow<'_>,
     ) -> Res<()> {
         self.core.rows(basis, table, from, to, reverse, visit)
     }

@@ -26,7 +26,7 @@ struct Fact {
 struct Model {
     facts: Vec<Fact>,
     log: Vec<Record>,
-    rows: Vec<(u8, Vec<u8>, T, Option<Vec<u8>>)>,
+    rows: Vec<(T, Row)>,
 }
 
 impl Model {
@@ -52,7 +52,7 @@ impl Model {
             }
         }
         for row in &r.rows {
-            self.rows.push((row.table, row.key.clone(), r.t, row.value.clone()));
+            self.rows.push((r.t, row.clone()));
         }
         self.log.push(r.clone());
     }
@@ -96,9 +96,9 @@ impl Model {
 
     fn rows(&self, basis: T, table: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut now = BTreeMap::new();
-        for (tab, k, t, v) in &self.rows {
-            if *tab == table && *t <= basis {
-                now.insert(k.clone(), v.clone());
+        for (t, row) in &self.rows {
+            if row.table == table && *t <= basis {
+                now.insert(row.key.clone(), row.value.clone());
             }
         }
         now.into_iter().filter_map(|(k, v)| Some((k, v?))).collect()
@@ -126,10 +126,13 @@ fn value(n: u8) -> Value {
 /// One change: entity, attribute, value, and how far back it is filed (0: not).
 type Change = (u64, u32, u8, u64);
 
+/// Table, key, value.
+type RowChange = (u8, u8, Option<u8>);
+
 #[derive(Clone, Debug)]
 enum Op {
     /// Several records flushed as a group.
-    Commit(Vec<(Vec<Change>, Vec<(u8, u8, Option<u8>)>)>),
+    Commit(Vec<(Vec<Change>, Vec<RowChange>)>),
     /// Staged, looked at, and dropped.
     Drop(Vec<Change>),
     Checkpoint,
@@ -153,7 +156,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// Makes the record that toggles each change: asserts what does not hold, retracts what does.
-fn record(model: &Model, changes: &[Change], rows: &[(u8, u8, Option<u8>)]) -> Record {
+fn record(model: &Model, changes: &[Change], rows: &[RowChange]) -> Record {
     let t = T(model.log.len() as u64);
     let mut datoms = Vec::new();
     let mut touched = Vec::new();
@@ -175,11 +178,8 @@ fn record(model: &Model, changes: &[Change], rows: &[(u8, u8, Option<u8>)]) -> R
         }
         datoms.push(Datom { e, a, v, t: filed, added });
     }
-    let row = |(table, k, v): &(u8, u8, Option<u8>)| Row {
-        table: *table,
-        key: vec![*k, 0, 1],
-        value: v.map(|v| vec![v; 3]),
-    };
+    let row =
+        |(table, k, v): &RowChange| Row { table: *table, key: vec![*k, 0, 1], value: v.map(|v| vec![v; 3]) };
     let mut rows: Vec<Row> = rows.iter().map(row).collect();
     rows.dedup_by(|x, y| (x.table, &x.key) == (y.table, &y.key));
     rows.sort_by(|x, y| (x.table, &x.key).cmp(&(y.table, &y.key)));
