@@ -205,14 +205,9 @@ impl Check<'_> {
 
     fn composite(&self, e: EntityId, new: &Attribute, parts: &[AttrId]) -> Res<()> {
         let Some(v) = self.says(e, boot::TUPLE_ATTRS) else { return Ok(()) };
-        let schema = &self.before.info.schema;
+        let schema = &self.info.schema;
         let refuse = |why: String| {
-            self.refuse(
-                new,
-                boot::TUPLE_ATTRS,
-                why,
-                "name 2 to 8 attributes of cardinality one that are installed already",
-            )
+            self.refuse(new, boot::TUPLE_ATTRS, why, "name 2 to 8 installed attributes of cardinality one")
         };
         for k in keywords(v) {
             match schema.attribute_named(k) {
