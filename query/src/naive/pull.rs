@@ -1,7 +1,7 @@
 //! Pull, naively: one entity, one attribute at a time, over the list of datoms.
 //!
 //! 1. A missing attribute is an absent key; an entity with nothing to show is nil
-//!    and is left out where it would stand.
+//!    and is left out where it would stand. The wildcard shows at least the id.
 //! 2. Many values come in value order, a thousand unless `:limit` says otherwise.
 //! 3. Where a pattern repeats (recursion, whole components), an entity already
 //!    on the path from the root shows only its id.
@@ -50,9 +50,7 @@ fn entity(db: &NaiveDb, pattern: &Value, e: EntityId, path: &mut Vec<EntityId>) 
     let (stars, named): (Vec<&Value>, Vec<&Value>) = parts.iter().partition(|p| is(p, "*"));
     if !stars.is_empty() {
         let own: Vec<AttrId> = db.datoms.iter().filter(|d| d.e == e).map(|d| d.a).collect();
-        if !own.is_empty() {
-            shown.push((Value::keyword("db/id"), Value::Ref(e)));
-        }
+        shown.push((Value::keyword("db/id"), Value::Ref(e)));
         for a in own {
             let key = db.schema.attribute(a).map(|a| Value::Keyword(a.ident.clone()));
             let key = key.ok_or_else(|| NaiveError::Wrong("a datom without an attribute".into()))?;
