@@ -229,7 +229,10 @@ fn schema_alterations_safe_and_unsafe() {
             "[{:db/ident :p/x :db/valueType :db.type/long :db/cardinality :db.cardinality/one :db.attr/preds [:pred/postive]}]",
             "tx/unknown-predicate",
         ),
-        ("[{:db/ident :p/c :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one :db/tupleAttrs [:p/age :p/none]}]", "tx/unsafe-alteration"),
+        (
+            "[{:db/ident :p/c :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one :db/tupleAttrs [:p/age :p/none]}]",
+            "tx/unsafe-alteration",
+        ),
         ("[{:db/id :db/doc :db/cardinality :db.cardinality/many}]", "tx/reserved"),
     ] {
         assert_eq!(conn.transact(text).unwrap_err().code(), code, "{text}");

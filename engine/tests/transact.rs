@@ -185,6 +185,10 @@ fn retract_with_and_without_value() {
     let r = conn.transact(r#"[[:db/retract [:p/name "B"] :p/ok false]]"#).unwrap();
     assert_eq!(shown(&r), ["-[B :p/ok false]"]);
     refused(r#"[[:db/retract "new" :p/age]]"#, "tx/tempid-refused");
+    // A tempid that another form identifies may be retracted from, before or after that form.
+    gives(r#"[[:db/retract "a" :p/tag "x"] {:db/id "a" :p/name "A"}]"#, &["-[A :p/tag \"x\"]"]);
+    gives(r#"[[:db/retract "n" :p/tag "x"] {:db/id "n" :p/name "N"}]"#, &["+[N :p/name \"N\"]"]);
+    refused(r#"[[:db/retract "n" :p/tag "x"] {:p/name "A" :p/boss "n"}]"#, "tx/tempid-only-value");
 }
 
 #[test]

@@ -92,7 +92,7 @@ pub enum TransactError {
     LookupMissing { attr: Keyword, value: Value, at: Place },
     #[error("{attr} is not unique, so [{attr} …] names no entity")]
     LookupNotUnique { attr: Keyword, at: Place },
-    #[error("tempid {tempid:?} is used only as a value")]
+    #[error("nothing is asserted about tempid {tempid:?}")]
     TempidOnlyValue { tempid: Arc<str>, at: Place },
     #[error("{tempid:?} is not a tempid")]
     BadTempid { tempid: Arc<str>, why: &'static str, at: Place },

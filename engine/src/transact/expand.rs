@@ -161,12 +161,12 @@ impl<'a> Expander<'a> {
 
     fn add_or_retract(&mut self, added: bool, e: &Value, a: &Value, v: &Value) -> Res<()> {
         if let Some((_, forward)) = self.reverse(a)? {
-            let target = self.entity(v, added)?;
+            let target = self.entity(v, true)?;
             let v = self.value(&forward, e)?;
             return self.push(added, target, forward, v);
         }
         let a = self.attribute(a)?;
-        let e = self.entity(e, added)?;
+        let e = self.entity(e, true)?;
         if a.id == boot::ENSURE {
             return self.ensure(e, v);
         }
@@ -177,7 +177,7 @@ impl<'a> Expander<'a> {
     fn push(&mut self, added: bool, e: Ent, a: Arc<Attribute>, v: Val) -> Res<()> {
         self.writable(&a)?;
         match e {
-            Ent::Temp(t) => self.out.temps[t.0 as usize].is_entity = true,
+            Ent::Temp(t) => self.out.temps[t.0 as usize].is_entity |= added,
             Ent::Id(id) => self.touchable(id, &a)?,
         }
         self.out.ops.push(Op { added, e, a, v, form: self.form });
@@ -521,10 +521,9 @@ impl<'a> Expander<'a> {
         match v {
             Value::String(s) if make => self.tempid(s),
             Value::String(s) if **s == *TX_TEMPID => Ok(Ent::Id(self.before.t.entity())),
-            Value::String(s) => match self.names.get(s) {
-                Some(t) => Ok(Ent::Temp(*t)),
-                None => Err(TransactError::TempidRefused { op: Keyword::new("db/retract"), at: self.at() }),
-            },
+            Value::String(_) => {
+                Err(TransactError::TempidRefused { op: Keyword::new("db/retractEntity"), at: self.at() })
+            }
             Value::Ref(e) => self.known(*e).map(Ent::Id),
             Value::Long(n) if *n < 0 => Err(TransactError::BadTempid {
                 tempid: n.to_string().into(),

@@ -275,7 +275,8 @@ fn allocate(
     let n = x.temps.len();
     let mut is_entity = vec![false; n];
     let mut is_attribute = vec![false; n];
-    let mut as_value: Vec<Option<u32>> = vec![None; n];
+    // The first form that names a tempid as a value, or retracts something of it.
+    let mut named_by: Vec<Option<u32>> = vec![None; n];
     for (i, info) in x.temps.iter().enumerate() {
         let root = classes.find(i as u32) as usize;
         is_entity[root] |= info.is_entity;
@@ -288,7 +289,10 @@ fn allocate(
             let root = classes.find(t.0) as usize;
             is_attribute[root] = true;
         }
-        mark(classes, &op.v, op.form, &mut as_value);
+        if let Ent::Temp(t) = op.e {
+            mark(classes, &Val::Temp(t), op.form, &mut named_by);
+        }
+        mark(classes, &op.v, op.form, &mut named_by);
     }
     let mut ids: Vec<Option<(EntityId, bool)>> = vec![None; n];
     let mut resolved = Vec::with_capacity(n);
@@ -298,7 +302,7 @@ fn allocate(
             (Some(id), _) => id,
             (None, Some((e, _))) => (*e, false),
             (None, None) => {
-                if let (false, Some(form)) = (is_entity[root], as_value[root]) {
+                if let (false, Some(form)) = (is_entity[root], named_by[root]) {
                     return Err(TransactError::TempidOnlyValue {
                         tempid: x.temps[i].shown(),
                         at: Place::form(form as usize),
@@ -313,14 +317,14 @@ fn allocate(
     Ok(Resolved { ids: resolved })
 }
 
-fn mark(classes: &mut Classes<'_>, v: &Val, form: u32, as_value: &mut [Option<u32>]) {
+fn mark(classes: &mut Classes<'_>, v: &Val, form: u32, named_by: &mut [Option<u32>]) {
     match v {
         Val::Known(_) => {}
         Val::Temp(t) => {
             let root = classes.find(t.0) as usize;
-            as_value[root].get_or_insert(form);
+            named_by[root].get_or_insert(form);
         }
-        Val::Tuple(slots) => slots.iter().for_each(|s| mark(classes, s, form, as_value)),
+        Val::Tuple(slots) => slots.iter().for_each(|s| mark(classes, s, form, named_by)),
     }
 }
 
