@@ -17,7 +17,7 @@ use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::kv::{Db, Snapshot, Step};
 use crate::novelty::{Below, Delta, Known, Open};
 use crate::types::{At, Hints};
-use annals_model::{T, codec};
+use annals_model::{AttrId, T, codec};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 use std::{cmp::Ordering, collections::BTreeMap, ops::Bound, sync::Arc};
@@ -273,9 +273,18 @@ impl Locked<'_> {
                 }
             }
         }
-        self.gather_closed(at, want, out)?;
+        if !self.found_alone(at, want, out) {
+            self.gather_closed(at, want, out)?;
+        }
         out.settle(at, sort);
         Ok(())
+    }
+
+    /// Is the fact that holds now the one that held then, and can no other have?
+    fn found_alone(&self, at: &At, want: &Want, out: &Rows) -> bool {
+        let plain = !at.view.history && self.layers.late_end == T(0) && out.n_dead == 0;
+        let alone = |r: &Row| self.layers.hints.single.contains(&AttrId::new(r.a));
+        plain && want.one && want.tree == Tree::Eav && out.rows.len() == 1 && alone(&out.rows[0])
     }
 
     fn gather_closed(&self, at: &At, want: &Want, out: &mut Rows) -> Res<()> {
@@ -305,6 +314,9 @@ impl Locked<'_> {
             // Facts of such an attribute follow one another: those that ended later began later.
             let alone = by_end && !ended && p.start < p.end && tree == Tree::Heav;
             if alone && self.layers.hints.single.contains(&p.a) && self.layers.late_end == T(0) {
+                if want.one {
+                    return Ok(Step::Stop);
+                }
                 let group = &k[..key::before_end(tree, k)?];
                 return Ok(key::after(group).map_or(Step::Stop, Step::Seek));
             }
