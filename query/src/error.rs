@@ -65,6 +65,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("query/memory-limit", "more bytes were alive than the budget allows"),
     ("query/cancelled", "somebody stopped the query"),
     ("query/disagreement", "the engine and its oracle gave different answers; please report it"),
+    ("query/not-checked", "a warning: the answer could not be compared with the oracle's"),
     ("pull/form", "a pull pattern that is not in the grammar"),
     ("pull/option", "an unknown or malformed option of a pull attribute"),
     ("pull/reverse", "a reverse reference through an attribute that is not a reference"),

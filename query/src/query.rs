@@ -13,6 +13,7 @@ use crate::eval::rel::Rel;
 use crate::eval::{FixpointChoice, Given, Run, answer};
 use crate::plan::Plan;
 use crate::resolve::ir::{self, Resolved, SlotKind};
+use crate::naive::{self, Verdict};
 use crate::resolve::resolve;
 use crate::rows::{Answer, Stats};
 use crate::source::Source;
@@ -124,6 +125,9 @@ pub struct QueryOptions {
     pub cache: bool,
     /// Put rows in order of their values when the query asks for no order.
     pub sorted: bool,
+    /// Run the naive evaluator too and compare: slow, for small databases. A difference
+    /// is [`QueryError::Disagreement`]; what could not be compared is a warning.
+    pub check: bool,
     /// Functions and aggregates; the standard ones when none are given.
     pub library: Option<Arc<Library>>,
     /// Rule sets that `:rules` may name.
@@ -143,9 +147,18 @@ impl Default for QueryOptions {
             fixpoint: FixpointChoice::Best,
             cache: true,
             sorted: true,
+            check: false,
             library: None,
             stored_rules: Vec::new(),
         }
+    }
+}
+
+impl QueryOptions {
+    /// Compare the answer with the naive evaluator's.
+    pub fn check(mut self, yes: bool) -> QueryOptions {
+        self.check = yes;
+        self
     }
 }
 
@@ -197,6 +210,11 @@ impl Query {
             steps: run.trace.take().into_steps(),
             prepare_us,
         };
+        if options.check
+            && let Verdict::Skipped(why) = naive::check(ast, &given, options, library, &answer)?
+        {
+            answer.warnings.push(Diagnostic::new("query/not-checked", format!("the answer was not checked: {why}")));
+        }
         Ok(answer)
     }
 

@@ -9,7 +9,7 @@ use annals_model::{AttrId, Datom, EntityId, Value, View};
 use annals_query::{
     edn::print,
     eval::{FixpointChoice, function::Library},
-    naive::{self, Given, NaiveDb, NaiveError},
+    naive::{self, Given, NaiveDb, NaiveError, bag},
 };
 use annals_tests::{
     generate::{
@@ -279,23 +279,6 @@ fn library(name: &str, args: &[Value]) -> Option<Result<Value, String>> {
     Some(function.call(args).map_err(|e| e.to_string()))
 }
 
-/// Rows and how often each occurs. Doubles are rounded: sums may be added up in another order.
-type Bag = BTreeMap<Vec<Value>, usize>;
-
-fn bag(rows: impl Iterator<Item = Vec<Value>>) -> Bag {
-    let rounded = |v: Value| match v {
-        Value::Double(d) => {
-            format!("{d:.11e}").parse().ok().and_then(Value::double).unwrap_or(Value::Double(d))
-        }
-        v => v,
-    };
-    let mut bag = Bag::new();
-    for row in rows {
-        *bag.entry(row.into_iter().map(rounded).collect()).or_default() += 1;
-    }
-    bag
-}
-
 /// A way to run a query that must not change its answer.
 struct Way {
     name: &'static str,
@@ -311,9 +294,13 @@ fn ways() -> Vec<Way> {
         way("fixpoint by hash tables", fixpoint(FixpointChoice::Hash)),
         way("fixpoint by sorted batches", fixpoint(FixpointChoice::Sorted)),
         way("resolved anew", QueryOptions { cache: false, ..QueryOptions::default() }),
+        way("checked by itself", QueryOptions::default().check(true)),
         way("rows unsorted", QueryOptions { sorted: false, ..QueryOptions::default() }),
     ]
 }
+
+/// Rows and how often each occurs.
+type Bag = BTreeMap<Vec<Value>, usize>;
 
 /// What the engine answers: is it one row of possibly many, and the rows.
 fn engine_rows(

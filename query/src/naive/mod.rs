@@ -17,6 +17,7 @@
 //! Not here: parsing mistakes (a query is run here only after the parser took
 //! it), `sample` and `rand` (chance), pulls within queries, `:order-by` and limits.
 
+mod check;
 mod clause;
 mod find;
 mod function;
@@ -29,6 +30,7 @@ use std::{
     sync::Arc,
 };
 
+pub use check::{Verdict, bag, check};
 pub use find::{Naive, Shape};
 pub use pull::pull;
 
