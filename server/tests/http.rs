@@ -266,7 +266,7 @@ fn an_idempotency_key_makes_one_transaction() {
     assert_eq!(conn.db().t().0, basis + 1);
     assert!(answers.iter().all(|a| a.status == 200 || a.status == 409), "{answers:?}");
     // A refusal gives the key back.
-    send(&s, "k-3", "[{:order/idd 1}]").refused(422, "transact/unknown-attribute");
+    send(&s, "k-3", "[{:order/idd 1}]").refused(422, "tx/unknown-attribute");
     send(&s, "k-3", r#"[{:order/id "A-3"}]"#).ok();
     // Another server over the same database, as after a restart.
     let t = conn.db().t().0;

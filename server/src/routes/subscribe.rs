@@ -19,7 +19,6 @@ use crate::{
     ask::Ask,
     call::Call,
     extract::{Format, bad},
-    failure::OrProblem,
     routes::query::{columns, run},
     sse::{self, Gone, Sink},
     state::{Database, Server},
@@ -115,7 +114,7 @@ async fn follow(live: Arc<Live>, sink: Sink, start: T, rows: Rows, resumed: bool
 
 impl Live {
     fn rows_at(&self, t: T, cancel: Cancel) -> Result<Rows, Problem> {
-        let db = self.ask.view(self.database.conn.db().as_of(t).or_problem()?)?;
+        let db = self.ask.view(self.database.conn.db().as_of(t))?;
         let answer = run(&self.server, &db, &self.query, &self.ask, cancel)?;
         let most = self.server.limits.result_rows;
         if answer.rows.len() as u64 > most {
