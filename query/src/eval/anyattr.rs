@@ -56,7 +56,7 @@ impl Run<'_> {
         let place = |v: Var| -> usize { probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4) };
         let at: Vec<usize> = vars.iter().map(|v| place(*v)).collect();
         let a_var = p.a.var();
-        let mut emit = |row: [Cell; 5], rows: &mut Rows<'_>| {
+        let emit = |row: [Cell; 5], rows: &mut Rows<'_>| {
             let fits = probe.places.iter().enumerate().all(|(i, x)| match x {
                 Place::Is(c) => row[i] == *c,
                 Place::Var(v) => row[i] == row[place(*v)] && (a_var != Some(*v) || row[i] == row[4]),

@@ -154,7 +154,7 @@ impl Run<'_> {
                 return Ok(());
             }
             binder.add(bind, v, i as u32, self).map_err(misfit)?;
-            if i % 256 == 0 {
+            if i.is_multiple_of(256) {
                 self.budget.spend(0, binder.left.len() * 8 * (1 + binder.cols.len()))?;
             }
             Ok(())

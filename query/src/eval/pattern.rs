@@ -87,7 +87,7 @@ impl Run<'_> {
     /// All rows of a pattern, over its variables.
     pub(crate) fn scan(&self, p: &Pattern, a: AttrId) -> Result<Rel, QueryError> {
         let vars = pattern_vars(p);
-        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&vars, &self.budget)) };
+        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&vars, self.budget)) };
         let [e, v, tx, op] = probe.places;
         let history = self.db(p.src).view().history;
         let (slab, lo, hi) = match (e, v) {
@@ -121,7 +121,7 @@ impl Run<'_> {
         let n = rows.as_ref().map_or(hi - lo, Vec::len);
         self.budget.spend(n, n * 8 * width)?;
         if vars.is_empty() {
-            return Ok(if n == 0 { Rel::empty(&[], &self.budget) } else { Rel::unit() });
+            return Ok(if n == 0 { Rel::empty(&[], self.budget) } else { Rel::unit() });
         }
         let read = |f: &dyn Fn(usize) -> Cell| -> Vec<Cell> {
             match &rows {
@@ -153,7 +153,7 @@ impl Run<'_> {
         };
         let key = self.pattern_key(p, &probe, history);
         let _ = (tx, op);
-        Ok(Rel::new(vars, cols, &self.budget).keyed(key).sorted_by(sorted))
+        Ok(Rel::new(vars, cols, self.budget).keyed(key).sorted_by(sorted))
     }
 
     /// Variables that no two rows of a scan agree on.
@@ -190,7 +190,7 @@ impl Run<'_> {
     pub(crate) fn extend(&self, rel: &Rel, p: &Pattern, a: AttrId, by: By) -> Result<Rel, QueryError> {
         let fresh: Vec<Var> = pattern_vars(p).into_iter().filter(|v| !rel.has(*v)).collect();
         let all: Vec<Var> = rel.vars.iter().chain(&fresh).copied().collect();
-        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&all, &self.budget)) };
+        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&all, self.budget)) };
         let (place, order) = match by {
             By::Entity => (0, Order::Eav),
             By::Value => (1, Order::Ave),
@@ -258,7 +258,7 @@ impl Run<'_> {
             };
         }
         let identity = identity && left.len() == rel.len;
-        let mut out = if identity { rel.clone() } else { rel.take(&left, false, true, &self.budget) };
+        let mut out = if identity { rel.clone() } else { rel.take(&left, false, true, self.budget) };
         for v in fresh {
             let at = probe.places.iter().position(|x| x.var() == Some(v)).expect("a variable of the pattern");
             let cells = match at {
@@ -267,7 +267,7 @@ impl Run<'_> {
                 2 => right.iter().map(|i| entity_cell(T(slab.t()[*i as usize]).entity().raw())).collect(),
                 _ => right.iter().map(|i| cell::of_bool(slab.op(*i as usize))).collect(),
             };
-            out = out.with(v, cells, &self.budget);
+            out = out.with(v, cells, self.budget);
         }
         Ok(out.keyed(key))
     }

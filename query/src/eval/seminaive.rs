@@ -2,7 +2,7 @@
 //! what the others are compared with.
 //!
 //! A row is an array of words whose length is a type parameter, so one variable
-//! type serves each arity up to [`MAX_ARITY`]. datafrog sorts what was derived,
+//! type serves each arity up to six. datafrog sorts what was derived,
 //! drops what is known, and merges batches geometrically; joins are ours.
 //!
 //! The only file that names datafrog.
@@ -13,9 +13,6 @@ use crate::budget::{BATCH, Budget};
 use crate::error::QueryError;
 use annals_model::Cell;
 use datafrog::{Iteration, Relation, Variable};
-
-/// Rows wider than this are kept by hash.
-pub(crate) const MAX_ARITY: usize = 6;
 
 /// Facts of this arity, if datafrog can keep them.
 pub(crate) fn sorted(arity: usize) -> Option<Box<dyn Facts>> {

@@ -55,9 +55,6 @@ impl Table {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
-    pub(crate) fn arity(&self) -> usize {
-        self.arity
-    }
     pub(crate) fn col(&self, i: usize) -> &[Cell] {
         &self.cols[i]
     }

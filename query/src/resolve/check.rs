@@ -40,8 +40,8 @@ pub(crate) fn provides(c: &Clause) -> Vec<Var> {
             out
         }
         Kind::Meaning { to, .. } => vec![*to],
-        Kind::Not { .. } | Kind::Predicate(_) | Kind::Never(_) => vec![],
-        Kind::Pattern(_) | Kind::Tuples { .. } | Kind::Or { .. } | Kind::Call { .. } | Kind::Facts { .. } => {
+        Kind::Not { .. } | Kind::Predicate(_) => vec![],
+        Kind::Pattern(_) | Kind::Tuples { .. } | Kind::Or { .. } | Kind::Call { .. } | Kind::Facts { .. } | Kind::Never(_) => {
             c.vars.clone()
         }
     }

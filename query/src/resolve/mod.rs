@@ -590,12 +590,16 @@ impl<'a> Resolver<'a> {
                 },
             };
             let Some(term) = term else {
-                out.push(clause(
-                    Kind::Never("an argument names no entity".into()),
-                    call.span,
-                    &rule_text(call),
-                    vec![],
-                ));
+                // Nothing matches, so every variable of the call is as good as bound.
+                let all: Vec<Var> = (call.args.iter())
+                    .filter_map(|a| a.as_var())
+                    .filter_map(|v| match self.enter(scope, v) {
+                        Entry::Var(v) => Some(v),
+                        Entry::Const(_) => None,
+                    })
+                    .collect();
+                let why = "an argument names no entity".to_owned();
+                out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
                 return;
             };
             if let Term::Var(v) = term
