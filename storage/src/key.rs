@@ -250,3 +250,64 @@ pub(crate) fn parse_row(key: &[u8]) -> Res<(usize, Vec<u8>, T)> {
     let (t, _) = codec::get_uint(&rest[n..]).map_err(StorageError::index)?;
     Ok((1 + n, text, T(t)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals_model::{Partition, Value};
+    use proptest::prelude::*;
+
+    fn hex(k: &[u8]) -> String {
+        k.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_are_what_the_table_says() {
+        let v = codec::encoded(&Value::from("ab"));
+        let e = EntityId::new(Partition::User, 0x1234);
+        let p = Parts { e, a: AttrId::new(300), v: &v, start: T(5), end: T(70_000) };
+        let keys: Vec<String> = Tree::ALL.into_iter().map(|t| hex(&of(t, &p))).collect();
+        assert_eq!(
+            keys,
+            [
+                "221234f13c5c61620005",
+                "f13c5c61620022123405",
+                "221234f13cfa011170055c616200",
+                "f13c5c616200fa01117005221234"
+            ]
+        );
+        assert_eq!(hex(&of_row(2, b"k\0", T(1))), "026b01010001");
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_apart_as_they_were_made(
+            e in any::<u64>(), a in any::<u32>(), n in 0usize..1000, start in 0u64..1 << 44, end in 0u64..1 << 44,
+        ) {
+            let (v, cut) = value_in_key(codec::encoded(&Value::string("x".repeat(n))));
+            prop_assert_eq!(cut.is_some(), n > VALUE_MAX - 2);
+            for tree in Tree::ALL {
+                let closed = matches!(tree, Tree::Heav | Tree::Have);
+                let p = Parts {
+                    e: EntityId::from_raw(e),
+                    a: AttrId::new(a),
+                    v: &v,
+                    start: T(start),
+                    end: if closed { T(end) } else { T::MAX },
+                };
+                let k = of(tree, &p);
+                prop_assert!(k.len() <= 511);
+                prop_assert_eq!(parse(tree, &k).unwrap(), p);
+                prop_assert!(after(&k).unwrap() > k);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_or_an_error(k in any::<Vec<u8>>()) {
+            for tree in Tree::ALL {
+                drop(parse(tree, &k));
+            }
+            drop(parse_row(&k));
+        }
+    }
+}

@@ -145,3 +145,22 @@ fn values_that_could_not_be_read_again_are_refused() {
     let r = Record { t: T(1), instant: Instant(1), datoms: vec![d], rows: vec![] };
     assert_eq!(store.stage(r).unwrap_err().code(), "storage/bad-datom");
 }
+
+#[test]
+fn attributes_without_history_leave_none_in_the_indexes() {
+    let tmp = tempfile::tempdir().unwrap();
+    let options = StoreOptions { checkpoint: Checkpoint::Never, ..StoreOptions::default() };
+    let store = Store::create_or_open(tmp.path(), options, || record(0)).unwrap();
+    store.set_hints(Hints { no_history: [A].into(), ..Hints::default() });
+    for t in 1..=5 {
+        store.stage(record(t)).unwrap();
+    }
+    store.flush().unwrap();
+    store.checkpoint().unwrap();
+    let closed = |s: &Store| s.stats().unwrap().trees.iter().find(|t| t.0 == "heav").unwrap().1;
+    assert_eq!(closed(&store), 0);
+    assert_eq!(store.count(At::now(T(5)), &Prefix::A(A)).unwrap(), ENTITIES);
+    assert!(store.verify().unwrap().is_sound());
+    store.set_hints(Hints::default());
+    assert!(!store.verify().unwrap().is_sound());
+}
