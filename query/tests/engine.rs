@@ -199,7 +199,8 @@ fn rules_of_every_shape_agree() {
         format!("[{base} [(r ?x ?y) (r ?x ?z) [?z :g/edge ?y]]]"),
         format!("[{base} [(r ?x ?y) (r ?x ?z) (r ?z ?y)]]"),
         format!("[{base} [(r ?x ?y) (or-join [?x ?y] [?x :g/edge ?y] (and (r ?x ?z) (r ?z ?y)))]]"),
-        "[[(r ?a ?b) [?a :g/edge ?b]] [(r ?p ?q) (s ?p ?q)] [(s ?x ?y) [?x :g/edge ?z] (r ?z ?y)]]".to_owned(),
+        "[[(r ?a ?b) [?a :g/edge ?b]] [(r ?p ?q) (s ?p ?q)] [(s ?x ?y) [?x :g/edge ?z] (r ?z ?y)]]"
+            .to_owned(),
     ];
     for find in [
         "[:find ?x ?y :in $ % ?n :where (r ?x ?y) [(!= ?x ?n)]]",
@@ -211,16 +212,15 @@ fn rules_of_every_shape_agree() {
     ] {
         for n in 1..8 {
             let n = Input::Value(Value::Ref(user(n)));
-            let answers: Vec<String> =
-                shapes.iter().map(|r| ask(&[db.clone(), Input::rules(r).unwrap(), n.clone()], find)).collect();
+            let answers: Vec<String> = shapes
+                .iter()
+                .map(|r| ask(&[db.clone(), Input::rules(r).unwrap(), n.clone()], find))
+                .collect();
             assert!(answers.windows(2).all(|w| w[0] == w[1]), "{find}: {answers:?}");
         }
     }
     let negated = "[[(p ?x) [?x :g/edge] (not (q ?x))] [(q ?x) [?x :g/edge] (p ?x)]]";
-    assert_eq!(
-        ask(&[db.clone(), edn(negated)], "[:find ?x :in $ % :where (p ?x)]"),
-        "query/not-stratified"
-    );
+    assert_eq!(ask(&[db.clone(), edn(negated)], "[:find ?x :in $ % :where (p ?x)]"), "query/not-stratified");
     let required = "[[(r [?x] ?y) [?x :g/edge ?y]]]";
     assert_eq!(ask(&[db, edn(required)], "[:find ?y :in $ % :where (r ?x ?y)]"), "query/unbound");
 }
@@ -259,7 +259,10 @@ fn a_plan_names_the_index_and_expects_rows() {
     assert!(plan.steps[1..].iter().all(|s| s.how == "probe EAVT" && s.runs == 0));
     let answer = q.run(&inputs, &QueryOptions::default()).unwrap();
     let steps = &answer.stats.steps;
-    assert_eq!(steps.iter().map(|s| &s.clause).collect::<Vec<_>>(), plan.steps.iter().map(|s| &s.clause).collect::<Vec<_>>());
+    assert_eq!(
+        steps.iter().map(|s| &s.clause).collect::<Vec<_>>(),
+        plan.steps.iter().map(|s| &s.clause).collect::<Vec<_>>()
+    );
     assert!(steps.iter().all(|s| s.runs == 1 && s.rows == 1));
 }
 
@@ -267,14 +270,17 @@ fn a_plan_names_the_index_and_expects_rows() {
 fn order_limits_and_having() {
     let db = [source(people())];
     for (q, expected) in [
-        ("[:find ?n ?a :where [?e :p/name ?n] [?e :p/age ?a] :order-by [?a :desc]]", r#"[["A" 31] ["B" 30]]"#),
+        (
+            "[:find ?n ?a :where [?e :p/name ?n] [?e :p/age ?a] :order-by [?a :desc]]",
+            r#"[["A" 31] ["B" 30]]"#,
+        ),
         ("[:find ?n :where [_ :p/name ?n] :order-by [?n :desc] :limit 1 :offset 1]", r#"[["B"]]"#),
         ("[:find ?n :where [_ :p/name ?n] :limit 0]", "[]"),
+        ("[:find ?a (count ?e) :where [?e :p/age ?a] :having [(> ?a 30)]]", "[[31 1]]"),
         (
-            "[:find ?a (count ?e) :where [?e :p/age ?a] :having [(> ?a 30)]]",
-            "[[31 1]]",
+            "[:find ?n ?a :keys name age :where [?e :p/name ?n] [?e :p/age ?a]]",
+            r#"[{:age 31, :name "A"} {:age 30, :name "B"}]"#,
         ),
-        ("[:find ?n ?a :keys name age :where [?e :p/name ?n] [?e :p/age ?a]]", r#"[{:age 31, :name "A"} {:age 30, :name "B"}]"#),
     ] {
         assert_eq!(ask(&db, q), expected, "{q}");
     }
@@ -284,7 +290,8 @@ fn order_limits_and_having() {
 fn clauses() -> impl Strategy<Value = Vec<String>> {
     let var = prop::sample::select(vec!["?a", "?b", "?c", "?d"]);
     let edge = (var.clone(), var.clone()).prop_map(|(x, y)| format!("[{x} :g/edge {y}]"));
-    let age = (var.clone(), prop::sample::select(vec!["?n", "?m", "30"])).prop_map(|(x, n)| format!("[{x} :p/age {n}]"));
+    let age = (var.clone(), prop::sample::select(vec!["?n", "?m", "30"]))
+        .prop_map(|(x, n)| format!("[{x} :p/age {n}]"));
     let not = (var.clone(), var.clone()).prop_map(|(x, y)| format!("(not [{x} :g/edge {y}])"));
     let or = (var.clone(), var.clone())
         .prop_map(|(x, y)| format!("(or [{x} :g/edge {y}] (and [{y} :g/edge {x}] [{x} :p/age _]))"));

@@ -163,7 +163,7 @@ impl Run<'_> {
         Ok(out.keyed(key))
     }
 
-    /// Adds a column of what `from` means; rows without a meaning are dropped.
+    /// Adds a column of what `from` means, or a test when that is bound already.
     pub(crate) fn meaning(
         &self,
         rel: &Rel,
@@ -188,9 +188,10 @@ impl Run<'_> {
                     crate::resolve::fit(&self.dict.decode(*c), *t).map(|v| self.dict.encode(&v))
                 }
             };
-            if let Some(m) = meant
-                && rel.col(to).is_none_or(|had| had[i] == m)
-            {
+            // What means nothing is nil, which no datom holds: it matches no pattern, and so
+            // within a not it removes nothing.
+            let m = meant.unwrap_or(cell::NIL);
+            if rel.col(to).is_none_or(|had| had[i] == m) {
                 keep.push(i as u32);
                 cells.push(m);
             }

@@ -19,7 +19,11 @@ pub(crate) fn body(run: &Run<'_>, body: &Body, outside: Vec<Rel>, needed: &[Var]
             let c = &body.clauses[i];
             run.trace.borrow_mut().begin(c, rows);
             let vars = |v: &[Var]| -> Vec<Rel> {
-                s.parts.iter().filter(|p| p.vars.iter().any(|x| v.contains(x))).map(|p| shadow(run, v.iter().copied().filter(|x| p.has(*x)).collect(), p.len)).collect()
+                s.parts
+                    .iter()
+                    .filter(|p| p.vars.iter().any(|x| v.contains(x)))
+                    .map(|p| shadow(run, v.iter().copied().filter(|x| p.has(*x)).collect(), p.len))
+                    .collect()
             };
             match &c.kind {
                 Kind::Not { join, body: inner } => {

@@ -41,9 +41,12 @@ pub(crate) fn provides(c: &Clause) -> Vec<Var> {
         }
         Kind::Meaning { to, .. } => vec![*to],
         Kind::Not { .. } | Kind::Predicate(_) => vec![],
-        Kind::Pattern(_) | Kind::Tuples { .. } | Kind::Or { .. } | Kind::Call { .. } | Kind::Facts { .. } | Kind::Never(_) => {
-            c.vars.clone()
-        }
+        Kind::Pattern(_)
+        | Kind::Tuples { .. }
+        | Kind::Or { .. }
+        | Kind::Call { .. }
+        | Kind::Facts { .. }
+        | Kind::Never(_) => c.vars.clone(),
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod check;
 pub(crate) mod ir;
 mod rules;
 mod term;
+mod types;
 mod varset;
 
 pub(crate) use term::{fit, tx_entity};
@@ -56,6 +57,7 @@ pub(crate) fn resolve(
         known: BTreeMap::new(),
         entity_params: HashMap::new(),
         raw: HashSet::new(),
+        types: types::Types::default(),
         meant: BTreeMap::new(),
         pending: Vec::new(),
         depth: 0,
@@ -94,6 +96,7 @@ struct Resolver<'a> {
     entity_params: HashMap<Symbol, Vec<bool>>,
     /// Variables whose values come from outside and mean what their place says.
     raw: HashSet<Var>,
+    types: types::Types,
     /// The variable that stands for a raw one in places of one meaning.
     meant: BTreeMap<(Var, String), Var>,
     /// Clauses that compute those.
@@ -187,6 +190,8 @@ impl<'a> Resolver<'a> {
         }
         let mut body = self.body(&q.clauses, &mut scope, &src);
         body.clauses.append(&mut self.pending);
+        let outside: Vec<Var> = self.raw.iter().copied().collect();
+        self.check_types(&body, &outside);
         let program = Arc::new(Program { preds: std::mem::take(&mut self.preds) });
         let (after, stuck) = closure(&body, &bound, &program);
         let mut named: Vec<Var> = culprits(&body, &stuck, &after, &program);

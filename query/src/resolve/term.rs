@@ -281,6 +281,12 @@ impl Resolver<'_> {
             (Some(Entry::Var(v)), _) => Term::Var(v),
             (Some(Entry::Const(c)), _) => Term::Const(c),
         };
+        if let Term::Var(e) = e {
+            self.types.see(e, ValueType::Ref);
+        }
+        if let (Term::Var(v), Some(a)) = (&value, &known) {
+            self.types.see(*v, a.value_type);
+        }
         let one = known.as_ref().is_some_and(|a| !a.is_many());
         let unique = known.as_ref().is_some_and(|a| a.unique.is_some());
         let mut vars = vars_of(&[e.clone(), value.clone(), tx.clone(), op.clone()]);
