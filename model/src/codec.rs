@@ -246,6 +246,10 @@ pub fn get_entity(bytes: &[u8]) -> Result<(EntityId, usize), CodecError> {
 
 /// Appends bytes escaped and terminated so that they sort as they are and end where they end.
 pub fn put_text(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.iter().all(|&b| b > 1) {
+        out.extend_from_slice(bytes);
+        return out.push(END);
+    }
     for &b in bytes {
         if b <= 1 {
             out.extend_from_slice(&[1, b + 1]);

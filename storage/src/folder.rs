@@ -105,6 +105,7 @@ impl Folder {
                     remove_dir(&part)?;
                 }
                 remove_file(&self.identity())?;
+                remove_file(&self.path.join("identity.tmp"))?;
                 remove_file(&self.creating())?;
             }
             self.finish_swap()?;

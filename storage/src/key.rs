@@ -20,6 +20,7 @@
 use crate::error::{Damage, Res, StorageError};
 use annals_model::{AttrId, EntityId, T, codec};
 use smallvec::SmallVec;
+use std::cell::RefCell;
 
 /// Longest encoding of a value that stands in a key in full.
 pub(crate) const VALUE_MAX: usize = 320;
@@ -120,11 +121,16 @@ pub(crate) fn write(tree: Tree, p: &Parts<'_>, out: &mut Vec<u8>) {
     }
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The key of a fact in a tree.
 pub(crate) fn of(tree: Tree, p: &Parts<'_>) -> Key {
-    let mut out = Vec::with_capacity(48);
-    write(tree, p, &mut out);
-    Key::from_slice(&out)
+    SCRATCH.with_borrow_mut(|out| {
+        write(tree, p, out);
+        Key::from_slice(out)
+    })
 }
 
 /// Takes a key apart.

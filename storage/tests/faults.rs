@@ -226,6 +226,8 @@ fn missing_empty_and_strange_files_are_never_a_fresh_database() {
 fn an_interrupted_creation_leaves_no_trace() {
     let tmp = tempfile::tempdir().unwrap();
     drop(make(tmp.path(), 2, &never()));
+    fs::remove_file(tmp.path().join("identity")).unwrap();
+    fs::write(tmp.path().join("identity.tmp"), "annals").unwrap();
     fs::write(tmp.path().join("creating"), "").unwrap();
     let store = Store::create_or_open(tmp.path(), never(), genesis).unwrap();
     assert_eq!(store.basis(), T(0));
