@@ -10,7 +10,7 @@
 //!
 //! Relations and collections compare as sets unless the query orders its rows.
 
-use annals::{Db, Input, Query, Value};
+use annals::{Db, Input, Value};
 use std::{fs, path::Path};
 
 struct Block {
@@ -83,15 +83,12 @@ fn run_page(name: &str, page: &str) -> usize {
                 assert_eq!(e.code(), expected.expect("a code is expected"), "{place}: {e}");
             }
             "edn,query-error" => {
-                let outcome = Query::parse(body).map_err(annals::Error::from).and_then(|q| {
-                    conn.db().query(&q, ()).map_err(annals::Error::from)
-                });
-                let e = outcome.err().unwrap_or_else(|| panic!("{place}: was accepted"));
+                let e = conn.db().query(body, ()).err().unwrap_or_else(|| panic!("{place}: was accepted"));
                 assert_eq!(e.code(), expected.expect("a code is expected"), "{place}: {e}");
             }
             "edn,query" => {
                 let found = answer(&conn.db(), &b.info, body).unwrap_or_else(|e| panic!("{place}: {e}"));
-                let expected = annals::edn::read_one(expected.unwrap_or_else(|| panic!("{place}: no answer given")))
+                let expected = annals::edn::read_value(expected.unwrap_or_else(|| panic!("{place}: no answer given")))
                     .unwrap_or_else(|e| panic!("{place}: {e:?}"));
                 let ordered = body.contains(":order-by");
                 let (found, expected) =
@@ -121,12 +118,12 @@ fn answer(db: &Db, info: &str, query: &str) -> Result<Value, annals::Error> {
     }
     let mut args = Vec::new();
     if let Some(rules) = option(info, "rules") {
-        args.push(Input::rules(rules));
+        args.push(Input::Rules(rules.into()));
     }
     if let Some(input) = option(info, "in") {
-        args.push(Input::from(annals::edn::read_one(input).expect("the input is EDN")));
+        args.push(Input::from(annals::edn::read_value(input).expect("the input is EDN")));
     }
-    Ok(db.query(&Query::parse(query)?, args)?.to_value())
+    Ok(db.query(query, args)?.value())
 }
 
 #[test]

@@ -46,11 +46,15 @@ pub fn run_workload(b: &Bench) {
         ("append-nosync", false, events.len(), 1),
         ("append-durable-100", true, events.len(), 100),
     ] {
-        b.op(op, || open(durable), |(conn, path)| {
-            append(conn, &events[..count], per);
-            let size = disk(path) as f64 / count as f64;
-            Outcome(count as u64, 0, format!(", \"bytes_per_event\": {size:.1}"))
-        });
+        b.op(
+            op,
+            || open(durable),
+            |(conn, path)| {
+                append(conn, &events[..count], per);
+                let size = disk(path) as f64 / count as f64;
+                Outcome(count as u64, 0, format!(", \"bytes_per_event\": {size:.1}"))
+            },
+        );
     }
     let (conn, _path) = open(false);
     append(&conn, &events, 1);
@@ -66,24 +70,32 @@ pub fn run_workload(b: &Bench) {
             .collect()
     };
     let names: Vec<String> = (1..=1000).map(|i| format!("s-{i}")).collect();
-    b.op("read-stream", || (), |_| {
-        let (mut rows, mut sum) = (0, 0);
-        for name in &names {
-            for e in conn.stream(name).expect("read") {
+    b.op(
+        "read-stream",
+        || (),
+        |_| {
+            let (mut rows, mut sum) = (0, 0);
+            for name in &names {
+                for e in conn.stream(name).expect("read") {
+                    let e = e.expect("event");
+                    rows += 1;
+                    sum += payload[&(name.as_str(), e.version.0)];
+                }
+            }
+            (rows, sum)
+        },
+    );
+    b.op(
+        "replay",
+        || (),
+        |_| {
+            let (mut rows, mut sum) = (0, 0);
+            for e in conn.events().expect("read") {
                 let e = e.expect("event");
                 rows += 1;
-                sum += payload[&(name.as_str(), e.version.0)];
+                sum += payload[&(e.stream.as_str(), e.version.0)];
             }
-        }
-        (rows, sum)
-    });
-    b.op("replay", || (), |_| {
-        let (mut rows, mut sum) = (0, 0);
-        for e in conn.events().expect("read") {
-            let e = e.expect("event");
-            rows += 1;
-            sum += payload[&(e.stream.as_str(), e.version.0)];
-        }
-        (rows, sum)
-    });
+            (rows, sum)
+        },
+    );
 }

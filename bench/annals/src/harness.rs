@@ -35,7 +35,12 @@ impl Bench {
             && !self.skip.iter().any(|s| s == op)
     }
     /// At least three runs, until 2.5 s are spent or 200 runs made; setup is not timed.
-    pub fn op<S, O: Into<Outcome>>(&self, op: &str, mut setup: impl FnMut() -> S, mut f: impl FnMut(&mut S) -> O) {
+    pub fn op<S, O: Into<Outcome>>(
+        &self,
+        op: &str,
+        mut setup: impl FnMut() -> S,
+        mut f: impl FnMut(&mut S) -> O,
+    ) {
         if !self.wants(op) {
             return;
         }
@@ -77,13 +82,15 @@ impl Bench {
 pub fn tsv(name: &str, size: &str) -> Vec<Vec<String>> {
     let folder = env::var("PERF_DATA").unwrap_or_else(|_| "data".into());
     let path = PathBuf::from(folder).join(format!("{name}-{size}.tsv"));
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e} (run bench/setup)", path.display()));
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e} (run bench/setup)", path.display()));
     text.lines().map(|l| l.split('\t').map(str::to_owned).collect()).collect()
 }
 
 /// An empty folder for a database.
 pub fn scratch(name: &str) -> PathBuf {
-    let path = PathBuf::from(env::var("PERF_SCRATCH").unwrap_or_else(|_| "tmp".into())).join(format!("annals-{name}"));
+    let path = PathBuf::from(env::var("PERF_SCRATCH").unwrap_or_else(|_| "tmp".into()))
+        .join(format!("annals-{name}"));
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(path.parent().expect("scratch has a parent")).expect("scratch folder");
     path
@@ -129,27 +136,59 @@ impl Ids {
     }
 }
 
-/// Loads `[:db/add "number" attr value]` forms, in one transaction, entering the ids.
-pub fn load_edges(conn: &Connection, attr: &str, edges: &[(u64, u64)]) -> Ids {
+/// Loads facts between numbered nodes in one transaction, entering the ids. Each node also gets its
+/// number as `:node/number`: an entity that nothing is said about does not exist.
+pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
+    conn.transact(
+        "[{:db/ident :node/number :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]",
+    )
+    .expect("schema");
+    let mut nodes: Vec<u64> = links.iter().flat_map(|(_, a, b)| [*a, *b]).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
     let mut tx = annals::tx();
-    for (a, b) in edges {
+    for n in &nodes {
+        tx = tx.add(n.to_string().as_str(), "node/number", Value::Long(*n as i64));
+    }
+    for (attr, a, b) in links {
         tx = tx.add(a.to_string().as_str(), attr, b.to_string().as_str());
     }
-    let report = conn.transact(tx).expect("edges load");
+    let report = conn.transact(tx).expect("links load");
     let mut ids = Ids::default();
-    for n in edges.iter().flat_map(|(a, b)| [*a, *b]) {
+    for n in nodes {
         ids.enter(n, report.tempid(&n.to_string()).expect("every node has a tempid"));
     }
     ids
 }
 
-/// Runs a prepared query and reads every value of its answer through `each`.
-pub fn run(db: &Db, q: &Query, args: impl annals::IntoInputs, mut each: impl FnMut(&[Value]) -> u64) -> (u64, u64) {
-    let answer = db.query(q, args).expect("the workload's queries run");
-    let (mut n, mut sum) = (0, 0);
-    for row in answer.rows() {
-        n += 1;
-        sum += each(&row);
+/// One row of an answer.
+pub struct Row<'a> {
+    rows: &'a annals::Rows,
+    at: usize,
+}
+
+impl Row<'_> {
+    pub fn get(&self, column: usize) -> Value {
+        self.rows.get(self.at, column).expect("a value in every column")
     }
-    (n, sum)
+    pub fn long(&self, column: usize) -> u64 {
+        match self.get(column) {
+            Value::Long(n) => n as u64,
+            other => panic!("not a long: {other:?}"),
+        }
+    }
+}
+
+/// Runs a prepared query to its whole answer and reads every row through `each`.
+pub fn run(
+    db: &Db,
+    q: &Query,
+    args: impl annals::IntoInputs,
+    mut each: impl FnMut(&Row<'_>) -> u64,
+) -> (u64, u64) {
+    // No peer puts its rows in order either.
+    let options = annals::QueryOptions { sorted: false, ..Default::default() };
+    let answer = db.query_with(q, args, &options).expect("the workload's queries run");
+    let sum = (0..answer.rows.len()).map(|at| each(&Row { rows: &answer.rows, at })).sum();
+    (answer.rows.len() as u64, sum)
 }

@@ -1,11 +1,12 @@
 //! W3: closures, same generation, reachability, points-to.
 
-use crate::harness::{self, Bench, Ids, load_edges, scratch};
-use annals::{Connection, Query, Value};
+use crate::harness::{self, Bench, Ids, Row, load_links, scratch};
+use annals::{Connection, Query};
 
 const TC: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) [?a :edge ?t] (tc ?t ?b)]]";
 const TC_LEFT: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) (tc ?a ?t) [?t :edge ?b]]]";
-const SG: &str = "[[(sg ?a ?b) [?p :edge ?a] [?p :edge ?b]] [(sg ?a ?b) [?p :edge ?a] (sg ?p ?q) [?q :edge ?b]]]";
+const SG: &str =
+    "[[(sg ?a ?b) [?p :edge ?a] [?p :edge ?b]] [(sg ?a ?b) [?p :edge ?a] (sg ?p ?q) [?q :edge ?b]]]";
 const POINTS_TO: &str = "[[(pt ?y ?x) [?y :addr ?x]] [(pt ?y ?x) [?y :assign ?z] (pt ?z ?x)]
  [(pt ?y ?x) [?y :load ?p] (pt ?p ?z) (pt ?z ?x)] [(pt ?y ?x) [?p :store ?w] (pt ?p ?y) (pt ?w ?x)]]";
 
@@ -17,21 +18,23 @@ fn refs(names: &[&str]) -> String {
 }
 
 fn open(names: &[&str]) -> Connection {
-    let conn = annals::Options::new().durability(annals::Durability::Relaxed).open(scratch("w3")).expect("open");
+    let conn =
+        annals::Options::new().durability(annals::Durability::Relaxed).open(scratch("w3")).expect("open");
     conn.transact(refs(names).as_str()).expect("schema");
     conn
 }
 
 pub fn graph(b: &Bench, name: &str) -> (Connection, Ids) {
     let conn = open(&["edge"]);
-    let edges: Vec<(u64, u64)> =
-        b.tsv(name).iter().map(|r| (r[0].parse().expect("a"), r[1].parse().expect("b"))).collect();
-    let ids = load_edges(&conn, "edge", &edges);
+    let rows = b.tsv(name);
+    let edges: Vec<(&str, u64, u64)> =
+        rows.iter().map(|r| ("edge", r[0].parse().expect("a"), r[1].parse().expect("b"))).collect();
+    let ids = load_links(&conn, &edges);
     (conn, ids)
 }
 
-fn pairs(ids: &Ids, r: &[Value]) -> u64 {
-    ids.number(&r[0]) * 7 + ids.number(&r[1])
+fn pairs(ids: &Ids, r: &Row<'_>) -> u64 {
+    ids.number(&r.get(0)) * 7 + ids.number(&r.get(1))
 }
 
 fn all_pairs(b: &Bench, op: &str, graph_name: &str, rule: &str, rules: &str) {
@@ -39,7 +42,7 @@ fn all_pairs(b: &Bench, op: &str, graph_name: &str, rule: &str, rules: &str) {
         let (conn, ids) = graph(b, graph_name);
         let db = conn.db();
         let q = Query::parse(&format!("[:find ?a ?b :in $ % :where ({rule} ?a ?b)]")).expect("parses");
-        b.op(op, || (), |_| harness::run(&db, &q, (annals::Input::rules(rules),), |r| pairs(&ids, r)));
+        b.op(op, || (), |_| harness::run(&db, &q, (annals::Input::Rules(rules.into()),), |r| pairs(&ids, r)));
     }
 }
 
@@ -54,9 +57,15 @@ pub fn run_workload(b: &Bench) {
         let (conn, ids) = graph(b, "reach");
         let db = conn.db();
         let one = |op: &str, rules: &str| {
-            b.op(op, || (), |_| {
-                harness::run(&db, &forward, (annals::Input::rules(rules), ids.entity(1)), |r| ids.number(&r[0]))
-            });
+            b.op(
+                op,
+                || (),
+                |_| {
+                    harness::run(&db, &forward, (annals::Input::Rules(rules.into()), ids.entity(1)), |r| {
+                        ids.number(&r.get(0))
+                    })
+                },
+            );
         };
         one("reach", TC);
         one("reach-leftrec", TC_LEFT);
@@ -66,27 +75,31 @@ pub fn run_workload(b: &Bench) {
         let db = conn.db();
         let source = 7 * if b.small() { 50 } else { 100 } + 1;
         for (op, q, from) in [("local", &forward, source), ("local-rev", &backward, source + 40)] {
-            b.op(op, || (), |_| {
-                harness::run(&db, q, (annals::Input::rules(TC), ids.entity(from)), |r| ids.number(&r[0]))
-            });
+            b.op(
+                op,
+                || (),
+                |_| {
+                    harness::run(&db, q, (annals::Input::Rules(TC.into()), ids.entity(from)), |r| {
+                        ids.number(&r.get(0))
+                    })
+                },
+            );
         }
     }
     if b.wants("andersen") {
         let conn = open(&["addr", "assign", "load", "store"]);
         let rows = b.tsv("andersen");
-        let mut tx = annals::tx();
-        for r in &rows {
-            tx = tx.add(r[1].as_str(), &r[0], r[2].as_str());
-        }
-        let report = conn.transact(tx).expect("statements load");
-        let mut ids = Ids::default();
-        for n in rows.iter().flat_map(|r| [&r[1], &r[2]]) {
-            ids.enter(n.parse().expect("number"), report.tempid(n).expect("tempid"));
-        }
+        let links: Vec<(&str, u64, u64)> = rows
+            .iter()
+            .map(|r| (r[0].as_str(), r[1].parse().expect("y"), r[2].parse().expect("x")))
+            .collect();
+        let ids = load_links(&conn, &links);
         let db = conn.db();
         let q = Query::parse("[:find ?y ?x :in $ % :where (pt ?y ?x)]").expect("parses");
-        b.op("andersen", || (), |_| {
-            harness::run(&db, &q, (annals::Input::rules(POINTS_TO),), |r| pairs(&ids, r))
-        });
+        b.op(
+            "andersen",
+            || (),
+            |_| harness::run(&db, &q, (annals::Input::Rules(POINTS_TO.into()),), |r| pairs(&ids, r)),
+        );
     }
 }

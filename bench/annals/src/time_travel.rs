@@ -53,57 +53,75 @@ pub fn run_workload(b: &Bench) {
     let db = conn.db();
     let at = |t: u64| db.as_of(T(first.0 + t));
     let points: Vec<_> = probes.iter().map(|r| (ids.entity(number(&r[0])), number(&r[1]))).collect();
-    b.op("asof-point", || (), |_| {
-        let (mut n, mut sum) = (0, 0);
-        for (e, t) in &points {
-            if let Some(Value::Long(v)) = at(*t).value(*e, "status").expect("read") {
-                n += 1;
-                sum += v as u64;
+    b.op(
+        "asof-point",
+        || (),
+        |_| {
+            let (mut n, mut sum) = (0, 0);
+            for (e, t) in &points {
+                if let Some(Value::Long(v)) = at(*t).value(*e, "status").expect("read") {
+                    n += 1;
+                    sum += v as u64;
+                }
             }
-        }
-        (n, sum)
-    });
+            (n, sum)
+        },
+    );
     let query = Query::parse("[:find ?v . :in $ ?e :where [?e :status ?v]]").expect("parses");
-    b.op("asof-point-query", || (), |_| {
-        let (mut n, mut sum) = (0, 0);
-        for (e, t) in &points {
-            let (k, s) = run(&at(*t), &query, (*e,), |r| if let Value::Long(v) = r[0] { v as u64 } else { 0 });
-            n += k;
-            sum += s;
-        }
-        (n, sum)
-    });
+    b.op(
+        "asof-point-query",
+        || (),
+        |_| {
+            let (mut n, mut sum) = (0, 0);
+            for (e, t) in &points {
+                let (k, s) = run(&at(*t), &query, (*e,), |r| r.long(0));
+                n += k;
+                sum += s;
+            }
+            (n, sum)
+        },
+    );
     let counts = Query::parse("[:find ?v (count ?e) :where [?e :status ?v]]").expect("parses");
     for percent in [10, 50, 100] {
         let then = at(transactions * percent / 100);
-        b.op(&format!("asof-scan-{percent}"), || (), |_| {
-            run(&then, &counts, (), |r| (ids.number(&r[0]) + 1) * ids.number(&r[1]))
-        });
+        b.op(
+            &format!("asof-scan-{percent}"),
+            || (),
+            |_| run(&then, &counts, (), |r| (ids.number(&r.get(0)) + 1) * ids.number(&r.get(1))),
+        );
     }
     let history = db.history();
     let life = Query::parse("[:find ?a ?v ?t :in $ ?e :where [?e ?a ?v ?t true]]").expect("parses");
-    b.op("history", || (), |_| {
-        let (mut n, mut sum) = (0, 0);
-        for i in 1..=1000 {
-            let (k, s) = run(&history, &life, (ids.entity(i),), |r| if let Value::Long(v) = r[1] { v as u64 } else { 0 });
-            n += k;
-            sum += s;
-        }
-        (n, sum)
-    });
+    b.op(
+        "history",
+        || (),
+        |_| {
+            let (mut n, mut sum) = (0, 0);
+            for i in 1..=1000 {
+                let (k, s) = run(&history, &life, (ids.entity(i),), |r| r.long(1));
+                n += k;
+                sum += s;
+            }
+            (n, sum)
+        },
+    );
     let who = Query::parse("[:find ?e :where [?e :status 3]]").expect("parses");
     let then = at(transactions / 2);
-    b.op("who", || (), |_| run(&then, &who, (), |r| ids.number(&r[0])));
-    b.op("changes", || (), |_| {
-        let width = transactions / 100;
-        let mut changed = 0;
-        for k in 0..100 {
-            let from = T(first.0 + 1 + k * width);
-            for tx in conn.tx_range(from, T(from.0 + width)).expect("log") {
-                // One assertion a change; the retraction of the value before it and the instant are not counted.
-                changed += tx.expect("record").datoms.iter().filter(|d| d.added).count() as u64 - 1;
+    b.op("who", || (), |_| run(&then, &who, (), |r| ids.number(&r.get(0))));
+    b.op(
+        "changes",
+        || (),
+        |_| {
+            let width = transactions / 100;
+            let mut changed = 0;
+            for k in 0..100 {
+                let from = T(first.0 + 1 + k * width);
+                for tx in conn.tx_range(from, T(from.0 + width)).expect("log") {
+                    // One assertion a change; the retraction of the value before it and the instant are not counted.
+                    changed += tx.expect("record").tx_data().iter().filter(|d| d.added).count() as u64 - 1;
+                }
             }
-        }
-        (100, changed)
-    });
+            (100, changed)
+        },
+    );
 }

@@ -24,7 +24,9 @@ fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut facts = 0;
-    let mut enter = |rows: &[Vec<String>], facts_each: u64, make: &dyn Fn(&Ids, &[String]) -> Vec<(&'static str, Value)>| {
+    let mut enter = |rows: &[Vec<String>],
+                     facts_each: u64,
+                     make: &dyn Fn(&Ids, &[String]) -> Vec<(&'static str, Value)>| {
         for part in rows.chunks(20_000) {
             let mut tx = annals::tx();
             for r in part {
@@ -38,9 +40,15 @@ fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
         facts += rows.len() as u64 * facts_each;
     };
     enter(&b.tsv("artists"), 3, &|_, r| {
-        vec![("artist/name", Value::string(&r[1])), ("artist/country", Value::string(&r[2])), ("artist/start", long(&r[3]))]
+        vec![
+            ("artist/name", Value::string(&r[1])),
+            ("artist/country", Value::string(&r[2])),
+            ("artist/start", long(&r[3])),
+        ]
     });
-    enter(&b.tsv("releases"), 2, &|_, r| vec![("release/name", Value::string(&r[1])), ("release/year", long(&r[2]))]);
+    enter(&b.tsv("releases"), 2, &|_, r| {
+        vec![("release/name", Value::string(&r[1])), ("release/year", long(&r[2]))]
+    });
     enter(&b.tsv("tracks"), 3, &|ids, r| {
         vec![
             ("track/name", Value::string(&r[1])),
@@ -52,7 +60,8 @@ fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
     for part in links.chunks(50_000) {
         let mut tx = annals::tx();
         for r in part {
-            let (t, a) = (ids.entity(r[0].parse().expect("track")), ids.entity(r[1].parse().expect("artist")));
+            let (t, a) =
+                (ids.entity(r[0].parse().expect("track")), ids.entity(r[1].parse().expect("artist")));
             tx = tx.add(Value::Ref(t), "track/artists", Value::Ref(a));
         }
         conn.transact(tx).expect("links");
@@ -61,28 +70,50 @@ fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
 }
 
 pub fn run_workload(b: &Bench) {
-    if ["load", "artist-tracks", "collab", "collab-tracks", "collab-2hop", "agg"].iter().any(|op| b.wants(op)) {
-        b.op("load", || (), |_| {
-            let (_conn, _ids, path, facts) = load(b);
-            Outcome(facts, 0, format!(", \"bytes_per_fact\": {:.1}", disk(&path) as f64 / facts as f64))
-        });
+    if ["load", "artist-tracks", "collab", "collab-tracks", "collab-2hop", "agg"].iter().any(|op| b.wants(op))
+    {
+        b.op(
+            "load",
+            || (),
+            |_| {
+                let (_conn, _ids, path, facts) = load(b);
+                Outcome(facts, 0, format!(", \"bytes_per_fact\": {:.1}", disk(&path) as f64 / facts as f64))
+            },
+        );
         let (conn, ids, _path, _) = load(b);
         let db = conn.db();
         let named = |op: &str, text: &str, artist: &'static str| {
             let q = Query::parse(text).expect("parses");
-            b.op(op, || (), |_| run(&db, &q, (artist,), |r| ids.number(&r[0])));
+            b.op(op, || (), |_| run(&db, &q, (artist,), |r| ids.number(&r.get(0))));
         };
-        named("artist-tracks", "[:find ?t ?n ?y :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/release ?r] [?r :release/year ?y] [(< ?y 1990)] [?t :track/name ?n]]", "Artist 17");
-        named("collab", "[:find ?b ?n :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?b :artist/name ?n]]", "Artist 17");
-        named("collab-tracks", "[:find ?t2 ?n ?tn ?rn ?y :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?b :artist/name ?n] [?t2 :track/artists ?b] [?t2 :track/release ?r] [?r :release/year ?y] [(< ?y 1960)] [?t2 :track/name ?tn] [?r :release/name ?rn]]", "Artist 17");
-        named("collab-2hop", "[:find ?c ?n :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?u :track/artists ?b] [?u :track/artists ?c] [(not= ?c ?x)] [?c :artist/name ?n]]", "Artist 517");
+        named(
+            "artist-tracks",
+            "[:find ?t ?n ?y :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/release ?r] [?r :release/year ?y] [(< ?y 1990)] [?t :track/name ?n]]",
+            "Artist 17",
+        );
+        named(
+            "collab",
+            "[:find ?b ?n :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?b :artist/name ?n]]",
+            "Artist 17",
+        );
+        named(
+            "collab-tracks",
+            "[:find ?t2 ?n ?tn ?rn ?y :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?b :artist/name ?n] [?t2 :track/artists ?b] [?t2 :track/release ?r] [?r :release/year ?y] [(< ?y 1960)] [?t2 :track/name ?tn] [?r :release/name ?rn]]",
+            "Artist 17",
+        );
+        named(
+            "collab-2hop",
+            "[:find ?c ?n :in $ ?a :where [?x :artist/name ?a] [?t :track/artists ?x] [?t :track/artists ?b] [(not= ?b ?x)] [?u :track/artists ?b] [?u :track/artists ?c] [(not= ?c ?x)] [?c :artist/name ?n]]",
+            "Artist 517",
+        );
         let agg = Query::parse("[:find ?c (count ?t) :with ?a :where [?t :track/dur ?d] [(> ?d 300)] [?t :track/release ?r] [?r :release/year ?y] [(< ?y 1980)] [?t :track/artists ?a] [?a :artist/country ?c]]").expect("parses");
-        b.op("agg", || (), |_| run(&db, &agg, (), |r| ids.number(&r[1])));
+        b.op("agg", || (), |_| run(&db, &agg, (), |r| ids.number(&r.get(1))));
     }
     if b.wants("triangles") {
         let (conn, ids) = crate::recursion::graph(b, "tri");
         let db = conn.db();
-        let q = Query::parse("[:find ?a ?b ?c :where [?a :edge ?b] [?b :edge ?c] [?a :edge ?c]]").expect("parses");
-        b.op("triangles", || (), |_| run(&db, &q, (), |r| r.iter().map(|v| ids.number(v)).sum()));
+        let q = Query::parse("[:find ?a ?b ?c :where [?a :edge ?b] [?b :edge ?c] [?a :edge ?c]]")
+            .expect("parses");
+        b.op("triangles", || (), |_| run(&db, &q, (), |r| (0..3).map(|i| ids.number(&r.get(i))).sum()));
     }
 }
