@@ -120,7 +120,11 @@ async fn stop_signal() {
 fn log_to_stderr(format: LogFormat) {
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_env("ANNALS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let base = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let base = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&io::stderr()));
     // A subscriber may be set already by a program that embeds us; then its is used.
     let _ = match format {
         LogFormat::Text => base.compact().try_init(),

@@ -296,10 +296,10 @@ fn watched(name: String, conn: Connection) -> Database {
     let spawned = thread.spawn(move || {
         loop {
             match reports.next() {
-                Ok(Some(report)) => drop(sender.send_replace(report.t())),
+                Some(Ok(report)) => drop(sender.send_replace(report.t())),
                 // Closed: nothing will move any more.
-                Ok(None) => return,
-                Err(e) => {
+                None => return,
+                Some(Err(e)) => {
                     tracing::error!(error = %e, "the log cannot be followed: live answers stand still");
                     return;
                 }

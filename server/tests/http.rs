@@ -438,7 +438,7 @@ fn a_live_query_equals_running_it_again_at_every_t() {
     }
     assert!(resumed);
     s.json(&path("/subscribe"), json!({"query": query, "rules": rules, "as_of": 1}))
-        .refused(406, "request/not-acceptable");
+        .refused(422, "subscribe/as-of");
 }
 
 #[test]
