@@ -68,6 +68,7 @@ pub use annals_query::{
     budget::{Cancel, Usage},
     edn,
     error::{Fault, ParseErrors, QueryError},
+    plan::{Plan, Step},
     query::{Query, QueryOptions},
     rows::{Answer, Rows, Shape, Stats},
     timeline::{Spans, TimelineRow},

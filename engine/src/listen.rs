@@ -98,11 +98,6 @@ impl Listener {
         self.take(Some(Clock::now()))
     }
 
-    /// Waits for the next report; none when the database is closed.
-    pub fn next(&mut self) -> Result<Option<TxReport>, DbError> {
-        self.take(None)
-    }
-
     /// Waits so long at most.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<TxReport>, DbError> {
         self.take(Some(Clock::now() + timeout))
@@ -148,5 +143,13 @@ impl Listener {
             self.batch.push_back(self.shared.report_of(record));
         }
         Ok(())
+    }
+}
+
+/// Waits for each next report; ends when the database is closed.
+impl Iterator for Listener {
+    type Item = Result<TxReport, DbError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take(None).transpose()
     }
 }

@@ -11,6 +11,7 @@ use annals_query::{
     budget::Budget,
     error::{ParseErrors, QueryError},
     eval::function::Library,
+    plan::Plan,
     pull as pulling,
     query::{self as prepared, Query, QueryOptions},
     rows::Answer,
@@ -148,6 +149,23 @@ impl Db {
     ) -> Result<Answer, QueryError> {
         let q = q.into_query(self)?;
         q.run(&self.matched(&q, inputs.into_inputs())?, options)
+    }
+
+    /// The steps a query would take, with the rows expected at each. (What a run
+    /// really did is in the [`Answer`]'s `stats`.)
+    pub fn explain(&self, q: impl IntoQuery, inputs: impl IntoInputs) -> Result<Plan, QueryError> {
+        self.explain_with(q, inputs, &QueryOptions::default())
+    }
+
+    /// The same, for a run with these options.
+    pub fn explain_with(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        options: &QueryOptions,
+    ) -> Result<Plan, QueryError> {
+        let q = q.into_query(self)?;
+        q.explain(&self.matched(&q, inputs.into_inputs())?, options)
     }
 
     /// What there is to say about a query without running it: warnings, or all

@@ -19,6 +19,9 @@ use std::{
 /// Receives datoms until it breaks.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(Datom) -> ControlFlow<()>;
 
+/// A fact that an overlay asserts or retracts.
+type Touched<'a> = (EntityId, AttrId, &'a Value);
+
 /// A store at a basis, with what was speculated on top.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
@@ -55,7 +58,7 @@ impl Overlay {
         o
     }
 
-    fn touched<'a>(&'a self, p: &Prefix) -> Box<dyn Iterator<Item = (EntityId, AttrId, &'a Value)> + 'a> {
+    fn touched<'a>(&'a self, p: &Prefix) -> Box<dyn Iterator<Item = Touched<'a>> + 'a> {
         let least = Value::Nil;
         let flat = |((e, a, v), _): (&'a (EntityId, AttrId, Value), &'a Vec<(T, bool)>)| (*e, *a, v);
         match p {
@@ -134,12 +137,7 @@ impl Snapshot {
         Ok(())
     }
 
-    fn merge<'a>(
-        &self,
-        view: View,
-        touched: impl Iterator<Item = (EntityId, AttrId, &'a Value)>,
-        found: &mut Vec<Datom>,
-    ) {
+    fn merge<'a>(&self, view: View, touched: impl Iterator<Item = Touched<'a>>, found: &mut Vec<Datom>) {
         let Some(overlay) = &self.overlay else { return };
         let newest = self.t();
         let upto = view.upto(newest);

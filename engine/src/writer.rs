@@ -109,11 +109,14 @@ struct Staged {
     counters: Counters,
 }
 
+/// Where the answer to a job appears.
+type Answer<R, E> = Mutex<Option<Result<(TxReport, R), E>>>;
+
 struct Task<F, R, E> {
     f: Option<F>,
     staged: Option<Staged>,
     result: Option<R>,
-    out: Arc<Mutex<Option<Result<(TxReport, R), E>>>>,
+    out: Arc<Answer<R, E>>,
 }
 
 impl<F, R, E> Job for Task<F, R, E>

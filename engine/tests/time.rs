@@ -260,7 +260,7 @@ fn the_log_is_half_open_and_listeners_miss_nothing() {
     let range: Vec<u64> = conn.tx_range(T(3), T(6)).unwrap().map(|r| r.unwrap().t().0).collect();
     assert_eq!(range, [3, 4, 5]);
     conn.close();
-    assert!(live.next().unwrap().is_none());
+    assert!(live.next().is_none());
     assert_eq!(conn.transact("[]").unwrap_err().code(), "tx/closed");
 }
 
