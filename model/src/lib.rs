@@ -5,7 +5,7 @@
 //! clocks, no text formats.
 //!
 //! Modules in reading order: [`id`], [`keyword`], [`value`], [`codec`],
-//! [`cell`], [`column`], [`datom`], [`view`], [`schema`], [`tx`], [`diagnostic`].
+//! [`cell`], [`mod@column`], [`datom`], [`view`], [`schema`], [`tx`], [`diagnostic`].
 
 pub mod cell;
 pub mod codec;

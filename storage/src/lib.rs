@@ -1,6 +1,39 @@
 //! Part of `annals`; no stability promise of its own.
 //!
 //! The log of facts, its indexes in LMDB, and the novelty between them.
+//!
+//! ```text
+//! Record ─▶ Store::stage ─▶ novelty (visible to a basis that includes it)
+//!             Store::flush ─▶ log: one write, one sync ─▶ published
+//!                               background checkpoint ─▶ LMDB, in large sorted batches
+//! read at (basis, view) = LMDB snapshot + novelty, opened and closed within one call
+//! ```
+//!
+//! Modules in reading order: `types`, `error`, `record`, `log`, `key`, `novelty`,
+//! `read`, `scan`, `columns`, `kv`, `index`, `store`, `checkpoint`, `folder`, `open`;
+//! then `pages` and `verify`, `maintain`, `backup`, `excise`; `fault` for tests.
+//!
+//! **Invariant:** knows no schema and no queries. What the schema promises comes
+//! in as [`Hints`], and no answer depends on them.
+//! **Invariant:** LMDB is named in `kv` alone.
+//!
+//! ```
+//! use annals_model::{AttrId, Datom, EntityId, Instant, Partition, T};
+//! use annals_storage::{At, Prefix, Record, Store, StoreOptions};
+//!
+//! # fn main() -> Result<(), annals_storage::StorageError> {
+//! let genesis = Record { t: T(0), instant: Instant(0), datoms: vec![], rows: vec![] };
+//! let store = Store::in_memory(StoreOptions::default(), genesis)?;
+//! let e = EntityId::new(Partition::User, 1);
+//! let fact = Datom { e, a: AttrId::new(64), v: "Ada".into(), t: T(1), added: true };
+//! store.stage(Record { t: T(1), instant: Instant(1), datoms: vec![fact], rows: vec![] })?;
+//! assert_eq!(store.basis(), T(0));
+//! store.flush()?;
+//! assert_eq!(store.count(At::now(store.basis()), &Prefix::E(e))?, 1);
+//! assert_eq!(store.count(At::now(T(0)), &Prefix::E(e))?, 0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod backup;
 mod checkpoint;

@@ -383,12 +383,13 @@ impl FileLog {
         };
         let end = log.replay(start, each)?;
         let last = log.segments.get_mut().last().expect("not empty, checked above").clone();
-        let len = last.len()?;
-        if len > end.offset && !log.options.read_only && log.torn_bytes(&last, end.offset)? {
-            last.file
-                .set_len(end.offset)
-                .and_then(|()| last.file.sync_all())
-                .map_err(|e| StorageError::io("truncate", &last.path, e))?;
+        if !log.options.read_only {
+            let io = |e| StorageError::io("truncate", &last.path, e);
+            if last.len()? > end.offset && log.torn_bytes(&last, end.offset)? {
+                last.file.set_len(end.offset).map_err(io)?;
+            }
+            // What was read from here on counts as written, whoever wrote it and however.
+            last.file.sync_all().map_err(io)?;
         }
         let allocated = last.len()?.max(end.offset);
         *log.tail.get_mut() = Tail { end, allocated, group: None, buffer: Vec::new() };

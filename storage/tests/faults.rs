@@ -483,3 +483,54 @@ fn bad_records_are_refused_and_leave_nothing() {
     store.flush().unwrap();
     assert_eq!(count(&store), 1);
 }
+
+#[test]
+fn an_excision_that_was_decided_is_finished_and_one_that_was_not_is_dropped() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (a, b, c) = (tmp.path().join("a"), tmp.path().join("b"), tmp.path().join("c"));
+    drop(make(&a, 5, &never()));
+    copy_dir(&a, &b);
+    let store = Store::open(&b, never()).unwrap();
+    let what = [Excise::Facts { e: Some(ent(2)), a: None, v: None, before: None }];
+    let signed = Record { t: T(6), instant: Instant(6_000), datoms: vec![], rows: vec![] };
+    store.excise(&what, signed).unwrap();
+    drop(store);
+    // The states a crash can leave: before the decision, and after each rename that follows it.
+    for (step, decided) in [(0, false), (0, true), (1, true), (2, true)] {
+        copy_dir(&a, &c);
+        for (i, part) in ["log", "index"].into_iter().enumerate() {
+            let to = if i < step { part.to_owned() } else { format!("{part}.next") };
+            copy_dir(&b.join(part), &c.join(to));
+        }
+        if decided {
+            fs::write(c.join("swap"), "log\nindex").unwrap();
+        }
+        let store = Store::open(&c, never()).unwrap();
+        assert_eq!(store.basis(), if decided { T(6) } else { T(5) }, "step {step}");
+        assert_eq!(store.still_there(&what).unwrap() == 0, decided);
+        assert!(store.verify().unwrap().is_sound());
+        drop(store);
+        assert!(!c.join("swap").exists() && !c.join("log.next").exists() && !c.join("index.next").exists());
+    }
+}
+
+#[test]
+fn relaxed_durability_survives_the_process_and_checkpoints_sync_first() {
+    let tmp = tempfile::tempdir().unwrap();
+    let options = StoreOptions { durability: Durability::Relaxed, segment_bytes: 400, ..never() };
+    let store = make(tmp.path(), 20, &options);
+    store.checkpoint().unwrap();
+    drop(store);
+    let store = make_more(tmp.path(), 21..=30, &options);
+    drop(store);
+    assert_eq!(count(&Store::open(tmp.path(), never()).unwrap()), 60);
+}
+
+fn make_more(dir: &Path, ts: std::ops::RangeInclusive<u64>, options: &StoreOptions) -> Store {
+    let store = Store::open(dir, options.clone()).unwrap();
+    for t in ts {
+        store.stage(record(t)).unwrap();
+        store.flush().unwrap();
+    }
+    store
+}
