@@ -226,10 +226,10 @@ impl Run<'_> {
                 self.absorb(s, out)?;
                 "join derived rows"
             }
-            Kind::Never(_) => {
+            Kind::Never(why) => {
                 s.empty = true;
                 s.parts.push(Rel::empty(&[], self.budget));
-                "nothing"
+                why
             }
         };
         s.bound.extend(provides(c));
@@ -254,7 +254,7 @@ impl Run<'_> {
             Kind::Or { .. } => "union",
             Kind::Call { .. } => "fixpoint",
             Kind::Facts { .. } => "join derived rows",
-            Kind::Never(_) => "nothing",
+            Kind::Never(why) => why,
         }
     }
 

@@ -243,11 +243,11 @@ pub(crate) fn first_rows(cols: &[Col], len: usize, budget: &Budget) -> Result<Ve
     match cols[..] {
         [a] => {
             let mut set = hashbrown::HashSet::with_capacity_and_hasher(len / 4, hasher);
-            for i in 0..len {
+            for (i, cell) in a.iter().enumerate() {
                 if i % BATCH == 0 {
                     budget.spend(0, set.capacity() * 9 + idx.len() * 4)?;
                 }
-                if set.insert(a[i]) {
+                if set.insert(*cell) {
                     idx.push(i as u32);
                 }
             }

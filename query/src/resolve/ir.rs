@@ -234,7 +234,7 @@ pub(crate) enum Kind {
         args: Vec<Term>,
     },
     /// Matches nothing, and why.
-    Never(String),
+    Never(&'static str),
 }
 
 /// A clause with its place.
@@ -260,7 +260,6 @@ pub(crate) struct Rule {
     /// Head variables: distinct.
     pub(crate) head: Vec<Var>,
     pub(crate) body: Body,
-    pub(crate) span: Span,
 }
 
 /// A recursive predicate.
@@ -284,10 +283,10 @@ pub(crate) struct Program {
 /// An element of `:in`.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    Source(Slot),
+    Source,
     Rules,
     Bind(Bind),
-    Pattern(Symbol),
+    Pattern,
 }
 
 /// A column of the answer.

@@ -170,9 +170,9 @@ impl<'a> Resolver<'a> {
         let mut bound = VarSet::default();
         for i in &q.inputs {
             inputs.push(match &i.node {
-                ast::Input::Src(s) => Input::Source(self.slot(s, i.span).unwrap_or(0)),
+                ast::Input::Src(_) => Input::Source,
                 ast::Input::Rules => Input::Rules,
-                ast::Input::Pattern(s) => Input::Pattern(s.clone()),
+                ast::Input::Pattern(_) => Input::Pattern,
                 ast::Input::Binding(b) => {
                     let b = self.input_binding(&mut scope, b);
                     let mut vars = Vec::new();
@@ -603,7 +603,7 @@ impl<'a> Resolver<'a> {
                         Entry::Const(_) => None,
                     })
                     .collect();
-                let why = "an argument names no entity".to_owned();
+                let why = "an argument names no entity";
                 out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
                 return;
             };
@@ -654,7 +654,7 @@ impl<'a> Resolver<'a> {
             let mut body = self.body(&rule.clauses, &mut scope, src);
             body.clauses.extend(extra);
             for body in self.flatten(body, component) {
-                resolved.push(Rule { head: head.clone(), body, span: rule.span });
+                resolved.push(Rule { head: head.clone(), body });
             }
             self.rule.clone_from(&outer_rule);
         }
@@ -753,7 +753,7 @@ fn unify(a: Entry, b: Entry) -> Option<Clause> {
         (a, Entry::Var(v)) | (Entry::Var(v), a) => (arg(a), v),
         (Entry::Const(x), Entry::Const(y)) if x == y => return None,
         (Entry::Const(_), Entry::Const(_)) => {
-            let why = "a head variable stands for two different constants".to_owned();
+            let why = "a head variable stands for two different constants";
             return Some(clause(Kind::Never(why), Span::default(), "never", vec![]));
         }
     };

@@ -197,8 +197,8 @@ impl Resolver<'_> {
             out.push(clause(Kind::Tuples { src: slot, terms }, p.span, &text, vars));
             return;
         }
-        let never = |out: &mut Vec<Clause>, vars: Vec<Var>, why: &str| {
-            out.push(clause(Kind::Never(why.to_owned()), p.span, &text, vars));
+        let never = |out: &mut Vec<Clause>, vars: Vec<Var>, why: &'static str| {
+            out.push(clause(Kind::Never(why), p.span, &text, vars));
         };
         let mut places = entries.iter().map(|(e, s)| (e.clone(), *s));
         let mut next = || places.next().unwrap_or((None, p.span));
