@@ -143,6 +143,19 @@ class Database:
     def __init__(self, wire: _Wire, name: str, view: dict[str, Any]) -> None:
         self._wire, self.name, self._view = wire, name, view
 
+    def close(self) -> None:
+        """Closes this thread's connection; the next request opens another."""
+        connection = getattr(self._wire.local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._wire.local.connection = None
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _path(self, rest: str, **params: Any) -> str:
         query = urllib.parse.urlencode({k: v for k, v in params.items() if v is not None})
         return f"/v1/db/{urllib.parse.quote(self.name)}{rest}" + (f"?{query}" if query else "")

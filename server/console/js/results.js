@@ -148,14 +148,15 @@ export function graph({ columns, rows }, dark) {
   return h("div", {}, canvas, rows.length > links.length && h("p", { class: "small muted pad" }, `The first ${number(links.length)} of ${number(rows.length)} rows are drawn.`));
 }
 
-/** The plan as the server gives it: {op, detail, index, estimated, actual, ms, children}. */
+/** The plan as the server gives it: {op, detail, actual, runs, us, children}. */
 export function plan(root) {
   const item = (n) => h("li", {},
     h("span", { class: "op" }, n.op), " ", n.detail && h("span", {}, n.detail), " ",
     n.index && h("span", { class: "chip" }, n.index), " ",
     n.estimated !== undefined && h("span", { class: "muted" }, `est ${number(n.estimated)}`), " ",
     n.actual !== undefined && h("span", {}, `rows ${number(n.actual)}`), " ",
-    n.ms !== undefined && h("span", { class: "muted" }, `${n.ms} ms`),
+    n.us !== undefined && h("span", { class: "muted" }, `${(n.us / 1000).toFixed(2)} ms`),
+    n.runs > 1 && h("span", { class: "muted" }, ` in ${number(n.runs)} runs`),
     n.children?.length ? h("ul", {}, n.children.map(item)) : null);
   return h("div", { class: "plan" }, h("ul", {}, [].concat(root).map(item)));
 }

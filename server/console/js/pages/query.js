@@ -96,7 +96,7 @@ export default async function page(root, app, _arg, params) {
     try {
       const got = await post(app.path("/explain"), { ...body(), ...app.time() });
       results.replaceChildren(got.plan ? show.plan(got.plan) : show.plan(show.planOfText(got.text)));
-      foot.replaceChildren("How the query is run; estimates are the planner's.");
+      foot.replaceChildren(h("span", {}, `${number(got.rows)} rows, ${number(got["rows-made"])} made on the way`), h("span", {}, `${(got["elapsed-us"] / 1000).toFixed(1)} ms`));
     } catch (e) { results.replaceChildren(h("div", { class: "pad" }, problem(e))); }
   }
 
@@ -157,7 +157,10 @@ function normal(got) {
     // What changed stands together: the old row above the new one.
     const all = [...got.added.map((x) => ({ ...x, sign: "+" })), ...got.removed.map((x) => ({ ...x, sign: "-" }))]
       .map((x) => ({ ...x, row: Array.isArray(x.row) ? x.row : [x.row] }))
-      .sort((a, b) => (JSON.stringify(a.row) < JSON.stringify(b.row) ? -1 : 1));
+      .sort((a, b) => {
+        const [x, y] = [JSON.stringify(a.row[0]), JSON.stringify(b.row[0])];
+        return x === y ? (a.sign < b.sign ? 1 : a.sign > b.sign ? -1 : 0) : x < y ? -1 : 1;
+      });
     return { ...base, columns: got.columns, types: got.types ?? [], rows: all.map((x) => x.row), signs: all.map((x) => x.sign), notes: all.map((x) => x.t) };
   }
   let { rows } = got;
@@ -179,7 +182,7 @@ function schemaSide(schema, insert) {
   if (builtin.length) groups.set("built in", builtin);
   const few = groups.size <= 6;
   const el = h("aside", { class: "side folded", "aria-label": "Schema" },
-    h("div", { class: "sidehead" }, h("h2", {}, "Attributes"), h("button", { class: "ghost small", type: "button", onclick: () => el.classList.toggle("folded") }, "fold")),
+    h("div", { class: "sidehead" }, h("h2", {}, "Attributes"), h("button", { class: "ghost small foldbutton", type: "button", onclick: () => el.classList.toggle("folded") }, "show or hide")),
     [...groups].map(([ns, attrs]) => h("details", { open: few && ns !== "built in" }, h("summary", {}, ns),
       attrs.map((a) => h("button", { class: "attr", type: "button", title: a.doc ?? `insert ${a.ident}`, onclick: () => insert(a.ident) },
         h("span", { class: "mono" }, a.ident.slice(a.ident.indexOf("/") + 1)), h("span", { class: "ty" }, a.type, a.cardinality === "many" ? " *" : "", a.unique ? " ◆" : ""))))));
