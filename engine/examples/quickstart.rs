@@ -25,8 +25,9 @@ fn main() -> Result<(), annals::Error> {
     let moved = conn.transact(r#"[{:person/name "Ada" :person/city "Bergen"}]"#)?;
 
     let db = conn.db();
-    let q = annals::Query::parse("[:find ?name ?city :in $ ?boss :where [?b :person/name ?boss] [?p :person/boss ?b] [?p :person/name ?name] [?p :person/city ?city]]")
-        .map_err(annals::QueryError::from)?;
+    let q = annals::Query::parse(
+        "[:find ?name ?city :in $ ?boss :where [?b :person/name ?boss] [?p :person/boss ?b] [?p :person/name ?name] [?p :person/city ?city]]",
+    )?;
     for row in db.query(&q, ("Ada",))?.rows.iter() {
         println!("{} in {}", annals::edn::print(&row[0]), annals::edn::print(&row[1]));
     }

@@ -8,7 +8,7 @@ use crate::store::{Class, StorageError};
 use crate::{BadTimePoint, TransactError};
 use annals_model::{Diagnostic, Keyword, Value};
 use annals_query::{
-    error::{Fault, QueryError},
+    error::{Fault, ParseErrors, QueryError},
     source::SourceError,
 };
 use std::{path::PathBuf, sync::Arc};
@@ -230,6 +230,11 @@ pub enum Error {
 impl From<StorageError> for Error {
     fn from(e: StorageError) -> Error {
         Error::Storage(Arc::new(e))
+    }
+}
+impl From<ParseErrors> for Error {
+    fn from(e: ParseErrors) -> Error {
+        Error::Query(QueryError::Parse(e))
     }
 }
 impl From<BadTimePoint> for Error {

@@ -52,6 +52,8 @@ pub use query::{DiffRow, IntoPattern, IntoQuery};
 pub use read::{Change, Entity, Index, IntoIndex};
 pub use report::TxReport;
 pub use store::{Checkpoint, Durability, StorageError};
+#[doc(hidden)]
+pub use store::{Faults, FileOp};
 pub use transact::{
     error::{Place, TransactError},
     function::BUILTIN_PREDICATES,

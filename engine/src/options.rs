@@ -106,6 +106,12 @@ impl Options {
         self.storage.segment_bytes = bytes;
         self
     }
+    /// Makes writes or syncs fail on purpose, for tests of failures.
+    #[doc(hidden)]
+    pub fn faults(mut self, faults: crate::store::Faults) -> Options {
+        self.storage.faults = faults;
+        self
+    }
     /// Takes transaction instants from `clock`.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Options {
         self.clock = Arc::new(clock);

@@ -2,6 +2,6 @@
 
 pub(crate) use annals_storage::{At, Class, LogIter, Prefix, ProbeOut, Store};
 pub use annals_storage::{
-    BackupReport, Checkpoint, Durability, Excise, RebuildReport, Record, Row, StorageError, StoreOptions,
-    StoreStats, VerifyReport,
+    BackupReport, Checkpoint, Durability, Excise, Faults, FileOp, RebuildReport, Record, Row, StorageError,
+    StoreOptions, StoreStats, VerifyReport,
 };

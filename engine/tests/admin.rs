@@ -124,3 +124,26 @@ fn batches_share_a_sync_and_stop_at_the_first_refusal() {
     let n = conn.db().count("aevt", &[Value::keyword("p/name")]).unwrap();
     assert_eq!(n, 5003);
 }
+
+#[test]
+fn a_failed_sync_poisons_writing_until_reopened() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(people(dir.path()));
+    let faults = annals::Faults::nth(annals::FileOp::Sync, 2, 5);
+    let conn = annals::Options::new().faults(faults).open(dir.path().join("db")).unwrap();
+    conn.transact(r#"[{:p/name "A" :p/age 10}]"#).unwrap();
+    let t = conn.db().t();
+    let failed = conn.transact(r#"[{:p/name "A" :p/age 11}]"#).unwrap_err();
+    assert!(matches!(failed, annals::TransactError::Storage(_)), "{failed}");
+    let e = conn.transact(r#"[{:p/name "A" :p/age 12}]"#).unwrap_err();
+    assert_eq!(e.class(), annals::ErrorClass::Poisoned);
+    // Reading goes on, at what was durable.
+    assert_eq!(conn.db().t(), t);
+    let a = conn.db().entity(("p/name", "A")).unwrap().unwrap();
+    assert_eq!(a.get("p/age"), Some(&Value::Long(10)));
+    drop(conn);
+    let conn = annals::open(dir.path().join("db")).unwrap();
+    assert!(conn.db().t() >= t);
+    conn.transact(r#"[{:p/name "A" :p/age 13}]"#).unwrap();
+    assert!(conn.verify().unwrap().is_sound());
+}
