@@ -50,7 +50,8 @@ pub struct Prepared {
 pub fn prepare(text: &str, given: &Given) -> Outcome<Prepared> {
     let mut names = names(text);
     let calls_rule = rule_names(&given.rules).iter().any(|r| names.heads.contains(r));
-    let rewritten = (calls_rule && !names.inputs.contains(&Wanted::Rules)).then(|| WithRules::new(text, &names));
+    let rewritten =
+        (calls_rule && !names.inputs.contains(&Wanted::Rules)).then(|| WithRules::new(text, &names));
     if rewritten.is_some() {
         if names.inputs.is_empty() {
             names.inputs.push(Wanted::Source("$".into()));
@@ -70,14 +71,22 @@ fn inputs(n: &Names, given: &Given, text: &str) -> Outcome<Vec<Input>> {
     for w in &n.inputs {
         match w {
             Wanted::Source(_) => {}
-            Wanted::Rules => out.push(Input::Rules(edn::print(&Value::vector(given.rules.iter().cloned())).into())),
+            Wanted::Rules => {
+                out.push(Input::Rules(edn::print(&Value::vector(given.rules.iter().cloned())).into()))
+            }
             Wanted::Value(name) => match values.pop_front().or_else(|| given.named.get(name).cloned()) {
                 Some(v) => out.push(Input::Value(v)),
                 None => {
-                    let f = Failure::refused("shell/missing-input", format!("the query wants a value for {name}"));
+                    let f = Failure::refused(
+                        "shell/missing-input",
+                        format!("the query wants a value for {name}"),
+                    );
                     let at = text.find(name.as_str()).unwrap_or(0);
-                    let mut f = f.help(format!("give it with --in EDN on the command line, or :let {name} VALUE in the shell"));
-                    f.diagnostics[0] = f.diagnostics[0].clone().at(annals::Span::new(at, at + name.len()), "no value");
+                    let mut f = f.help(format!(
+                        "give it with --in EDN on the command line, or :let {name} VALUE in the shell"
+                    ));
+                    f.diagnostics[0] =
+                        f.diagnostics[0].clone().at(annals::Span::new(at, at + name.len()), "no value");
                     return Err(f.of("query", text));
                 }
             },
@@ -93,7 +102,8 @@ fn inputs(n: &Names, given: &Given, text: &str) -> Outcome<Vec<Input>> {
 /// Runs a prepared query on its own thread; Ctrl-C stops it.
 pub fn run(p: &Prepared, db: &Db, given: &Given) -> Outcome<Answered> {
     let started = std::time::Instant::now();
-    let result = interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
+    let result =
+        interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
     let answer = result.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let made = answer.stats.used.rows;
@@ -108,7 +118,8 @@ pub fn ask(text: &str, db: &Db, given: &Given) -> Outcome<Answered> {
 /// What each clause of a run did: index or operator, rows, time.
 pub fn explain(text: &str, db: &Db, given: &Given) -> Outcome<Answer> {
     let p = prepare(text, given)?;
-    let result = interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
+    let result =
+        interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
     result.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))
 }
 
@@ -153,7 +164,9 @@ pub fn read_rules(text: &str, name: &str) -> Outcome<Vec<Value>> {
     let v = crate::session::read_edn(text, name)?;
     match &v {
         Value::Vector(rules) if rules.iter().all(|r| rule_name(r).is_some()) => Ok(rules.to_vec()),
-        _ => Err(Failure::refused("query/rule", "rules are a vector of [(name ?x …) clause …]").of(name, text)),
+        _ => {
+            Err(Failure::refused("query/rule", "rules are a vector of [(name ?x …) clause …]").of(name, text))
+        }
     }
 }
 
@@ -183,7 +196,9 @@ fn rows_of(a: &Answer, text: &str) -> Rows {
 /// did it: columns `:change`, the query's own, `:t`.
 pub fn diff(text: &str, db: &Db, from: T, to: T, given: &Given) -> Outcome<Rows> {
     let p = prepare(text, given)?;
-    let changes = interrupt::cancellable(|cancel| db.diff_with(&p.query, p.inputs.clone(), from, to, &options(given, cancel)));
+    let changes = interrupt::cancellable(|cancel| {
+        db.diff_with(&p.query, p.inputs.clone(), from, to, &options(given, cancel))
+    });
     let changes = changes.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;
     let mut names = vec![":change".to_owned()];
     names.extend(form::find_names(text));

@@ -48,6 +48,9 @@ pub struct ShellArgs {
     /// Stop a script at its first failing form
     #[arg(long)]
     pub bail: bool,
+    /// Print each form before its answer, as a transcript
+    #[arg(long)]
+    pub echo: bool,
     /// Refuse every write
     #[arg(long)]
     pub read_only: bool,

@@ -37,7 +37,9 @@ const TOUR: &[Step] = &[
         title: "The present",
         text: "1,434 applications for an environmental permit came to a Dutch municipality. Where do they stand? \
                A query names what it wants and describes it; a variable that occurs twice has one value.",
-        lines: &["[:find ?state (count ?case)\n :where [?case :case/state ?state]\n :order-by [1 :desc]\n :limit 8]"],
+        lines: &[
+            "[:find ?state (count ?case)\n :where [?case :case/state ?state]\n :order-by [1 :desc]\n :limit 8]",
+        ],
     },
     Step {
         title: "As of",
@@ -120,7 +122,8 @@ pub fn run(db: Option<&Path>, no_pause: bool, g: &Global) -> Outcome {
 /// `:demo` in a shell: loads into the open database if it is empty, else into one in memory.
 pub fn in_session(s: &mut Session) -> Outcome {
     if s.conn.db().basis_t().0 > 0 && s.conn.db().attribute("case/id").is_err() {
-        return Err(Failure::refused("demo/not-empty", "the demo wants an empty database").help(":open first, for one in memory"));
+        return Err(Failure::refused("demo/not-empty", "the demo wants an empty database")
+            .help(":open first, for one in memory"));
     }
     load(s)?;
     tour(s, io::stdin().is_terminal() && s.out.tty)
@@ -128,12 +131,20 @@ pub fn in_session(s: &mut Session) -> Outcome {
 
 fn load(s: &mut Session) -> Outcome {
     let started = Instant::now();
-    s.note(s.err.paint(theme::DIM, "loading 8,577 events of a permit process (Buijs 2014, 4TU.ResearchData)"));
+    s.note(
+        s.err.paint(theme::DIM, "loading 8,577 events of a permit process (Buijs 2014, 4TU.ResearchData)"),
+    );
     crate::commands::events::install_projection(s, PROJECTION, "permits.edn")?;
     let done = importing::load(s, &mut Source::of_bytes("permits.events.ndjson.gz", LOG))?;
     s.note(s.err.paint(
         theme::DIM,
-        format!("{} in {}, projected into {} ({:.1} s)", counted(done.appended, "event"), counted(done.transactions, "transaction"), counted(done.facts, "fact"), started.elapsed().as_secs_f64()),
+        format!(
+            "{} in {}, projected into {} ({:.1} s)",
+            counted(done.appended, "event"),
+            counted(done.transactions, "transaction"),
+            counted(done.facts, "fact"),
+            started.elapsed().as_secs_f64()
+        ),
     ));
     Ok(())
 }
@@ -149,7 +160,8 @@ fn tour(s: &mut Session, pause: bool) -> Outcome {
         for line in step.lines {
             let (prompt, past) = s.prompt();
             let styled = s.out.paint(if past { theme::PAST } else { theme::NOW }, &prompt).to_string();
-            let shown = highlight::paint(line, None, None, &s.out).replace('\n', &format!("\n{}", " ".repeat(prompt.chars().count())));
+            let shown = highlight::paint(line, None, None, &s.out)
+                .replace('\n', &format!("\n{}", " ".repeat(prompt.chars().count())));
             s.say(format!("\n{styled}{shown}"))?;
             for item in script::items(line) {
                 dispatch::item(s, &item)?;
@@ -159,7 +171,13 @@ fn tour(s: &mut Session, pause: bool) -> Outcome {
             break;
         }
     }
-    s.say(format!("\n{}", s.out.paint(theme::DIM, "That was the tour. :help shows the rest; docs/tutorial.md begins at the beginning.")))?;
+    s.say(format!(
+        "\n{}",
+        s.out.paint(
+            theme::DIM,
+            "That was the tour. :help shows the rest; docs/tutorial.md begins at the beginning."
+        )
+    ))?;
     Ok(())
 }
 

@@ -31,11 +31,16 @@ pub fn draw(d: &Diagnostic, origin: Option<&Origin>, screen: &Screen) -> String 
     let line = origin.line.max(1) + origin.text[..from].matches('\n').count();
     let shift = |s: Span| clamp(text, s.start.saturating_sub(from), s.end.saturating_sub(from));
     let mut snippet = Snippet::source(text).line_start(line).path(origin.name.as_str());
-    for (i, label) in d.labels.iter().enumerate().filter(|(_, l)| l.span.start >= from && l.span.start <= to) {
+    for (i, label) in d.labels.iter().enumerate().filter(|(_, l)| l.span.start >= from && l.span.start <= to)
+    {
         let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
         let range = shift(label.span);
         let annotation = kind.span(range);
-        snippet = snippet.annotation(if label.message.is_empty() { annotation } else { annotation.label(label.message.as_str()) });
+        snippet = snippet.annotation(if label.message.is_empty() {
+            annotation
+        } else {
+            annotation.label(label.message.as_str())
+        });
     }
     let mut group = Level::ERROR.primary_title(d.message.as_str()).id(d.code).element(snippet);
     if let Some(path) = &d.path {
@@ -50,7 +55,11 @@ pub fn draw(d: &Diagnostic, origin: Option<&Origin>, screen: &Screen) -> String 
 }
 
 fn bare(d: &Diagnostic, screen: &Screen) -> String {
-    let mut out = format!("{}: {}\n", screen.paint(theme::BAD.bold(), format!("error[{}]", d.code)), screen.paint(theme::HEAD, &d.message));
+    let mut out = format!(
+        "{}: {}\n",
+        screen.paint(theme::BAD.bold(), format!("error[{}]", d.code)),
+        screen.paint(theme::HEAD, &d.message)
+    );
     if let Some(path) = &d.path {
         let _ = writeln!(out, "  {} at {path}", screen.paint(theme::DIM, "="));
     }
@@ -58,7 +67,12 @@ fn bare(d: &Diagnostic, screen: &Screen) -> String {
         let _ = writeln!(out, "  {} {}", screen.paint(theme::DIM, "="), label.message);
     }
     if let Some(help) = &d.help {
-        let _ = writeln!(out, "  {} {}: {help}", screen.paint(theme::DIM, "="), screen.paint(theme::HEAD, "help"));
+        let _ = writeln!(
+            out,
+            "  {} {}: {help}",
+            screen.paint(theme::DIM, "="),
+            screen.paint(theme::HEAD, "help")
+        );
     }
     out
 }
@@ -109,8 +123,17 @@ mod tests {
         let d = Diagnostic::new("query/unknown-attribute", "unknown attribute :person/nmae")
             .at(Span::new(20, 32), "not installed at this basis")
             .help("did you mean :person/name?");
-        let text = draw(&d, Some(&at("[:find ?n :where [_ :person/nmae ?n]]", 1)), &Screen { unicode: false, ..Screen::plain(80) });
-        for part in ["error[query/unknown-attribute]: unknown attribute", "query:1:21", "^^^^^^^^^^^^ not installed", "did you mean"] {
+        let text = draw(
+            &d,
+            Some(&at("[:find ?n :where [_ :person/nmae ?n]]", 1)),
+            &Screen { unicode: false, ..Screen::plain(80) },
+        );
+        for part in [
+            "error[query/unknown-attribute]: unknown attribute",
+            "query:1:21",
+            "^^^^^^^^^^^^ not installed",
+            "did you mean",
+        ] {
             assert!(text.contains(part), "{text}");
         }
     }
@@ -119,7 +142,13 @@ mod tests {
     fn places_outside_the_text_and_huge_texts_are_survived() {
         let big = "é".repeat(3_000_000);
         for text in ["é", "", big.as_str()] {
-            for span in [Span::new(0, 0), Span::new(1, 1), Span::new(1, 99), Span::new(5_000_001, 5_000_002), Span::new(usize::MAX, usize::MAX)] {
+            for span in [
+                Span::new(0, 0),
+                Span::new(1, 1),
+                Span::new(1, 99),
+                Span::new(5_000_001, 5_000_002),
+                Span::new(usize::MAX, usize::MAX),
+            ] {
                 let d = Diagnostic::new("x/y", "m").at(span, "here");
                 let drawn = draw(&d, Some(&at(text, 3)), &Screen::plain(20));
                 assert!(drawn.len() < 100_000);

@@ -35,11 +35,17 @@ pub fn kind(text: &str) -> FormKind {
     let at = |i: usize| all.get(i).map(|t| (t.kind, t.text(text)));
     match (at(0), at(1), at(2)) {
         (Some((Kind::Open(']'), _)), Some((Kind::Keyword, ":find")), _) => FormKind::Query,
-        (Some((Kind::Open(']'), _)), Some((Kind::Keyword, k)), _) if k.starts_with(":db/") || k.starts_with(":db.fn/") => {
+        (Some((Kind::Open(']'), _)), Some((Kind::Keyword, k)), _)
+            if k.starts_with(":db/") || k.starts_with(":db.fn/") =>
+        {
             FormKind::TransactionForm
         }
-        (Some((Kind::Open(']'), _)), Some((Kind::Open(']'), _)), Some((Kind::Open(')'), _))) => FormKind::Rules,
-        (Some((Kind::Open(']'), _)), Some((Kind::Open('}' | ']' | ')') | Kind::Close(']'), _)), _) => FormKind::Transaction,
+        (Some((Kind::Open(']'), _)), Some((Kind::Open(']'), _)), Some((Kind::Open(')'), _))) => {
+            FormKind::Rules
+        }
+        (Some((Kind::Open(']'), _)), Some((Kind::Open('}' | ']' | ')') | Kind::Close(']'), _)), _) => {
+            FormKind::Transaction
+        }
         (Some((Kind::Open(']'), _)), Some((Kind::Keyword, _)), _) => FormKind::Entity,
         (Some((Kind::Open('}'), "{")), _, _) => map_kind(text, &all),
         (Some((Kind::Open(')'), _)), Some((Kind::Symbol, "pull")), _) => FormKind::Pull,
@@ -193,9 +199,9 @@ pub fn names(text: &str) -> Names {
 /// The elements of `:find`, as written: the headings of the answer's columns.
 pub fn find_names(text: &str) -> Vec<String> {
     let Some((form, _)) = split_form(text) else { return Vec::new() };
-    let elements = elements(form);
-    let Some(at) = elements.iter().position(|e| *e == ":find") else { return Vec::new() };
-    let rest = &elements[at + 1..];
+    let parts = elements(form);
+    let Some(at) = parts.iter().position(|e| *e == ":find") else { return Vec::new() };
+    let rest = &parts[at + 1..];
     let end = rest.iter().position(|e| e.starts_with(':')).unwrap_or(rest.len());
     let mut found: Vec<&str> = rest[..end].to_vec();
     // [?a ...] and [?a ?b], and in the map form one vector more around them.
@@ -317,7 +323,9 @@ mod tests {
     fn inputs_are_named_in_order() {
         use Wanted::*;
         let v = |s: &str| Value(s.into());
-        let n = names("[:find ?x :in $ % ?id [?c ...] [[?a ?b]] :where [?x :a ?id] (reach ?x ?c) [(count ?a) ?n]]");
+        let n = names(
+            "[:find ?x :in $ % ?id [?c ...] [[?a ?b]] :where [?x :a ?id] (reach ?x ?c) [(count ?a) ?n]]",
+        );
         assert_eq!(n.inputs, vec![Source("$".into()), Rules, v("?id"), v("?c"), v("?a")]);
         assert_eq!(n.heads, vec!["reach", "count"]);
         let n = names("{:find [?x] :in [$ ?id [?y ...]] :where [[?x :a ?id]]}");

@@ -36,7 +36,10 @@ pub fn cancellable<R: Send>(work: impl FnOnce(&Cancel) -> R + Send) -> R {
     let cancel = Cancel::new();
     *RUNNING.lock().unwrap_or_else(|e| e.into_inner()) = Some(cancel.clone());
     let result = thread::scope(|s| {
-        let handle = thread::Builder::new().name("query".into()).stack_size(64 << 20).spawn_scoped(s, || work(&cancel));
+        let handle = thread::Builder::new()
+            .name("query".into())
+            .stack_size(64 << 20)
+            .spawn_scoped(s, || work(&cancel));
         match handle.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(r)) => r,
             Ok(Err(payload)) => panic::resume_unwind(payload),

@@ -14,12 +14,14 @@ pub fn parse(text: &str) -> Outcome<TimePoint> {
         return Ok(TimePoint::T(T::MAX));
     }
     if let Some(back) = text.strip_prefix('-') {
-        return ago(back)
-            .map(TimePoint::Instant)
-            .ok_or_else(|| bad(text).help("a number and a unit: s, m, h, d, w, mo or y, as in -90m or -8mo"));
+        return ago(back).map(TimePoint::Instant).ok_or_else(|| {
+            bad(text).help("a number and a unit: s, m, h, d, w, mo or y, as in -90m or -8mo")
+        });
     }
     let number = text.strip_prefix('t').filter(|n| n.bytes().all(|b| b.is_ascii_digit())).unwrap_or(text);
-    TimePoint::parse(number).ok_or_else(|| bad(text).help("write a t (42), a date-time (2026-03-01T10:00:00Z), or time back from now (-2h)"))
+    TimePoint::parse(number).ok_or_else(|| {
+        bad(text).help("write a t (42), a date-time (2026-03-01T10:00:00Z), or time back from now (-2h)")
+    })
 }
 
 fn bad(text: &str) -> Failure {
@@ -93,6 +95,9 @@ mod tests {
     #[test]
     fn distances_are_short() {
         let at = |s: i64| distance(Instant(-s * 1_000_000), Instant(0));
-        assert_eq!([at(5), at(300), at(7_200), at(260_000), at(21_000_000), at(200_000_000)], ["now", "-5m", "-2h", "-3d", "-7mo", "-6y"]);
+        assert_eq!(
+            [at(5), at(300), at(7_200), at(260_000), at(21_000_000), at(200_000_000)],
+            ["now", "-5m", "-2h", "-3d", "-7mo", "-6y"]
+        );
     }
 }

@@ -19,7 +19,8 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
             let template = if total.is_some() { "{bar:30} {percent:>3}% {msg}" } else { "{spinner} {msg}" };
             let shapes = if s.err.unicode { "━╸─" } else { "#>-" };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style.progress_chars(shapes));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar

@@ -3,7 +3,7 @@
 use crate::{
     ask::{self, Given},
     cli::{Cli, Command, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
-    commands::{admin, events, explain, export, look, serve, time, write},
+    commands::{admin, events, explain, export, look, serve, time, why, write},
     demo, diagnose,
     fail::{Exit, Failure, Outcome},
     import, moment,
@@ -107,13 +107,14 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Command::History { db, entity, attr } => {
             let mut s = session(&db, Access::Read, &g)?;
             let db = s.conn.db();
-            let e = crate::commands::entity(&db, &entity).or_else(|f| crate::commands::entity(&db.history(), &entity).map_err(|_| f))?;
+            let e = crate::commands::entity(&db, &entity)
+                .or_else(|f| crate::commands::entity(&db.history(), &entity).map_err(|_| f))?;
             time::history(&mut s, e, attr.as_deref())?;
         }
         Command::Why { db, entity, attr, value } => {
             let mut s = session(&db, Access::Read, &g)?;
             let e = crate::commands::entity(&s.conn.db(), &entity)?;
-            explain::why(&mut s, e, &attr, value.as_deref())?;
+            why::why(&mut s, e, &attr, value.as_deref())?;
         }
         Command::Append { db, stream, file, expect } => {
             let expected = events::expected(&expect)?;
@@ -139,8 +140,12 @@ fn run(cli: Cli) -> Outcome<Exit> {
                 events::read_projection(&file)?;
                 events::add_projection(&session(&db, Access::Create, &g)?, &file)?;
             }
-            ProjectionCommand::Rebuild { name } => events::rebuild_projection(&session(&db, Access::Write, &g)?, &name)?,
-            ProjectionCommand::Drop { name } => events::drop_projection(&session(&db, Access::Write, &g)?, &name)?,
+            ProjectionCommand::Rebuild { name } => {
+                events::rebuild_projection(&session(&db, Access::Write, &g)?, &name)?
+            }
+            ProjectionCommand::Drop { name } => {
+                events::drop_projection(&session(&db, Access::Write, &g)?, &name)?
+            }
         },
         Command::Verify { db } => return admin::verify_files(&db, &g),
         Command::Rebuild { db } => admin::rebuild(&db, &g)?,
@@ -148,7 +153,8 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Command::Restore { dir, db, to } => admin::restore(&dir, &db, to, &g)?,
         Command::Compact { db } => admin::compact(&db, &g)?,
         Command::Serve { dbs, listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only } => {
-            let flags = serve::Flags { listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only };
+            let flags =
+                serve::Flags { listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only };
             serve::run(&dbs, &flags)?;
         }
         Command::Token { what: TokenCommand::Create { name, role, dbs, days, token_file } } => {
@@ -197,7 +203,12 @@ fn argument(text: &str) -> Outcome<(String, String)> {
     }
 }
 
-fn given(inputs: &[String], rules: Option<&Path>, timeout_ms: Option<u64>, limit_rows: Option<u64>) -> Outcome<Given> {
+fn given(
+    inputs: &[String],
+    rules: Option<&Path>,
+    timeout_ms: Option<u64>,
+    limit_rows: Option<u64>,
+) -> Outcome<Given> {
     let mut g = Given { timeout_ms, limit_rows, ..Given::default() };
     for text in inputs {
         g.values.push_back(read_edn(text, "--in")?);
@@ -231,6 +242,7 @@ fn shell(db: Option<&str>, args: &ShellArgs, g: &Global) -> Outcome<Exit> {
     dress(&mut s, g);
     s.read_only = args.read_only;
     s.settings.bail = args.bail;
+    s.echo = args.echo;
     let interactive = io::stdin().is_terminal() && args.run.is_empty();
     if interactive && !args.no_rc {
         run_rc(&mut s);

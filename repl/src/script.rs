@@ -73,7 +73,15 @@ struct Scan {
 impl<R: BufRead> Script<R> {
     /// Reads from `input`.
     pub fn new(input: R) -> Script<R> {
-        Script { input, buffer: String::new(), line: 1, scan: Scan::default(), ended: false, forms_only: false, not_text: None }
+        Script {
+            input,
+            buffer: String::new(),
+            line: 1,
+            scan: Scan::default(),
+            ended: false,
+            forms_only: false,
+            not_text: None,
+        }
     }
 
     /// Reads forms from `input`, no commands.

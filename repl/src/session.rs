@@ -49,7 +49,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { rows: 40, timeout_ms: None, pager: true, idents: true, indent: true, timing: true, bail: false }
+        Settings {
+            rows: 40,
+            timeout_ms: None,
+            pager: true,
+            idents: true,
+            indent: true,
+            timing: true,
+            bail: false,
+        }
     }
 }
 
@@ -94,6 +102,8 @@ pub struct Session {
     pub last_query: Option<String>,
     /// The inverse transaction that `:undo-tx` proposed, and of which t.
     pub proposal: Option<(annals::T, String)>,
+    /// Print each form of a stream before its answer.
+    pub echo: bool,
     /// How many scripts run each other.
     pub depth: usize,
     /// Standard output.
@@ -116,7 +126,10 @@ pub enum Access {
 /// Opens a database folder.
 pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
     if path.is_file() {
-        return Err(Failure::refused("open/not-a-database", format!("{} is a file, not a database folder", path.display())));
+        return Err(Failure::refused(
+            "open/not-a-database",
+            format!("{} is a file, not a database folder", path.display()),
+        ));
     }
     let options = Options::new().create(access == Access::Create).read_only(access == Access::Read);
     options.open(path).map_err(|e| {
@@ -147,6 +160,7 @@ impl Session {
             results: VecDeque::new(),
             last_query: None,
             proposal: None,
+            echo: false,
             depth: 0,
             out,
             err,
@@ -198,7 +212,8 @@ impl Session {
     /// Refuses when nothing may be written.
     pub fn writable(&self) -> Outcome {
         if self.read_only {
-            return Err(Failure::refused("shell/read-only", "the session is read-only").help("start without --read-only to write"));
+            return Err(Failure::refused("shell/read-only", "the session is read-only")
+                .help("start without --read-only to write"));
         }
         Ok(())
     }
@@ -308,7 +323,12 @@ impl Session {
             });
         }
         words.attributes.sort_by(|a, b| a.name.cmp(&b.name));
-        words.idents = db.schema().idents().map(|(k, _)| k.to_string()).filter(|k| words.attribute(k).is_none()).collect();
+        words.idents = db
+            .schema()
+            .idents()
+            .map(|(k, _)| k.to_string())
+            .filter(|k| words.attribute(k).is_none())
+            .collect();
         words.idents.sort();
         words.rules = crate::ask::rule_names(&self.rules);
         words.parameters = self.parameters.keys().cloned().collect();
@@ -344,7 +364,8 @@ fn pager(text: &str) -> bool {
     if command.trim().is_empty() || command.trim() == "cat" {
         return false;
     }
-    let child = std::process::Command::new("sh").arg("-c").arg(&command).stdin(std::process::Stdio::piped()).spawn();
+    let child =
+        std::process::Command::new("sh").arg("-c").arg(&command).stdin(std::process::Stdio::piped()).spawn();
     let Ok(mut child) = child else { return false };
     if let Some(mut stdin) = child.stdin.take() {
         // A pager closed early has shown what was wanted.
@@ -355,13 +376,9 @@ fn pager(text: &str) -> bool {
 
 /// One EDN value from what the user wrote; errors point into it.
 pub fn read_edn(text: &str, name: &str) -> Outcome<Value> {
-    edn::read_value(text).map_err(|e| Failure {
-        exit: Exit::Refused,
-        diagnostics: e.0,
-        origin: None,
-        closed_pipe: false,
-    }
-    .of(name, text))
+    edn::read_value(text).map_err(|e| {
+        Failure { exit: Exit::Refused, diagnostics: e.0, origin: None, closed_pipe: false }.of(name, text)
+    })
 }
 
 /// A file's text; `-` is standard input.

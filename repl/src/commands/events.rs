@@ -59,23 +59,35 @@ pub fn expected(text: &str) -> Outcome<Expected> {
         "exists" => Expected::Exists,
         n => match n.parse::<u64>() {
             Ok(n) => Expected::Exact(Version(n)),
-            Err(_) => return Err(Failure::usage(format!("--expect {n}: write any, none, exists, or the stream's version"))),
+            Err(_) => {
+                return Err(Failure::usage(format!(
+                    "--expect {n}: write any, none, exists, or the stream's version"
+                )));
+            }
         },
     })
 }
 
 /// `annals append`: every event of the input in one transaction.
-pub fn append_stream(s: &Session, stream: &str, input: impl BufRead, name: &str, expect: Expected) -> Outcome {
+pub fn append_stream(
+    s: &Session,
+    stream: &str,
+    input: impl BufRead,
+    name: &str,
+    expect: Expected,
+) -> Outcome {
     s.writable()?;
     let mut append = Append::to(stream).expect(expect);
     let mut n = 0usize;
     for (i, line) in input.lines().enumerate() {
-        let line = line.map_err(|e| Failure::refused("shell/file", format!("{name}:{}: {}", i + 1, io_words(&e))))?;
+        let line =
+            line.map_err(|e| Failure::refused("shell/file", format!("{name}:{}: {}", i + 1, io_words(&e))))?;
         if line.trim().is_empty() {
             continue;
         }
         let wrong = |why: String| Failure::refused("import/line", format!("{name}:{}: {why}", i + 1));
-        let j: serde_json::Value = serde_json::from_str(&line).map_err(|e| wrong(format!("column {}: not JSON", e.column())))?;
+        let j: serde_json::Value =
+            serde_json::from_str(&line).map_err(|e| wrong(format!("column {}: not JSON", e.column())))?;
         let e = incoming(&j, Some(stream)).map_err(wrong)?;
         if e.stream != stream {
             return Err(wrong(format!("the event is for stream {}, not {stream}", e.stream)));
@@ -107,7 +119,8 @@ fn appended_row(a: &Appended) -> Rows {
 pub fn append_map(s: &mut Session, text: &str) -> Outcome {
     let v = read_edn(text, "event")?;
     let get = |k: &str| v.get(&Value::keyword(k)).cloned();
-    let word = |v: Option<Value>| v.map(|v| crate::output::data::field(&v).trim_start_matches(':').to_owned());
+    let word =
+        |v: Option<Value>| v.map(|v| crate::output::data::field(&v).trim_start_matches(':').to_owned());
     let stream = word(get("stream")).unwrap_or_default();
     let ty = word(get("type")).unwrap_or_default();
     let mut e = event(&ty, get("data"))?;
@@ -155,14 +168,22 @@ fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> O
         return Ok(());
     }
     let report = write::transaction(&s.conn, appended.t)?;
-    s.say(format!("{}  {}", write::headline(s, &report), s.out.paint(theme::DIM, format!("{stream} version {}, position {}", appended.version(), appended.last))))?;
+    s.say(format!(
+        "{}  {}",
+        write::headline(s, &report),
+        s.out.paint(
+            theme::DIM,
+            format!("{stream} version {}, position {}", appended.version(), appended.last)
+        )
+    ))?;
     let data = write::content(&report);
     s.page(&facts::datoms(&data, report.db_after(), report.db_before(), 20, &s.out))
 }
 
 /// `:send STREAM TYPE [DATA]`.
 pub fn send(s: &mut Session, args: &str) -> Outcome {
-    let (stream, rest) = args.split_once(char::is_whitespace).ok_or_else(|| Failure::usage("a stream and a type"))?;
+    let (stream, rest) =
+        args.split_once(char::is_whitespace).ok_or_else(|| Failure::usage("a stream and a type"))?;
     let rest = rest.trim_start();
     let (ty, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     if ty.is_empty() {
@@ -172,7 +193,9 @@ pub fn send(s: &mut Session, args: &str) -> Outcome {
         None if rest.trim().is_empty() => None,
         None => return Err(Failure::refused("edn/unclosed", "the data is not a whole form").of("data", rest)),
         Some((text, _)) => Some(match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(j) if j.is_object() => Data::from_json(&j).and_then(|d| d.value()).map_err(|e| Failure::refused("event/bad", e.to_string()))?,
+            Ok(j) if j.is_object() => Data::from_json(&j)
+                .and_then(|d| d.value())
+                .map_err(|e| Failure::refused("event/bad", e.to_string()))?,
             _ => read_edn(text, "data")?,
         }),
     };
@@ -201,12 +224,20 @@ pub fn streams(s: &mut Session, stream: Option<&str>) -> Outcome {
     let mut rows = Rows::new([":version", ":type", ":t", ":time", ":data", ":meta"], Shape::Maps);
     for e in found {
         let get = |k: &str| e.get(k).cloned().unwrap_or(Value::Nil);
-        let time = e.get("event/occurred-at").or_else(|| e.get("event/recorded-at")).cloned().unwrap_or(Value::Nil);
+        let time =
+            e.get("event/occurred-at").or_else(|| e.get("event/recorded-at")).cloned().unwrap_or(Value::Nil);
         let t = match get("event/t") {
             Value::Ref(t) => t.as_t().map_or(Value::Nil, |t| Value::Long(t.0 as i64)),
             other => other,
         };
-        rows.rows.push(vec![get("event/version"), get("event/type"), t, time, get("event/data"), get("event/meta")]);
+        rows.rows.push(vec![
+            get("event/version"),
+            get("event/type"),
+            t,
+            time,
+            get("event/data"),
+            get("event/meta"),
+        ]);
     }
     s.answer(rows)
 }
@@ -234,7 +265,8 @@ pub fn last_event_instant(s: &Session) -> Option<Instant> {
 
 /// `annals projection list`.
 pub fn projections(s: &mut Session) -> Outcome {
-    let mut rows = Rows::new([":projection", ":version", ":mode", ":state", ":position", ":behind"], Shape::Maps);
+    let mut rows =
+        Rows::new([":projection", ":version", ":mode", ":state", ":position", ":behind"], Shape::Maps);
     let mut notes = Vec::new();
     for p in s.conn.projections() {
         rows.rows.push(vec![
@@ -326,13 +358,19 @@ pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
             (Value::keyword("type"), Value::string(e.ty())),
             (Value::keyword("id"), Value::Uuid(event.id.0)),
             (Value::keyword("schema"), Value::Long(event.schema.into())),
-            (Value::keyword("data"), event.data.value().map_err(|e| Failure::refused("event/bad", e.to_string()))?),
+            (
+                Value::keyword("data"),
+                event.data.value().map_err(|e| Failure::refused("event/bad", e.to_string()))?,
+            ),
         ];
         if let Some(at) = event.occurred_at {
             map.push((Value::keyword("occurred-at"), Value::Instant(at)));
         }
         if !event.tags.is_empty() {
-            map.push((Value::keyword("tags"), Value::vector(event.tags.iter().map(|t| Value::string(t.as_str())))));
+            map.push((
+                Value::keyword("tags"),
+                Value::vector(event.tags.iter().map(|t| Value::string(t.as_str()))),
+            ));
         }
         let meta = crate::import::events::meta_value(event);
         if meta != Value::map([]) {
@@ -365,7 +403,10 @@ pub fn restore(s: &Session, events: &[Value], facts: TxData, instant: Instant) -
         }
         if let Some(Value::Vector(tags)) = get("tags") {
             for t in tags.iter() {
-                e = e.tag(Tag::new(crate::output::data::field(t)).map_err(|b| Failure::refused("import/history", b.to_string()))?);
+                e = e.tag(
+                    Tag::new(crate::output::data::field(t))
+                        .map_err(|b| Failure::refused("import/history", b.to_string()))?,
+                );
             }
         }
         if let Some(Value::Map(meta)) = get("meta") {
@@ -429,7 +470,12 @@ pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
     }
 }
 
-fn changes(s: &Session, r: &annals::TxReport, before: &BTreeSet<Vec<Value>>, after: &BTreeSet<Vec<Value>>) -> Outcome {
+fn changes(
+    s: &Session,
+    r: &annals::TxReport,
+    before: &BTreeSet<Vec<Value>>,
+    after: &BTreeSet<Vec<Value>>,
+) -> Outcome {
     let lost = before.difference(after).map(|v| ("-", theme::BAD, v));
     let gained = after.difference(before).map(|v| ("+", theme::GOOD, v));
     let all: Vec<_> = lost.chain(gained).collect();
@@ -444,7 +490,10 @@ fn changes(s: &Session, r: &annals::TxReport, before: &BTreeSet<Vec<Value>>, aft
         t.rows.push(std::iter::once(Cell::new(sign, style)).chain(cells).collect());
     }
     for row in &t.rows {
-        let texts: Vec<String> = row.iter().map(|c| s.out.paint(c.style, crate::output::table::visible(&c.text)).to_string()).collect();
+        let texts: Vec<String> = row
+            .iter()
+            .map(|c| s.out.paint(c.style, crate::output::table::visible(&c.text)).to_string())
+            .collect();
         s.say(texts.join("  "))?;
     }
     Ok(())

@@ -35,7 +35,8 @@ struct Line {
 pub fn from_words(s: &Session, words: &[String]) -> Outcome {
     let line = Line::try_parse_from(words).map_err(|e| {
         let text = e.render().to_string();
-        Failure::usage(text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned()).help("as in  :export full.edn --history")
+        Failure::usage(text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned())
+            .help("as in  :export full.edn --history")
     })?;
     let as_of = line.view.as_of.clone().or_else(|| {
         // The moment in the prompt is the moment exported.
@@ -45,7 +46,13 @@ pub fn from_words(s: &Session, words: &[String]) -> Outcome {
 }
 
 /// `annals export`.
-pub fn run(s: &Session, format: Option<Format>, history: bool, as_of: Option<&str>, file: Option<&Path>) -> Outcome {
+pub fn run(
+    s: &Session,
+    format: Option<Format>,
+    history: bool,
+    as_of: Option<&str>,
+    file: Option<&Path>,
+) -> Outcome {
     let format = format.unwrap_or(match s.mode {
         Mode::Data(f) => f,
         Mode::Table | Mode::Records => Format::Edn,
@@ -77,7 +84,11 @@ fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Ou
     for report in s.conn.tx_range(T(1), db.t().next())? {
         let r = report?;
         let names = r.db_after();
-        let data = r.tx_data().iter().filter(|d| d.e.partition() != Some(Partition::Event)).map(|d| datom_value(names, r.db_before(), d));
+        let data = r
+            .tx_data()
+            .iter()
+            .filter(|d| d.e.partition() != Some(Partition::Event))
+            .map(|d| datom_value(names, r.db_before(), d));
         let mut entries = vec![
             (Value::keyword("t"), Value::Long(r.t().0 as i64)),
             (Value::keyword("tx-instant"), Value::Instant(r.tx_instant())),
@@ -129,7 +140,9 @@ fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
             let entries = chunk.iter().filter_map(|d| {
                 let a = db.ident(d.a.entity())?;
                 let v = match &d.v {
-                    Value::Ref(target) => db.ident(*target).map_or_else(|| d.v.clone(), |k| Value::Keyword(k.clone())),
+                    Value::Ref(target) => {
+                        db.ident(*target).map_or_else(|| d.v.clone(), |k| Value::Keyword(k.clone()))
+                    }
                     v => v.clone(),
                 };
                 Some((Value::Keyword(a.clone()), v))
@@ -152,7 +165,12 @@ fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
                 Value::Ref(e) => name(*e),
                 v => v.clone(),
             };
-            Some(edn::print(&Value::vector([Value::keyword("db/add"), name(d.e), Value::Keyword(a.clone()), v])))
+            Some(edn::print(&Value::vector([
+                Value::keyword("db/add"),
+                name(d.e),
+                Value::Keyword(a.clone()),
+                v,
+            ])))
         });
         writeln!(out, "[{}]", lines.collect::<Vec<_>>().join("\n "))?;
     }

@@ -23,7 +23,10 @@ pub fn datoms(list: &[Datom], db: &Db, before: &Db, most: usize, screen: &Screen
     let rows: Vec<(String, String, String, bool)> = shown
         .iter()
         .map(|d| {
-            let attr = db.ident(d.a.entity()).or_else(|| before.ident(d.a.entity())).map_or_else(|| d.a.entity().to_string(), ToString::to_string);
+            let attr = db
+                .ident(d.a.entity())
+                .or_else(|| before.ident(d.a.entity()))
+                .map_or_else(|| d.a.entity().to_string(), ToString::to_string);
             let value = match &d.v {
                 annals::Value::Ref(e) => name(*e),
                 v => value_text(db, v, true),
@@ -32,7 +35,9 @@ pub fn datoms(list: &[Datom], db: &Db, before: &Db, most: usize, screen: &Screen
         })
         .collect();
     let width = screen.width();
-    let wide = |f: fn(&(String, String, String, bool)) -> &String| rows.iter().map(|r| f(r).width()).max().unwrap_or(0).min(width / 3);
+    let wide = |f: fn(&(String, String, String, bool)) -> &String| {
+        rows.iter().map(|r| f(r).width()).max().unwrap_or(0).min(width / 3)
+    };
     let (entities, attrs) = (wide(|r| &r.0), wide(|r| &r.1));
     let mut out = String::new();
     for (e, a, v, added) in &rows {
@@ -44,7 +49,14 @@ pub fn datoms(list: &[Datom], db: &Db, before: &Db, most: usize, screen: &Screen
         let _ = writeln!(out, "{} {e}  {}  {v}", screen.paint(style, sign), screen.paint(theme::KEYWORD, a));
     }
     if list.len() > most {
-        let _ = writeln!(out, "{}", screen.paint(theme::DIM, format!("… {} more", crate::output::table::thousands((list.len() - most) as u64))));
+        let _ = writeln!(
+            out,
+            "{}",
+            screen.paint(
+                theme::DIM,
+                format!("… {} more", crate::output::table::thousands((list.len() - most) as u64))
+            )
+        );
     }
     out
 }

@@ -10,13 +10,14 @@ use crate::{
     session::{Session, read_edn},
     term::theme,
 };
-use annals::{Attribute, Cardinality, Db, EntityId, Unique, Value, edn};
+use annals::{Attribute, Cardinality, Db, EntityId, StoreStats, T, Unique, Value, edn};
 use std::sync::Arc;
 
 /// The user's attributes, or all; of one namespace or name.
-fn attributes(db: &Db, all: bool, only: Option<&str>) -> Outcome<Vec<Arc<Attribute>>> {
+fn attributes(s: &Session, db: &Db, all: bool, only: Option<&str>) -> Outcome<Vec<Arc<Attribute>>> {
+    let genesis = s.conn.db_at(T::GENESIS)?;
     let only = only.map(|o| o.trim_start_matches(':'));
-    let own = |a: &Attribute| a.ident.namespace().is_none_or(|ns| ns != "db" && !ns.starts_with("db.") && ns != "event");
+    let own = |a: &Attribute| genesis.schema().attribute(a.id).is_none();
     let fits = |a: &Attribute| match only {
         None => all || own(a),
         Some(o) => a.ident.as_str() == o || a.ident.namespace() == Some(o),
@@ -33,29 +34,50 @@ fn attributes(db: &Db, all: bool, only: Option<&str>) -> Outcome<Vec<Arc<Attribu
 /// `annals schema`.
 pub fn schema(s: &mut Session, all: bool, only: Option<&str>) -> Outcome {
     let db = s.db()?;
-    let list = attributes(&db, all, only)?;
-    let mut rows = Rows::new([":db/ident", ":db/valueType", ":db/cardinality", ":db/unique", ":db/index", ":db/isComponent", ":db/doc"], Shape::Maps);
+    let list = attributes(s, &db, all, only)?;
+    // Maps that can be transacted elsewhere as they are.
+    let mut rows = Rows::new(["attribute"], Shape::Collection);
     for a in &list {
-        rows.rows.push(vec![
-            Value::Keyword(a.ident.clone()),
-            Value::keyword(&format!("db.type/{}", a.value_type.name())),
-            Value::keyword(if a.cardinality == Cardinality::Many { "db.cardinality/many" } else { "db.cardinality/one" }),
-            match a.unique {
-                Some(Unique::Identity) => Value::keyword("db.unique/identity"),
-                Some(Unique::Value) => Value::keyword("db.unique/value"),
-                None => Value::Nil,
-            },
-            Value::Bool(a.index),
-            Value::Bool(a.is_component),
-            a.doc.as_ref().map_or(Value::Nil, |d| Value::string(&**d)),
-        ]);
+        let db = |name: &str| Value::keyword(&format!("db/{name}"));
+        let mut map = vec![
+            (db("ident"), Value::Keyword(a.ident.clone())),
+            (db("valueType"), Value::keyword(&format!("db.type/{}", a.value_type.name()))),
+            (
+                db("cardinality"),
+                Value::keyword(if a.cardinality == Cardinality::Many {
+                    "db.cardinality/many"
+                } else {
+                    "db.cardinality/one"
+                }),
+            ),
+        ];
+        match a.unique {
+            Some(Unique::Identity) => map.push((db("unique"), Value::keyword("db.unique/identity"))),
+            Some(Unique::Value) => map.push((db("unique"), Value::keyword("db.unique/value"))),
+            None => {}
+        }
+        for (name, yes) in [
+            ("index", a.index && a.unique.is_none()),
+            ("isComponent", a.is_component),
+            ("noHistory", a.no_history),
+        ] {
+            if yes {
+                map.push((db(name), Value::Bool(true)));
+            }
+        }
+        if let Some(doc) = &a.doc {
+            map.push((db("doc"), Value::string(&**doc)));
+        }
+        rows.rows.push(vec![Value::map(map)]);
     }
     if !s.draws() {
         return s.answer(rows);
     }
     if list.is_empty() {
         s.keep(rows);
-        return s.say(s.out.paint(theme::DIM, "no attributes yet: transact some, or import a table (:help import)"));
+        return s.say(
+            s.out.paint(theme::DIM, "no attributes yet: transact some, or import a table (:help import)"),
+        );
     }
     let mut t = Table::new(["attribute", "type", "cardinality", "", "doc"].map(Head::new));
     for a in &list {
@@ -93,9 +115,13 @@ pub fn schema(s: &mut Session, all: bool, only: Option<&str>) -> Outcome {
 pub fn attrs(s: &mut Session, only: Option<&str>) -> Outcome {
     let db = s.db()?;
     let mut rows = Rows::new([":attr", ":type", ":facts"], Shape::Maps);
-    for a in attributes(&db, false, only)? {
+    for a in attributes(s, &db, false, only)? {
         let n = db.count("aevt", &[Value::Keyword(a.ident.clone())])?;
-        rows.rows.push(vec![Value::Keyword(a.ident.clone()), Value::keyword(a.value_type.name()), Value::Long(n as i64)]);
+        rows.rows.push(vec![
+            Value::Keyword(a.ident.clone()),
+            Value::keyword(a.value_type.name()),
+            Value::Long(n as i64),
+        ]);
     }
     s.answer(rows)
 }
@@ -115,7 +141,11 @@ pub fn entity(s: &mut Session, e: EntityId) -> Outcome {
     if !s.draws() {
         let map = found.attributes.iter().map(|(k, vs)| {
             let many = db.schema().attribute_named(k).is_some_and(|a| a.is_many());
-            let v = if many { Value::vector(vs.iter().cloned()) } else { vs.first().cloned().unwrap_or(Value::Nil) };
+            let v = if many {
+                Value::vector(vs.iter().cloned())
+            } else {
+                vs.first().cloned().unwrap_or(Value::Nil)
+            };
             (Value::Keyword(k.clone()), v)
         });
         let mut one = Rows::new(["entity"], Shape::Scalar);
@@ -140,7 +170,8 @@ pub fn pull(s: &mut Session, pattern: &str, entity: &str) -> Outcome {
     let db = s.db()?;
     let eid = read_edn(entity, "entity")?;
     let eid = annals::Eid::from_value(&eid).ok_or_else(|| {
-        Failure::usage(format!("not an entity: {}", edn::print(&eid))).help("write a number, an ident, or a lookup ref ([:order/id \"A-1\"])")
+        Failure::usage(format!("not an entity: {}", edn::print(&eid)))
+            .help("write a number, an ident, or a lookup ref ([:order/id \"A-1\"])")
     })?;
     let v = db.pull(pattern, eid).map_err(|e| Failure::from(e).of("pattern", pattern))?;
     let mut rows = Rows::new(["pull"], Shape::Scalar);
@@ -173,6 +204,34 @@ pub fn stats(s: &mut Session) -> Outcome {
     }
     s.keep(rows);
     Ok(())
+}
+
+fn stat_lines(db: &Db, st: &StoreStats) -> Vec<(&'static str, Value)> {
+    let long = |n: u64| Value::Long(i64::try_from(n).unwrap_or(i64::MAX));
+    let own = st
+        .attributes
+        .iter()
+        .filter(|(a, now, past)| {
+            now + past > 0 && db.ident(a.entity()).is_some_and(|k| k.namespace() != Some("db"))
+        })
+        .count();
+    let mut lines = vec![("t", long(st.basis.0))];
+    if let Ok(Some(i)) = db.instant_of(st.basis) {
+        lines.push(("tx-instant", Value::Instant(i)));
+    }
+    lines.extend([
+        ("facts", long(st.current)),
+        ("facts-ended", long(st.closed)),
+        ("attributes-used", long(own as u64)),
+        ("indexed-to-t", long(st.indexed.0)),
+        ("facts-not-yet-indexed", long(st.novelty_facts as u64)),
+        ("log-segments", long(st.segments as u64)),
+        ("log-bytes", long(st.log_bytes)),
+        ("log-disk-bytes", long(st.log_disk_bytes)),
+        ("index-bytes", long(st.index_bytes)),
+        ("cache-bytes", long(st.cache_bytes as u64)),
+    ]);
+    lines
 }
 
 /// `12.3 MB`.

@@ -2,6 +2,7 @@
 //! session, prints its answer, and says how it failed.
 
 pub mod admin;
+#[cfg_attr(not(feature = "events"), path = "events_plain.rs")]
 pub mod events;
 pub mod explain;
 pub mod export;
@@ -9,6 +10,8 @@ pub mod facts;
 pub mod look;
 pub mod serve;
 pub mod time;
+#[cfg_attr(not(feature = "events"), path = "why_plain.rs")]
+pub mod why;
 pub mod write;
 
 use crate::{
@@ -28,7 +31,8 @@ pub fn entity(db: &Db, text: &str) -> Outcome<EntityId> {
 /// The entity that a value names.
 pub fn entity_of(db: &Db, v: &Value) -> Outcome<EntityId> {
     let eid = Eid::from_value(v).ok_or_else(|| {
-        Failure::usage(format!("not an entity: {}", edn::print(v))).help("write a number, an ident (:color/red), or a lookup ref ([:order/id \"A-1\"])")
+        Failure::usage(format!("not an entity: {}", edn::print(v)))
+            .help("write a number, an ident (:color/red), or a lookup ref ([:order/id \"A-1\"])")
     })?;
     db.resolve(eid)?.ok_or_else(|| {
         Failure::refused("db/unknown-entity", format!("no entity {} in this view", edn::print(v)))
@@ -54,7 +58,10 @@ pub fn label(db: &Db, e: EntityId) -> String {
 
 /// A unique identity of an entity in this view.
 pub fn unique_name(db: &Db, e: EntityId) -> Option<(Keyword, Value)> {
-    let unique = db.schema().attributes().filter(|a| a.unique == Some(annals::Unique::Identity) && a.ident.namespace() != Some("db"));
+    let unique = db
+        .schema()
+        .attributes()
+        .filter(|a| a.unique == Some(annals::Unique::Identity) && a.ident.namespace() != Some("db"));
     for a in unique {
         if let Ok(Some(v)) = db.value(e, a.ident.as_str()) {
             return Some((a.ident.clone(), v));

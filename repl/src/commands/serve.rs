@@ -54,7 +54,8 @@ pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
     for path in dbs {
         let name = name_of(path);
         if open_dbs.iter().any(|(n, _)| *n == name) {
-            return Err(Failure::usage(format!("two databases are called {name}")).help("the folder's name is the database's name in URLs"));
+            return Err(Failure::usage(format!("two databases are called {name}"))
+                .help("the folder's name is the database's name in URLs"));
         }
         let access = if config.read_only { Access::Read } else { Access::Create };
         open_dbs.push((name, open(path, access)?));
@@ -73,7 +74,8 @@ fn wrong(e: &ConfigError) -> Failure {
 pub fn create_token(name: &str, role: &str, dbs: &[String], days: Option<u32>, file: &Path) -> Outcome {
     let top: Scope = role.parse().map_err(|e: String| Failure::usage(format!("--role {e}")))?;
     // A role holds what the roles before it hold.
-    let scopes = [Scope::Read, Scope::Write, Scope::Schema, Scope::Admin].into_iter().filter(|s| *s <= top).collect();
+    let scopes =
+        [Scope::Read, Scope::Write, Scope::Schema, Scope::Admin].into_iter().filter(|s| *s <= top).collect();
     let databases = if dbs.is_empty() { vec!["*".to_owned()] } else { dbs.to_vec() };
     let lifetime = days.map(|d| Duration::from_secs(u64::from(d) * 86_400));
     let (token, text) = Token::create(name, scopes, databases, lifetime);

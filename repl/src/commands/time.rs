@@ -25,7 +25,13 @@ pub fn holds(db: &Db, d: &Datom) -> Outcome<bool> {
 /// Transactions of `[from, to)`.
 pub fn log(s: &Session, from: T, to: T) -> Outcome {
     let mut rows = Rows::new([":t", ":tx-instant", ":tx-data"], Shape::Maps);
-    let mut drawn = Table::new([Head::right("t"), Head::new("when"), Head::right("+"), Head::right("-"), Head::new("about")]);
+    let mut drawn = Table::new([
+        Head::right("t"),
+        Head::new("when"),
+        Head::right("+"),
+        Head::right("-"),
+        Head::new("about"),
+    ]);
     for report in s.conn.tx_range(from, to)? {
         let r = report?;
         if s.draws() {
@@ -51,7 +57,7 @@ fn log_row(r: &TxReport) -> Vec<Cell> {
     let added = data.iter().filter(|d| d.added).count();
     vec![
         Cell::new(r.t().to_string(), theme::HEAD),
-        Cell::new(show::instant(&r.tx_instant().to_string()), theme::DIM),
+        Cell::new(show::moment(r.tx_instant()), theme::DIM),
         Cell::new(added.to_string(), theme::GOOD),
         Cell::new((data.len() - added).to_string(), theme::BAD),
         Cell::plain(about(r, &data)),
@@ -121,7 +127,13 @@ pub fn history(s: &mut Session, e: EntityId, attr: Option<&str>) -> Outcome {
     let mut rows = Rows::new([":t", ":tx-instant", ":attr", ":value", ":op"], Shape::Maps);
     for c in db.history_of(e, attr)? {
         let d = c.datom;
-        rows.rows.push(vec![t_value(d.t), Value::Instant(c.instant), Value::Keyword(c.attr), d.v, Value::Bool(d.added)]);
+        rows.rows.push(vec![
+            t_value(d.t),
+            Value::Instant(c.instant),
+            Value::Keyword(c.attr),
+            d.v,
+            Value::Bool(d.added),
+        ]);
     }
     if !s.draws() {
         return s.answer(rows);
@@ -130,7 +142,13 @@ pub fn history(s: &mut Session, e: EntityId, attr: Option<&str>) -> Outcome {
         return s.say(s.out.paint(theme::DIM, "no history in this view"));
     }
     s.say(s.out.paint(theme::HEAD, label(&db, e)))?;
-    let mut drawn = Table::new([Head::right("t"), Head::new("when"), Head::new(""), Head::new("attribute"), Head::new("value")]);
+    let mut drawn = Table::new([
+        Head::right("t"),
+        Head::new("when"),
+        Head::new(""),
+        Head::new("attribute"),
+        Head::new("value"),
+    ]);
     let (shown, gap) = show::head_and_tail(rows.rows.len(), s.settings.rows);
     drawn.gap = gap;
     for row in shown.into_iter().map(|i| &rows.rows[i]) {
@@ -138,10 +156,16 @@ pub fn history(s: &mut Session, e: EntityId, attr: Option<&str>) -> Outcome {
         let style = if added { theme::GOOD } else { theme::BAD };
         drawn.rows.push(vec![
             show::cell(&row[0], None, &s.out),
-            Cell::new(show::cell(&row[1], None, &s.out).text, theme::DIM),
+            Cell::new(
+                if let Value::Instant(i) = row[1] { show::moment(i) } else { String::new() },
+                theme::DIM,
+            ),
             Cell::new(if added { "+" } else { "-" }, style),
             show::cell(&row[2], None, &s.out),
-            Cell::new(value_text(&db, &row[3], false), if added { anstyle::Style::new() } else { theme::DIM }),
+            Cell::new(
+                value_text(&db, &row[3], false),
+                if added { anstyle::Style::new() } else { theme::DIM },
+            ),
         ]);
     }
     s.page(&drawn.draw(&s.out, s.look().layout))?;
@@ -194,7 +218,8 @@ pub fn timeline(s: &Session, e: EntityId, attrs: &[String]) -> Outcome {
 fn split_lane((name, stretches): (String, Vec<Stretch>)) -> Vec<(String, Vec<Stretch>)> {
     let mut out: Vec<(String, Vec<Stretch>)> = Vec::new();
     for s in stretches {
-        let free = out.iter().position(|(_, l)| l.last().is_none_or(|last| last.to.is_some_and(|to| to <= s.from)));
+        let free =
+            out.iter().position(|(_, l)| l.last().is_none_or(|last| last.to.is_some_and(|to| to <= s.from)));
         match free {
             Some(i) => out[i].1.push(s),
             None => {
@@ -222,7 +247,8 @@ pub fn diff(s: &mut Session, query: &str, t1: &str, t2: &str) -> Outcome {
     if found.rows.is_empty() {
         return s.say(s.out.paint(theme::DIM, format!("the same rows at t{t1} and t{t2}")));
     }
-    let mut drawn = Table::new([Head::new("")].into_iter().chain(found.columns[1..].iter().map(|c| Head::new(&c.name))));
+    let mut drawn =
+        Table::new([Head::new("")].into_iter().chain(found.columns[1..].iter().map(|c| Head::new(&c.name))));
     let (mut gained, mut lost) = (0, 0);
     let (shown, gap) = show::head_and_tail(found.rows.len(), s.settings.rows);
     drawn.gap = gap;
@@ -230,7 +256,8 @@ pub fn diff(s: &mut Session, query: &str, t1: &str, t2: &str) -> Outcome {
         if row[0] == Value::keyword("gained") { gained += 1 } else { lost += 1 }
     }
     for row in shown.into_iter().map(|i| &found.rows[i]) {
-        let (sign, style) = if row[0] == Value::keyword("gained") { ("+", theme::GOOD) } else { ("-", theme::BAD) };
+        let (sign, style) =
+            if row[0] == Value::keyword("gained") { ("+", theme::GOOD) } else { ("-", theme::BAD) };
         let cells = row[1..].iter().map(|v| Cell { style, ..show::cell(v, Some(&db), &s.out) });
         drawn.rows.push([Cell::new(sign, style)].into_iter().chain(cells).collect());
     }

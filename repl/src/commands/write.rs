@@ -8,7 +8,7 @@ use crate::{
     session::Session,
     term::theme,
 };
-use annals::{Connection, Datom, Db, Diagnostic, Span, T, TxReport, Value, edn};
+use annals::{Connection, Datom, Diagnostic, Span, T, TxReport, Value, edn};
 use std::{io::BufRead, sync::Arc};
 
 /// Datoms shown under a transaction at the prompt.
@@ -36,7 +36,8 @@ fn form_text(item: &Item, name: &str) -> Outcome<String> {
             Err(at_item(Failure::new(Exit::Refused, d), item, name))
         }
         ItemKind::Form | ItemKind::Command => {
-            let d = Diagnostic::new("tx/form", "a transaction is a vector of forms").at(Span::new(0, item.text.len()), "this is none");
+            let d = Diagnostic::new("tx/form", "a transaction is a vector of forms")
+                .at(Span::new(0, item.text.len()), "this is none");
             Err(at_item(Failure::new(Exit::Refused, d), item, name))
         }
     }
@@ -91,13 +92,21 @@ pub fn show_report(s: &Session, r: &TxReport) -> Outcome {
 pub fn headline(s: &Session, r: &TxReport) -> String {
     let rest = content(r);
     let added = rest.iter().filter(|d| d.added).count();
-    let when = crate::output::show::instant(&r.tx_instant().to_string());
+    let when = crate::output::show::moment(r.tx_instant());
     let changes = if rest.is_empty() {
         s.out.paint(theme::DIM, "nothing changed").to_string()
     } else {
-        format!("{} {}", s.out.paint(theme::GOOD, format!("+{added}")), s.out.paint(theme::BAD, format!("-{}", rest.len() - added)))
+        format!(
+            "{} {}",
+            s.out.paint(theme::GOOD, format!("+{added}")),
+            s.out.paint(theme::BAD, format!("-{}", rest.len() - added))
+        )
     };
-    format!("{}  {}  {changes}", s.out.paint(theme::HEAD, format!("t{}", r.t())), s.out.paint(theme::DIM, when))
+    format!(
+        "{}  {}  {changes}",
+        s.out.paint(theme::HEAD, format!("t{}", r.t())),
+        s.out.paint(theme::DIM, when)
+    )
 }
 
 /// The datoms of a transaction besides its own instant.
@@ -177,7 +186,8 @@ pub fn transaction(conn: &Connection, t: T) -> Outcome<TxReport> {
 pub fn undo(s: &mut Session, t: T, go: bool) -> Outcome {
     if go {
         let Some((of, text)) = s.proposal.clone().filter(|(of, _)| *of == t) else {
-            return Err(Failure::usage(format!("nothing was proposed for t{t}")).help(format!("look first: :undo-tx {t}")));
+            return Err(Failure::usage(format!("nothing was proposed for t{t}"))
+                .help(format!("look first: :undo-tx {t}")));
         };
         s.proposal = None;
         let _ = of;

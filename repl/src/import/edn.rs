@@ -20,7 +20,9 @@ pub fn run(s: &mut Session, file: &str, schema: Option<&Path>) -> Outcome {
     if let Some(f) = schema {
         let name = f.display().to_string();
         let text = read_text(&name)?;
-        s.conn.transact_all(&text).map_err(|e| Failure::from(e).of(&name, &text))?;
+        for tx in annals::read_transactions(&text).map_err(|e| Failure::from(e).of(&name, &text))? {
+            s.conn.transact(tx).map_err(|e| Failure::from(e).of(&name, &text))?;
+        }
     }
     let mut source = Source::open(file)?;
     let reader = std::mem::replace(&mut source.reader, Box::new(std::io::empty()));

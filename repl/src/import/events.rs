@@ -65,7 +65,12 @@ pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
 /// Says what was done.
 pub fn report(s: &Session, d: Done) {
     let known = if d.known > 0 { format!(", {} already there", thousands(d.known)) } else { String::new() };
-    s.note(format!("{} in {}{known}, {}", counted(d.appended, "event"), counted(d.transactions, "transaction"), counted(d.facts, "fact")));
+    s.note(format!(
+        "{} in {}{known}, {}",
+        counted(d.appended, "event"),
+        counted(d.transactions, "transaction"),
+        counted(d.facts, "fact")
+    ));
 }
 
 /// Reads events, one JSON object a line, or one JSON array of them, into streams.
@@ -76,7 +81,8 @@ pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
         // A CloudEvents batch is one array, over as many lines as it likes.
         if first && line.trim_start().starts_with('[') {
             let text = line + "\n" + &source.text()?;
-            let all: Vec<Json> = serde_json::from_str(&text).map_err(|e| source.wrong(&format!("not a JSON array: {e}")))?;
+            let all: Vec<Json> =
+                serde_json::from_str(&text).map_err(|e| source.wrong(&format!("not a JSON array: {e}")))?;
             for j in all {
                 let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
                 sink.push(event, source.position(), source)?;
@@ -84,7 +90,8 @@ pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
             break;
         }
         first = false;
-        let j: Json = serde_json::from_str(&line).map_err(|e| source.wrong(&format!("column {}: {}", e.column(), json_words(&e))))?;
+        let j: Json = serde_json::from_str(&line)
+            .map_err(|e| source.wrong(&format!("column {}: {}", e.column(), json_words(&e))))?;
         let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
         sink.push(event, source.position(), source)?;
     }
@@ -117,7 +124,9 @@ pub fn incoming(j: &Json, stream: Option<&str>) -> Result<Incoming, String> {
         e = e.id(EventId::of_text(id));
     }
     let time = match (text("time")?, o.get("time_unix").and_then(Json::as_i64)) {
-        (Some(t), _) => Some(Instant::parse(t).ok_or_else(|| format!("\"time\" is no RFC 3339 date-time: {t}"))?),
+        (Some(t), _) => {
+            Some(Instant::parse(t).ok_or_else(|| format!("\"time\" is no RFC 3339 date-time: {t}"))?)
+        }
         (None, Some(seconds)) => seconds.checked_mul(1_000_000).map(Instant),
         (None, None) => None,
     };
@@ -142,7 +151,8 @@ pub fn incoming(j: &Json, stream: Option<&str>) -> Result<Incoming, String> {
     if let Some(t) = time {
         e = e.occurred_at(t);
     }
-    let group = o.get("tx").filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let group =
+        o.get("tx").filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
     Ok(Incoming { stream, event: e, time, group })
 }
 
@@ -174,7 +184,9 @@ fn cloud_event(o: &Map<String, Json>) -> Result<Incoming, String> {
         (None, Some(b)) => Json::Object(Map::from_iter([("base64".to_owned(), Json::String(b.to_owned()))])),
         (None, None) => Json::Object(Map::new()),
     };
-    let mut e = NewEvent::new(ty, data).map_err(|e| e.to_string())?.id(EventId::of_text(&format!("{source}\u{0}{id}")));
+    let mut e = NewEvent::new(ty, data)
+        .map_err(|e| e.to_string())?
+        .id(EventId::of_text(&format!("{source}\u{0}{id}")));
     let time = match text("time") {
         Some(t) => Some(Instant::parse(t).ok_or_else(|| format!("\"time\" is no RFC 3339 date-time: {t}"))?),
         None => None,
@@ -182,7 +194,8 @@ fn cloud_event(o: &Map<String, Json>) -> Result<Incoming, String> {
     if let Some(t) = time {
         e = e.occurred_at(t);
     }
-    let core = ["specversion", "id", "source", "type", "subject", "time", "data", "data_base64", "datacontenttype"];
+    let core =
+        ["specversion", "id", "source", "type", "subject", "time", "data", "data_base64", "datacontenttype"];
     e = e.meta("source", source);
     for (k, v) in o.iter().filter(|(k, _)| !core.contains(&k.as_str())) {
         match (k.as_str(), v.as_str()) {
@@ -210,7 +223,13 @@ impl<'s> Sink<'s> {
         // The schema of projections is transacted at the present; a log of older events
         // would then never get its own times. Only transactions that hold events count.
         let last = crate::commands::events::last_event_instant(s).unwrap_or_default();
-        Sink { s, group: Vec::new(), progress: Progress::new(s, "events", total), done: Done::default(), last }
+        Sink {
+            s,
+            group: Vec::new(),
+            progress: Progress::new(s, "events", total),
+            done: Done::default(),
+            last,
+        }
     }
 
     /// Takes an event.
@@ -281,7 +300,8 @@ pub fn stream_id(name: &str) -> Outcome<StreamId> {
 /// Metadata of an event as EDN.
 pub fn meta_value(e: &NewEvent) -> Value {
     let m = &e.meta;
-    let mut entries: Vec<(Value, Value)> = m.more.iter().map(|(k, v)| (Value::string(&**k), v.clone())).collect();
+    let mut entries: Vec<(Value, Value)> =
+        m.more.iter().map(|(k, v)| (Value::string(&**k), v.clone())).collect();
     if let Some(c) = &m.correlation {
         entries.push((Value::string("correlation"), Value::string(&**c)));
     }

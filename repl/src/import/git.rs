@@ -32,7 +32,8 @@ type Tree = BTreeMap<Vec<u8>, (ObjectId, u16)>;
 
 /// `import git`.
 pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> Outcome {
-    let wrong = |e: &dyn std::fmt::Display| Failure::refused("import/git", format!("{}: {e}", path.display()));
+    let wrong =
+        |e: &dyn std::fmt::Display| Failure::refused("import/git", format!("{}: {e}", path.display()));
     let repo = gix::open(path).map_err(|e| wrong(&e).help("the folder of a git repository, or its .git"))?;
     let head = repo.rev_parse_single(rev).map_err(|e| wrong(&format!("{rev}: {e}")))?.detach();
     for p in projections {
@@ -63,7 +64,8 @@ fn first_parents(repo: &Repository, head: ObjectId) -> Result<Vec<ObjectId>, Str
     let mut at = Some(head);
     while let Some(id) = at {
         out.push(id);
-        let commit = repo.find_object(id).map_err(|e| e.to_string())?.peel_to_commit().map_err(|e| e.to_string())?;
+        let commit =
+            repo.find_object(id).map_err(|e| e.to_string())?.peel_to_commit().map_err(|e| e.to_string())?;
         at = commit.parent_ids().next().map(gix::Id::detach);
     }
     out.reverse();
@@ -126,7 +128,8 @@ fn events(commit: &gix::Commit<'_>, before: &Tree, after: &Tree) -> Result<Vec<I
     let seconds = commit.time().map_err(|e| e.to_string())?.seconds;
     let time = seconds.checked_mul(1_000_000).map(Instant);
     let subject = commit.message().map_err(|e| e.to_string())?.summary().to_str_lossy().into_owned();
-    let meta = [("commit", id.clone()), ("subject", subject), ("author", author.name.to_str_lossy().into_owned())];
+    let meta =
+        [("commit", id.clone()), ("subject", subject), ("author", author.name.to_str_lossy().into_owned())];
     let mut out = Vec::new();
     let mut push = |ty: &str, path: &[u8], file: Option<&(ObjectId, u16)>| -> Result<(), String> {
         let path = path.to_str_lossy().into_owned();
@@ -135,7 +138,9 @@ fn events(commit: &gix::Commit<'_>, before: &Tree, after: &Tree) -> Result<Vec<I
             data["blob"] = json!(blob.to_string());
             data["mode"] = json!(format!("{mode:06o}"));
         }
-        let mut e = NewEvent::new(ty, data).map_err(|e| e.to_string())?.id(EventId::of_text(&format!("git:{id}:{path}")));
+        let mut e = NewEvent::new(ty, data)
+            .map_err(|e| e.to_string())?
+            .id(EventId::of_text(&format!("git:{id}:{path}")));
         e = e.correlation(&id).tag(Tag::new(format!("commit:{id}")).map_err(|e| e.to_string())?);
         for (k, v) in &meta {
             e = e.meta(k, v.as_str());

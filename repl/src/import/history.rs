@@ -33,7 +33,11 @@ pub struct Restore {
 impl Restore {
     /// Starts with what the database has.
     pub fn new(s: &Session) -> Restore {
-        Restore { ids: HashMap::new(), owned: events::owned_attributes(s), genesis: s.conn.db_at(T::GENESIS).ok() }
+        Restore {
+            ids: HashMap::new(),
+            owned: events::owned_attributes(s),
+            genesis: s.conn.db_at(T::GENESIS).ok(),
+        }
     }
 
     /// One line; gives the number of facts written.
@@ -44,7 +48,9 @@ impl Restore {
         let (Some(Value::Long(t)), Some(Value::Instant(instant))) = (get("t"), get("tx-instant")) else {
             return Err(wrong("a line of a full-history export has :t and :tx-instant"));
         };
-        let Some(Value::Vector(data)) = get("tx-data") else { return Err(wrong(":tx-data is a vector of datoms")) };
+        let Some(Value::Vector(data)) = get("tx-data") else {
+            return Err(wrong(":tx-data is a vector of datoms"));
+        };
         let t = T(u64::try_from(t).unwrap_or(0));
         let here = s.conn.db().basis_t();
         if t <= here {
@@ -52,20 +58,27 @@ impl Restore {
             return Ok(0);
         }
         if t != here.next() {
-            return Err(wrong(&format!("the line is t{t}, the database is at t{here}: lines must come in order, into a database of their own")));
+            return Err(wrong(&format!(
+                "the line is t{t}, the database is at t{here}: lines must come in order, into a database of their own"
+            )));
         }
         let mut forms: Vec<Value> = Vec::new();
         let mut fresh: Vec<u64> = Vec::new();
         for d in data.iter() {
-            let (Value::Vector(parts) | Value::List(parts)) = d else { return Err(wrong("a datom is [e attr v added]")) };
+            let (Value::Vector(parts) | Value::List(parts)) = d else {
+                return Err(wrong("a datom is [e attr v added]"));
+            };
             let [e, Value::Keyword(a), v, Value::Bool(added)] = &parts[..] else {
                 return Err(wrong(&format!("a datom is [e attr v added], not {}", edn::print(d))));
             };
             if a.as_str() == "db/txInstant" || self.owned.contains(a) {
                 continue;
             }
-            let e = self.entity(e, t, &mut fresh).ok_or_else(|| wrong(&format!("no entity: {}", edn::print(e))))?;
-            let reference = s.conn.db().schema().attribute_named(a).is_some_and(|x| x.value_type == ValueType::Ref);
+            let e = self
+                .entity(e, t, &mut fresh)
+                .ok_or_else(|| wrong(&format!("no entity: {}", edn::print(e))))?;
+            let reference =
+                s.conn.db().schema().attribute_named(a).is_some_and(|x| x.value_type == ValueType::Ref);
             let v = match reference {
                 true => self.entity(v, t, &mut fresh).unwrap_or_else(|| v.clone()),
                 false => v.clone(),
@@ -113,7 +126,9 @@ impl Restore {
             Partition::Tx if e.as_t() == Some(t) => Some(Value::string("datomic.tx")),
             Partition::Tx | Partition::Event => Some(Value::Ref(e)),
             // What every database has from the beginning.
-            Partition::Db if self.genesis.as_ref().is_some_and(|g| g.ident(e).is_some()) => Some(Value::Ref(e)),
+            Partition::Db if self.genesis.as_ref().is_some_and(|g| g.ident(e).is_some()) => {
+                Some(Value::Ref(e))
+            }
             Partition::Db | Partition::User => {
                 if !fresh.contains(&raw) {
                     fresh.push(raw);

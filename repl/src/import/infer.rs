@@ -13,7 +13,8 @@ pub struct Guess {
     seen: u64,
 }
 
-const CANDIDATES: [ValueType; 5] = [ValueType::Boolean, ValueType::Long, ValueType::Double, ValueType::Instant, ValueType::Uuid];
+const CANDIDATES: [ValueType; 5] =
+    [ValueType::Boolean, ValueType::Long, ValueType::Double, ValueType::Instant, ValueType::Uuid];
 
 impl Default for Guess {
     fn default() -> Guess {
@@ -63,7 +64,11 @@ pub fn read(t: ValueType, text: &str) -> Option<Value> {
         }
         ValueType::Instant => {
             let year = text.len() >= 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-';
-            let text = if text.len() > 10 && text.as_bytes()[10] == b' ' { text.replacen(' ', "T", 1) } else { text.to_owned() };
+            let text = if text.len() > 10 && text.as_bytes()[10] == b' ' {
+                text.replacen(' ', "T", 1)
+            } else {
+                text.to_owned()
+            };
             year.then(|| Instant::parse(&text).map(Value::Instant)).flatten()
         }
         ValueType::Uuid => (text.len() == 36).then(|| Uuid::parse_str(text).ok().map(Value::Uuid)).flatten(),
@@ -123,6 +128,9 @@ mod tests {
 
     #[test]
     fn headings_become_names() {
-        assert_eq!(["Unit Price (EUR)", "unitPrice", "id", "2nd", "__x y"].map(attribute_name), ["unit-price-eur", "unit-price", "id", "n2nd", "x-y"]);
+        assert_eq!(
+            ["Unit Price (EUR)", "unitPrice", "id", "2nd", "__x y"].map(attribute_name),
+            ["unit-price-eur", "unit-price", "id", "n2nd", "x-y"]
+        );
     }
 }

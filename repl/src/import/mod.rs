@@ -6,13 +6,15 @@
 //! 3. Rows go in batches; one transaction a batch.
 
 pub mod edn;
+#[cfg_attr(not(feature = "events"), path = "events_plain.rs")]
 pub mod events;
-#[cfg(feature = "git")]
+#[cfg(all(feature = "events", feature = "git"))]
 pub mod git;
 pub mod history;
 pub mod infer;
 pub mod source;
 pub mod tables;
+#[cfg(feature = "events")]
 pub mod xes;
 
 use crate::{
@@ -24,7 +26,12 @@ use clap::Parser as _;
 
 /// A command line within the shell.
 #[derive(Debug, clap::Parser)]
-#[command(name = ":import", no_binary_name = true, disable_help_subcommand = true, disable_version_flag = true)]
+#[command(
+    name = ":import",
+    no_binary_name = true,
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
 struct Line {
     #[command(subcommand)]
     what: Import,
@@ -44,7 +51,10 @@ pub fn from_words(s: &mut Session, words: &[String]) -> Outcome {
 /// Is the source there? Asked before a database is made for it.
 pub fn check(what: &Import) -> Outcome {
     let file = match what {
-        Import::Events { file, .. } | Import::Cloudevents { file, .. } | Import::Xes { file, .. } | Import::Edn { file, .. } => file,
+        Import::Events { file, .. }
+        | Import::Cloudevents { file, .. }
+        | Import::Xes { file, .. }
+        | Import::Edn { file, .. } => file,
         Import::Csv(t) | Import::Ndjson(t) => &t.file,
         Import::Git { path, .. } => {
             return match path.exists() {
@@ -66,11 +76,17 @@ pub fn run(s: &mut Session, what: &Import) -> Outcome {
         Import::Csv(t) => tables::csv(s, t),
         Import::Ndjson(t) => tables::ndjson(s, t),
         Import::Edn { file, schema } => edn::run(s, file, schema.as_deref()),
-        Import::Events { file, projection } | Import::Cloudevents { file, projection } => events::run(s, file, projection),
+        Import::Events { file, projection } | Import::Cloudevents { file, projection } => {
+            events::run(s, file, projection)
+        }
+        #[cfg(feature = "events")]
         Import::Xes { file, projection } => xes::run(s, file, projection),
-        #[cfg(feature = "git")]
+        #[cfg(all(feature = "events", feature = "git"))]
         Import::Git { path, rev, projection } => git::run(s, path, rev, projection),
-        #[cfg(not(feature = "git"))]
-        Import::Git { .. } => Err(Failure::refused("import/git", "this build reads no git repositories").help("build with the feature `git`")),
+        #[cfg(not(feature = "events"))]
+        Import::Xes { .. } => Err(events::none()),
+        #[cfg(not(all(feature = "events", feature = "git")))]
+        Import::Git { .. } => Err(Failure::refused("import/git", "this build reads no git repositories")
+            .help("build with the feature `git`")),
     }
 }

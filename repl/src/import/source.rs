@@ -55,9 +55,13 @@ impl Source {
         };
         let name = if file == "-" { "standard input".to_owned() } else { file.to_owned() };
         let mut counted = BufReader::with_capacity(1 << 16, Counted { inner: raw, read: read.clone() });
-        let gzip = counted.fill_buf().map_err(|e| crate::session::reading(&name, &e))?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn BufRead + Send> =
-            if gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(counted))) } else { Box::new(counted) };
+        let gzip =
+            counted.fill_buf().map_err(|e| crate::session::reading(&name, &e))?.starts_with(&[0x1f, 0x8b]);
+        let reader: Box<dyn BufRead + Send> = if gzip {
+            Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(counted)))
+        } else {
+            Box::new(counted)
+        };
         Ok(Source { name, reader, size, read, line: 0 })
     }
 
@@ -87,7 +91,9 @@ impl Source {
     pub fn next_line(&mut self) -> Outcome<Option<String>> {
         loop {
             let mut bytes = Vec::new();
-            let n = io::Read::take(&mut self.reader, MAX_LINE).read_until(b'\n', &mut bytes).map_err(|e| self.failed(&e))?;
+            let n = io::Read::take(&mut self.reader, MAX_LINE)
+                .read_until(b'\n', &mut bytes)
+                .map_err(|e| self.failed(&e))?;
             if n == 0 {
                 return Ok(None);
             }
@@ -115,7 +121,8 @@ impl Source {
     pub fn text(&mut self) -> Outcome<String> {
         let mut bytes = Vec::new();
         self.reader.read_to_end(&mut bytes).map_err(|e| self.failed(&e))?;
-        String::from_utf8(bytes).map_err(|e| self.wrong(&format!("byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1)))
+        String::from_utf8(bytes)
+            .map_err(|e| self.wrong(&format!("byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1)))
     }
 
     /// Something is wrong with the line read last.

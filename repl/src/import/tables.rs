@@ -84,7 +84,9 @@ pub fn ndjson(s: &mut Session, args: &TableArgs) -> Outcome {
         sample.push((source.line_number() as u64, object));
     }
     let columns = headings.clone();
-    let cells = move |object: serde_json::Map<String, serde_json::Value>, columns: &[String]| -> Result<Row, String> {
+    let cells = move |object: serde_json::Map<String, serde_json::Value>,
+                      columns: &[String]|
+          -> Result<Row, String> {
         if let Some(k) = object.keys().find(|k| !columns.contains(k)) {
             return Err(format!("field {k:?} does not occur in the first {SAMPLE} rows; give --schema"));
         }
@@ -118,8 +120,11 @@ fn object(source: &Source, line: &str) -> Outcome<serde_json::Map<String, serde_
 
 /// Rows of any table into facts.
 fn table(
-    s: &mut Session, args: &TableArgs, headings: Vec<String>,
-    mut rows: impl Iterator<Item = Outcome<(u64, Result<Row, String>)>>, source: &Source,
+    s: &mut Session,
+    args: &TableArgs,
+    headings: Vec<String>,
+    mut rows: impl Iterator<Item = Outcome<(u64, Result<Row, String>)>>,
+    source: &Source,
 ) -> Outcome {
     let mut sample: Vec<(u64, Result<Row, String>)> = Vec::new();
     while sample.len() < SAMPLE
@@ -198,7 +203,10 @@ fn table(
 
 /// Commits a batch; when it is refused, row by row, so that one bad row is found and named.
 fn commit(
-    s: &Session, batch: Vec<(u64, Value)>, rejects: &mut Option<BufWriter<std::fs::File>>, name: &str,
+    s: &Session,
+    batch: Vec<(u64, Value)>,
+    rejects: &mut Option<BufWriter<std::fs::File>>,
+    name: &str,
 ) -> Outcome<(u64, u64)> {
     let forms: Vec<Value> = batch.iter().map(|(_, v)| v.clone()).collect();
     let refused = match s.conn.transact(TxData { forms, text: None }) {
@@ -231,7 +239,8 @@ fn commit(
 fn reject(rejects: &mut Option<BufWriter<std::fs::File>>, name: &str, line: u64, why: &str) -> Outcome {
     match rejects {
         Some(w) => Ok(writeln!(w, "{name}:{line}\t{}", why.replace(['\n', '\t'], " "))?),
-        None => Err(Failure::refused("import/row", format!("{name}:{line}: {why}")).help("--rejects FILE sets such rows aside and goes on")),
+        None => Err(Failure::refused("import/row", format!("{name}:{line}: {why}"))
+            .help("--rejects FILE sets such rows aside and goes on")),
     }
 }
 
@@ -239,7 +248,11 @@ fn install(s: &Session, text: &str) -> Outcome {
     let v = crate::session::read_edn(text, "schema")?;
     let attrs: Vec<Value> = match &v {
         Value::Vector(items) => items.to_vec(),
-        _ => return Err(Failure::refused("tx/form", "a schema is a vector of attribute maps").of("schema", text)),
+        _ => {
+            return Err(
+                Failure::refused("tx/form", "a schema is a vector of attribute maps").of("schema", text)
+            );
+        }
     };
     s.conn.transact(attrs).map(|_| ()).map_err(|e| Failure::from(e).of("schema", text))
 }
@@ -252,27 +265,46 @@ fn namespace(file: &str) -> String {
 }
 
 /// What each column becomes: an installed attribute's type if there is one, else what its values look like.
-fn fields(s: &Session, args: &TableArgs, headings: &[String], sample: &[&Row], ns: &str, strict: bool) -> Outcome<Vec<Field>> {
+fn fields(
+    s: &Session,
+    args: &TableArgs,
+    headings: &[String],
+    sample: &[&Row],
+    ns: &str,
+    strict: bool,
+) -> Outcome<Vec<Field>> {
     let db = s.conn.db();
     let mut refs: BTreeMap<&str, Keyword> = BTreeMap::new();
     for r in &args.refs {
-        let (column, attr) = r.split_once('=').ok_or_else(|| Failure::usage(format!("--ref {r}: write COLUMN=:ns/attribute")))?;
+        let (column, attr) = r
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--ref {r}: write COLUMN=:ns/attribute")))?;
         if !headings.iter().any(|h| h == column) {
             return Err(no_column(column, headings));
         }
         let target = db.attribute(attr)?;
         if target.unique.is_none() {
-            return Err(Failure::usage(format!("--ref {r}: {} is not unique, so its values name no entity", target.ident)));
+            return Err(Failure::usage(format!(
+                "--ref {r}: {} is not unique, so its values name no entity",
+                target.ident
+            )));
         }
         refs.insert(column, target.ident.clone());
     }
     let mut out: Vec<Field> = Vec::new();
     for (i, heading) in headings.iter().enumerate() {
         let own = attribute_name(heading);
-        let name = if heading.starts_with(':') { heading[1..].to_owned() } else { format!("{ns}/{}", if own.is_empty() { format!("column-{}", i + 1) } else { own }) };
+        let name = if heading.starts_with(':') {
+            heading[1..].to_owned()
+        } else {
+            format!("{ns}/{}", if own.is_empty() { format!("column-{}", i + 1) } else { own })
+        };
         let attr = Keyword::new(&name);
         if out.iter().any(|f| f.attr == attr) {
-            return Err(Failure::refused("import/columns", format!("two columns would be :{name}: {heading:?} is one of them")));
+            return Err(Failure::refused(
+                "import/columns",
+                format!("two columns would be :{name}: {heading:?} is one of them"),
+            ));
         }
         let refers = refs.get(heading.as_str()).cloned();
         let known = db.schema().attribute_named(&attr);
@@ -345,8 +377,12 @@ fn no_column(column: &str, headings: &[String]) -> Failure {
 
 fn key_field<'a>(args: &TableArgs, fields: &'a [Field]) -> Outcome<Option<&'a Field>> {
     let Some(key) = &args.key else { return Ok(None) };
-    let found = fields.iter().find(|f| f.heading == *key || f.attr.name() == key || f.attr.as_str() == key.trim_start_matches(':'));
-    found.map(Some).ok_or_else(|| no_column(key, &fields.iter().map(|f| f.heading.clone()).collect::<Vec<_>>()))
+    let found = fields.iter().find(|f| {
+        f.heading == *key || f.attr.name() == key || f.attr.as_str() == key.trim_start_matches(':')
+    });
+    found
+        .map(Some)
+        .ok_or_else(|| no_column(key, &fields.iter().map(|f| f.heading.clone()).collect::<Vec<_>>()))
 }
 
 /// Attribute maps for what is not installed yet.
@@ -357,8 +393,11 @@ fn missing_schema(s: &Session, fields: &[Field], key: Option<&Field>) -> Outcome
         let is_key = key.is_some_and(|k| k.attr == f.attr);
         if let Some(a) = db.schema().attribute_named(&f.attr) {
             if is_key && a.unique != Some(Unique::Identity) {
-                return Err(Failure::usage(format!("--key {}: {} is installed and no identity", f.heading, a.ident))
-                    .help(format!("install {{:db/id {} :db/unique :db.unique/identity}} first", a.ident)));
+                return Err(Failure::usage(format!(
+                    "--key {}: {} is installed and no identity",
+                    f.heading, a.ident
+                ))
+                .help(format!("install {{:db/id {} :db/unique :db.unique/identity}} first", a.ident)));
             }
             continue;
         }
@@ -366,7 +405,14 @@ fn missing_schema(s: &Session, fields: &[Field], key: Option<&Field>) -> Outcome
         let mut map = vec![
             (Value::keyword("db/ident"), Value::Keyword(f.attr.clone())),
             (Value::keyword("db/valueType"), Value::keyword(&format!("db.type/{}", f.value_type.name()))),
-            (Value::keyword("db/cardinality"), Value::keyword(if cardinality == Cardinality::Many { "db.cardinality/many" } else { "db.cardinality/one" })),
+            (
+                Value::keyword("db/cardinality"),
+                Value::keyword(if cardinality == Cardinality::Many {
+                    "db.cardinality/many"
+                } else {
+                    "db.cardinality/one"
+                }),
+            ),
         ];
         if is_key {
             map.push((Value::keyword("db/unique"), Value::keyword("db.unique/identity")));
@@ -383,7 +429,8 @@ fn entity(row: &Row, fields: &[Field]) -> Result<Option<Value>, String> {
         let Some(cell) = cell else { continue };
         let v = match (cell, f.many) {
             (Cell::Json(serde_json::Value::Array(items)), true) => {
-                let values: Result<Vec<Value>, String> = items.iter().map(|j| value(&Cell::Json(j.clone()), f)).collect();
+                let values: Result<Vec<Value>, String> =
+                    items.iter().map(|j| value(&Cell::Json(j.clone()), f)).collect();
                 Value::vector(values?)
             }
             (cell, true) => Value::vector([value(cell, f)?]),
@@ -398,7 +445,9 @@ fn value(cell: &Cell, f: &Field) -> Result<Value, String> {
     let wrong = |shown: String| format!("column {}: {shown} is no {}", f.heading, f.value_type.name());
     let plain = |t: ValueType| match cell {
         Cell::Text(text) => read(t, text).ok_or_else(|| wrong(format!("{text:?}"))),
-        Cell::Json(serde_json::Value::String(text)) => read(t, text).ok_or_else(|| wrong(format!("{text:?}"))),
+        Cell::Json(serde_json::Value::String(text)) => {
+            read(t, text).ok_or_else(|| wrong(format!("{text:?}")))
+        }
         Cell::Json(j) => match (json::to_value(j), t) {
             (Value::Long(n), ValueType::Double) => Ok(Value::Double(n as f64)),
             (v, t) if v.value_type() == Some(t) => Ok(v),
@@ -421,7 +470,12 @@ fn value(cell: &Cell, f: &Field) -> Result<Value, String> {
 fn dry_run(s: &Session, schema: &[Value], sample: &[&Row], fields: &[Field]) -> Outcome {
     let lines: Vec<String> = schema.iter().map(edn::print).collect();
     s.say(crate::shell::highlight::paint(&format!("[{}]", lines.join("\n ")), None, None, &s.out))?;
-    let rows: Vec<String> = sample.iter().take(3).filter_map(|r| entity(r, fields).ok().flatten()).map(|v| edn::print(&v)).collect();
+    let rows: Vec<String> = sample
+        .iter()
+        .take(3)
+        .filter_map(|r| entity(r, fields).ok().flatten())
+        .map(|v| edn::print(&v))
+        .collect();
     s.say(crate::shell::highlight::paint(&format!("[{}]", rows.join("\n ")), None, None, &s.out))?;
     s.note("dry run: nothing was written");
     Ok(())

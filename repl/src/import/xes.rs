@@ -60,7 +60,7 @@ fn parse(text: &str) -> Result<Vec<Incoming>, String> {
         match reader.read_event().map_err(|e| bad(e.to_string()))? {
             Event::Eof => break,
             Event::Start(tag) => {
-                let name = String::from_utf8_lossy(tag.local_name().as_ref()).into_owned();
+                let name = tag.local_name().as_ref().to_owned();
                 match name.as_str() {
                     "trace" => {
                         traces += 1;
@@ -94,7 +94,12 @@ fn parse(text: &str) -> Result<Vec<Incoming>, String> {
 }
 
 /// `<string key="concept:name" value="…"/>` directly in a trace or an event; nested ones are left out.
-fn attribute(tag: &BytesStart<'_>, path: &[String], trace: &mut Attributes, event: &mut Option<Attributes>) -> Result<(), String> {
+fn attribute(
+    tag: &BytesStart<'_>,
+    path: &[String],
+    trace: &mut Attributes,
+    event: &mut Option<Attributes>,
+) -> Result<(), String> {
     let target = match path.last().map(String::as_str) {
         Some("event") => match event {
             Some(e) => e,
@@ -106,18 +111,23 @@ fn attribute(tag: &BytesStart<'_>, path: &[String], trace: &mut Attributes, even
     let (mut key, mut value) = (None, None);
     for a in tag.attributes() {
         let a = a.map_err(|e| e.to_string())?;
-        let text = a.unescape_value().map_err(|e| e.to_string())?.into_owned();
+        let text =
+            a.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|e| e.to_string())?.into_owned();
         match a.key.as_ref() {
-            b"key" => key = Some(text),
-            b"value" => value = Some(text),
+            "key" => key = Some(text),
+            "value" => value = Some(text),
             _ => {}
         }
     }
     let (Some(key), Some(value)) = (key, value) else { return Ok(()) };
     let json = match tag.local_name().as_ref() {
-        b"int" => value.parse().map_or(Json::String(value), |n: i64| Json::from(n)),
-        b"float" => value.parse().ok().and_then(serde_json::Number::from_f64).map_or(Json::String(value), Json::Number),
-        b"boolean" => Json::Bool(value.eq_ignore_ascii_case("true")),
+        "int" => value.parse().map_or(Json::String(value), |n: i64| Json::from(n)),
+        "float" => value
+            .parse()
+            .ok()
+            .and_then(serde_json::Number::from_f64)
+            .map_or(Json::String(value), Json::Number),
+        "boolean" => Json::Bool(value.eq_ignore_ascii_case("true")),
         _ => Json::String(value),
     };
     target.insert(key, json);
@@ -137,7 +147,8 @@ fn incoming(mut e: Attributes, trace: &Attributes, number: usize, place: usize) 
         e.remove(k);
     }
     // `org:group` reads better as a field called group.
-    let data: Attributes = e.into_iter().map(|(k, v)| (k.rsplit(':').next().unwrap_or(&k).to_owned(), v)).collect();
+    let data: Attributes =
+        e.into_iter().map(|(k, v)| (k.rsplit(':').next().unwrap_or(&k).to_owned(), v)).collect();
     let id = EventId::of_text(&format!("xes:{case}:{place}"));
     let mut event = NewEvent::new(ty.as_str(), Json::Object(data)).map_err(|e| e.to_string())?.id(id);
     if let Some(a) = actor {

@@ -163,10 +163,7 @@ mod tests {
     #[test]
     fn bars_are_in_proportion_and_fit() {
         let items = [("one".to_owned(), 50.0), ("two".to_owned(), 100.0), ("none".to_owned(), 0.0)];
-        assert_eq!(
-            bars(&items, &Screen::plain(20)),
-            "one  █████ 50\ntwo  ██████████ 100\nnone  0\n"
-        );
+        assert_eq!(bars(&items, &Screen::plain(20)), "one  █████ 50\ntwo  ██████████ 100\nnone  0\n");
         for width in [20, 80] {
             let text = bars(
                 &[("a very long label indeed".to_owned(), 1e9), ("b".to_owned(), -1.5)],

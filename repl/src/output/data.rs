@@ -1,7 +1,7 @@
 //! Rows in the data formats: EDN, JSON, NDJSON, CSV. What programs read: never
 //! cut, never coloured, stable.
 
-use super::{Rows, Shape, json};
+use super::{Rows, Shape};
 use annals::{Value, edn};
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ pub fn edn(rows: &Rows, out: &mut dyn Write) -> io::Result<()> {
     for i in 0..rows.lines() {
         match rows.rows.is_empty() {
             true => writeln!(out, "nil")?,
-            false => writeln!(out, "{}", edn::print(&rows.line(i)))?,
+            false => writeln!(out, "{}", rows.edn_line(i))?,
         }
     }
     Ok(())
@@ -19,12 +19,15 @@ pub fn edn(rows: &Rows, out: &mut dyn Write) -> io::Result<()> {
 /// One JSON document.
 pub fn json(rows: &Rows, out: &mut dyn Write) -> io::Result<()> {
     if !matches!(rows.shape, Shape::Relation | Shape::Collection | Shape::Maps) {
-        return writeln!(out, "{}", json::of(&rows.to_value()));
+        return match rows.rows.is_empty() {
+            true => writeln!(out, "null"),
+            false => writeln!(out, "{}", rows.json_line(0)),
+        };
     }
     // Row by row: an answer may be larger than a second copy of it should be.
     out.write_all(b"[")?;
     for i in 0..rows.rows.len() {
-        write!(out, "{}{}", if i == 0 { "\n " } else { ",\n " }, json_line(rows, i))?;
+        write!(out, "{}{}", if i == 0 { "\n " } else { ",\n " }, rows.json_line(i))?;
     }
     writeln!(out, "{}]", if rows.rows.is_empty() { "" } else { "\n" })
 }
@@ -34,14 +37,10 @@ pub fn ndjson(rows: &Rows, out: &mut dyn Write) -> io::Result<()> {
     for i in 0..rows.lines() {
         match rows.rows.is_empty() {
             true => writeln!(out, "null")?,
-            false => writeln!(out, "{}", json_line(rows, i))?,
+            false => writeln!(out, "{}", rows.json_line(i))?,
         }
     }
     Ok(())
-}
-
-fn json_line(rows: &Rows, i: usize) -> serde_json::Value {
-    json::of(&rows.line(i))
 }
 
 /// RFC 4180 with a header; keywords with their colon, collections as EDN.

@@ -24,7 +24,9 @@ pub fn of(v: &Value) -> Json {
         Value::String(s) | Value::Uri(s) => Json::String(s.to_string()),
         Value::Char(c) => Json::String(c.to_string()),
         Value::Keyword(_) | Value::Symbol(_) | Value::Bytes(_) => Json::String(bare(v)),
-        Value::Vector(items) | Value::List(items) | Value::Set(items) => Json::Array(items.iter().map(of).collect()),
+        Value::Vector(items) | Value::List(items) | Value::Set(items) => {
+            Json::Array(items.iter().map(of).collect())
+        }
         Value::Map(entries) => {
             let entries = entries.iter().map(|(k, v)| (key(k), of(v)));
             Json::Object(entries.collect::<Map<String, Json>>())

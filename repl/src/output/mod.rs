@@ -70,8 +70,38 @@ impl Rows {
         match self.shape {
             Shape::Relation | Shape::Tuple => Value::vector(row.iter().cloned()),
             Shape::Collection | Shape::Scalar => first(row),
-            Shape::Maps | Shape::Map => Value::map(self.columns.iter().zip(row).map(|(c, v)| (key(&c.name), v.clone()))),
+            Shape::Maps | Shape::Map => {
+                Value::map(self.columns.iter().zip(row).map(|(c, v)| (key(&c.name), v.clone())))
+            }
         }
+    }
+
+    /// Line `i` as EDN; maps keep the order of their columns.
+    pub fn edn_line(&self, i: usize) -> String {
+        if !matches!(self.shape, Shape::Maps | Shape::Map) {
+            return annals::edn::print(&self.line(i));
+        }
+        let entries = self
+            .columns
+            .iter()
+            .zip(&self.rows[i])
+            .map(|(c, v)| format!("{} {}", c.name, annals::edn::print(v)));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Line `i` as JSON; objects keep the order of their columns.
+    pub fn json_line(&self, i: usize) -> String {
+        if !matches!(self.shape, Shape::Maps | Shape::Map) {
+            return json::of(&self.line(i)).to_string();
+        }
+        let entries = self.columns.iter().zip(&self.rows[i]).map(|(c, v)| {
+            let name = match key(&c.name) {
+                Value::String(s) => s.to_string(),
+                _ => c.name.clone(),
+            };
+            format!("{}:{}", serde_json::Value::String(name), json::of(v))
+        });
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
     }
 
     /// How many lines row formats have.

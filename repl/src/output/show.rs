@@ -128,10 +128,19 @@ pub fn instant(text: &str) -> String {
     text.strip_suffix("T00:00:00").unwrap_or(text).replacen('T', " ", 1)
 }
 
+/// An instant where the eye goes along many: to the millisecond.
+pub fn moment(i: annals::Instant) -> String {
+    instant(&annals::Instant(i.0 - i.0.rem_euclid(1_000)).to_string())
+}
+
 /// A value over several lines, in colour.
 pub fn tree(v: &Value, screen: &Screen) -> String {
     let one = edn::print(v);
-    let text = if unicode_width::UnicodeWidthStr::width(one.as_str()) <= screen.width() { one } else { edn::print_pretty(v, screen.width()) };
+    let text = if unicode_width::UnicodeWidthStr::width(one.as_str()) <= screen.width() {
+        one
+    } else {
+        edn::print_pretty(v, screen.width())
+    };
     highlight::paint(&super::table::visible_lines(&text), None, None, screen)
 }
 
@@ -159,12 +168,19 @@ pub fn chart_items(r: &Rows) -> Option<Vec<(String, f64)>> {
         Value::BigDec(_) | Value::BigInt(_) => field(v).parse().ok(),
         _ => None,
     };
-    let column = (0..r.columns.len()).rev().find(|i| !r.rows.is_empty() && r.rows.iter().all(|row| number(&row[*i]).is_some()))?;
+    let column = (0..r.columns.len())
+        .rev()
+        .find(|i| !r.rows.is_empty() && r.rows.iter().all(|row| number(&row[*i]).is_some()))?;
     let label = |row: &[Value]| {
-        let parts: Vec<String> = row.iter().enumerate().filter(|(i, _)| *i != column).map(|(_, v)| match v {
-            Value::Instant(i) => instant(&i.to_string()),
-            v => field(v),
-        }).collect();
+        let parts: Vec<String> = row
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != column)
+            .map(|(_, v)| match v {
+                Value::Instant(i) => instant(&i.to_string()),
+                v => field(v),
+            })
+            .collect();
         parts.join(" ")
     };
     r.rows.iter().map(|row| number(&row[column]).map(|n| (label(row), n))).collect()
@@ -178,8 +194,17 @@ pub fn chart(r: &Rows, spark: bool, look: Look, screen: &Screen) -> Option<Strin
         let low = values.iter().copied().fold(f64::MAX, f64::min);
         let high = values.iter().copied().fold(f64::MIN, f64::max);
         let line = chart::sparkline(&values, screen);
-        let range = format!("{} to {}, {}", chart::number(low), chart::number(high), counted(values.len() as u64, "value"));
-        return Some(format!("{}\n{}\n", screen.paint(theme::KEYWORD, line), screen.paint(theme::DIM, range)));
+        let range = format!(
+            "{} to {}, {}",
+            chart::number(low),
+            chart::number(high),
+            counted(values.len() as u64, "value")
+        );
+        return Some(format!(
+            "{}\n{}\n",
+            screen.paint(theme::KEYWORD, line),
+            screen.paint(theme::DIM, range)
+        ));
     }
     let shown = items.len().min(look.rows);
     let mut out = chart::bars(&items[..shown], screen);

@@ -55,7 +55,18 @@ impl<'a> Frame<'a> {
 
 /// The keys of a query.
 pub const CLAUSE_KEYS: &[&str] = &[
-    ":find", ":with", ":keys", ":strs", ":syms", ":in", ":where", ":order-by", ":limit", ":offset", ":having", ":timeout",
+    ":find",
+    ":with",
+    ":keys",
+    ":strs",
+    ":syms",
+    ":in",
+    ":where",
+    ":order-by",
+    ":limit",
+    ":offset",
+    ":having",
+    ":timeout",
 ];
 const TX_FORMS: &[&str] = &[":db/add", ":db/retract", ":db/retractEntity", ":db/cas"];
 const EVENT_KEYS: &[&str] = &[":stream", ":type", ":data", ":id", ":time", ":tags", ":meta", ":expect"];
@@ -70,14 +81,21 @@ pub fn complete(line: &str, pos: usize, words: &Vocabulary) -> Found {
     let (start, typed) = match last {
         Some(t) => match t.kind {
             Kind::Comment => return Found::default(),
-            Kind::Open(_) | Kind::Close(_) | Kind::String(true) | Kind::Discard | Kind::Prefix | Kind::Char => (pos, ""),
+            Kind::Open(_)
+            | Kind::Close(_)
+            | Kind::String(true)
+            | Kind::Discard
+            | Kind::Prefix
+            | Kind::Char => (pos, ""),
             _ => (t.span.start, t.text(before)),
         },
         None => (pos, ""),
     };
     let done: Vec<Token> = all.into_iter().take_while(|t| t.span.end <= start).collect();
     let begin = before.len() - before.trim_start().len();
-    if is_command(&before[begin..]) || before[begin..].chars().count() == 1 && before[begin..].starts_with([':', '\\', '.']) {
+    if is_command(&before[begin..])
+        || before[begin..].chars().count() == 1 && before[begin..].starts_with([':', '\\', '.'])
+    {
         return in_command(line, before, begin, pos, start, typed, &done, words);
     }
     if in_string {
@@ -88,7 +106,14 @@ pub fn complete(line: &str, pos: usize, words: &Vocabulary) -> Found {
 
 #[expect(clippy::too_many_arguments, reason = "one call site; the parts of one position")]
 fn in_command(
-    line: &str, before: &str, begin: usize, pos: usize, start: usize, typed: &str, done: &[Token], words: &Vocabulary,
+    line: &str,
+    before: &str,
+    begin: usize,
+    pos: usize,
+    start: usize,
+    typed: &str,
+    done: &[Token],
+    words: &Vocabulary,
 ) -> Found {
     let text = &before[begin..];
     let name_end = text.find(char::is_whitespace);
@@ -103,7 +128,8 @@ fn in_command(
     let inside: Vec<&Token> = done.iter().filter(|t| t.span.start >= rest).collect();
     let frames = stack(before, &inside.iter().map(|t| (*t).clone()).collect::<Vec<_>>());
     // Blank-separated words before the one being typed, for arguments that are not EDN.
-    let arguments = before[rest..].split_whitespace().count() - usize::from(!before.ends_with(char::is_whitespace));
+    let arguments =
+        before[rest..].split_whitespace().count() - usize::from(!before.ends_with(char::is_whitespace));
     let top = frames.len() == 1;
     let Some(arg) = spec.args.get(arguments.min(spec.args.len().saturating_sub(1))) else {
         return Found { start: pos, ..Found::default() };
@@ -112,10 +138,16 @@ fn in_command(
     let bare = &before[word_start..];
     match arg {
         Arg::File => Found { start: word_start, files: true, ..Found::default() },
-        Arg::Word(list) if top => offer(word_start, bare, list.iter().map(|w| ((*w).to_owned(), String::new()))),
+        Arg::Word(list) if top => {
+            offer(word_start, bare, list.iter().map(|w| ((*w).to_owned(), String::new())))
+        }
         Arg::Topic => offer(word_start, bare, topic_words()),
-        Arg::Stream if top => offer(word_start, bare, words.streams.iter().map(|s| (s.clone(), String::new()))),
-        Arg::Projection => offer(word_start, bare, words.projections.iter().map(|s| (s.clone(), String::new()))),
+        Arg::Stream if top => {
+            offer(word_start, bare, words.streams.iter().map(|s| (s.clone(), String::new())))
+        }
+        Arg::Projection => {
+            offer(word_start, bare, words.projections.iter().map(|s| (s.clone(), String::new())))
+        }
         Arg::Attribute if top => offer(word_start, bare, attributes(words, false)),
         Arg::Time if top && bare.starts_with(['n', '#']) => {
             offer(word_start, bare, ["now", "#inst \""].map(|w| (w.to_owned(), String::new())).into_iter())
@@ -124,7 +156,14 @@ fn in_command(
     }
 }
 
-fn in_form(line: &str, start: usize, typed: &str, pos: usize, frames: &[Frame<'_>], words: &Vocabulary) -> Found {
+fn in_form(
+    line: &str,
+    start: usize,
+    typed: &str,
+    pos: usize,
+    frames: &[Frame<'_>],
+    words: &Vocabulary,
+) -> Found {
     if typed.starts_with('?') {
         return offer(start, typed, variables(line, start..pos, words).into_iter());
     }
@@ -141,7 +180,9 @@ fn in_form(line: &str, start: usize, typed: &str, pos: usize, frames: &[Frame<'_
         ')' if n == 0 => offer(start, typed, heads(outer, words).into_iter()),
         ')' if keyword && !typed.is_empty() => offer(start, typed, attributes(words, false)),
         '}' => in_map(start, typed, frame, outer, words),
-        ']' if is_query(frame) || (outer.len() == 1 && n == 0 && ":find".starts_with(typed) && !typed.is_empty()) => {
+        ']' if is_query(frame)
+            || (outer.len() == 1 && n == 0 && ":find".starts_with(typed) && !typed.is_empty()) =>
+        {
             if !keyword {
                 return Found { start, ..Found::default() };
             }
@@ -228,11 +269,14 @@ fn in_where(outer: &[Frame<'_>]) -> bool {
     match outer.last() {
         Some(f) if is_query(f) => f.section() == ":where",
         Some(f) if f.close == ')' => {
-            let head = if f.head().starts_with('$') { f.elements.get(1).copied().unwrap_or("") } else { f.head() };
+            let head =
+                if f.head().starts_with('$') { f.elements.get(1).copied().unwrap_or("") } else { f.head() };
             LOGIC.contains(&head)
         }
         // A rule: [(head) clause …] inside a vector of rules.
-        Some(f) if f.close == ']' && f.head() == "(" && outer.len() >= 2 => outer[outer.len() - 2].close == ']',
+        Some(f) if f.close == ']' && f.head() == "(" && outer.len() >= 2 => {
+            outer[outer.len() - 2].close == ']'
+        }
         _ => false,
     }
 }
@@ -240,7 +284,11 @@ fn in_where(outer: &[Frame<'_>]) -> bool {
 /// What may stand first in a list.
 fn heads(outer: &[Frame<'_>], words: &Vocabulary) -> Vec<(String, String)> {
     let of = |sorts: &[Sort]| -> Vec<(String, String)> {
-        TOPICS.iter().filter(|t| sorts.contains(&t.sort)).map(|t| (t.name.to_owned(), t.usage.to_owned())).collect()
+        TOPICS
+            .iter()
+            .filter(|t| sorts.contains(&t.sort))
+            .map(|t| (t.name.to_owned(), t.usage.to_owned()))
+            .collect()
     };
     let Some(parent) = outer.last() else { return Vec::new() };
     let clause_place = is_query(parent) && parent.section() == ":where"
@@ -269,7 +317,9 @@ fn heads(outer: &[Frame<'_>], words: &Vocabulary) -> Vec<(String, String)> {
 fn values(attribute: &str, words: &Vocabulary) -> Vec<(String, String)> {
     match words.attribute(attribute).map(|a| a.value_type) {
         Some("boolean") => ["true", "false"].map(|w| (w.to_owned(), String::new())).to_vec(),
-        Some("ref" | "keyword") | None => words.idents.iter().map(|i| (i.clone(), "ident".to_owned())).collect(),
+        Some("ref" | "keyword") | None => {
+            words.idents.iter().map(|i| (i.clone(), "ident".to_owned())).collect()
+        }
         Some(_) => Vec::new(),
     }
 }
@@ -401,7 +451,20 @@ mod tests {
     #[test]
     fn any_text_at_any_place_is_answered() {
         let v = vocabulary();
-        for text in ["", ":", "[", "]]", "(((", "{:a", "\"", "#", "é[?", ":help ", ":as-of n", "[:find ?x :where [?x :order/id \"é"] {
+        for text in [
+            "",
+            ":",
+            "[",
+            "]]",
+            "(((",
+            "{:a",
+            "\"",
+            "#",
+            "é[?",
+            ":help ",
+            ":as-of n",
+            "[:find ?x :where [?x :order/id \"é",
+        ] {
             for (i, _) in text.char_indices().chain([(text.len(), ' ')]) {
                 let _ = complete(text, i, &v);
             }
@@ -411,7 +474,11 @@ mod tests {
     #[test]
     fn two_thousand_attributes_are_quick() {
         let attributes = (0..2000)
-            .map(|i| AttributeWord { name: format!(":ns{:02}/attribute{i:04}", i % 50), value_type: "long", many: false })
+            .map(|i| AttributeWord {
+                name: format!(":ns{:02}/attribute{i:04}", i % 50),
+                value_type: "long",
+                many: false,
+            })
             .collect::<Vec<_>>();
         let mut v = Vocabulary { attributes, ..Vocabulary::default() };
         v.attributes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     ask,
     cli::Format,
-    commands::{self, admin, events, explain, export, look, time, write},
+    commands::{self, admin, events, explain, export, look, time, why, write},
     fail::{Exit, Failure, Outcome, io_words},
     form::{self, FormKind},
     moment,
@@ -119,7 +119,9 @@ pub fn elapsed(us: u64) -> String {
 fn result(s: &Session, text: &str) -> Outcome<Rows> {
     let n: usize = text.trim().trim_start_matches('*').parse().unwrap_or(0);
     let found = n.checked_sub(1).and_then(|i| s.results.get(i));
-    found.cloned().ok_or_else(|| Failure::usage(format!("there is no {text}")).help("*1 *2 *3 are the last three answers"))
+    found.cloned().ok_or_else(|| {
+        Failure::usage(format!("there is no {text}")).help("*1 *2 *3 are the last three answers")
+    })
 }
 
 fn two_forms<'a>(text: &'a str, usage: &str) -> Outcome<(&'a str, &'a str)> {
@@ -161,7 +163,10 @@ fn unknown(s: &Session, sigil: &str, name: &str) -> Failure {
 }
 
 fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
-    let usage = || Failure::usage(format!("usage: :{} {}", spec.name, spec.usage)).help(format!("as in  {}", spec.examples[0]));
+    let usage = || {
+        Failure::usage(format!("usage: :{} {}", spec.name, spec.usage))
+            .help(format!("as in  {}", spec.examples[0]))
+    };
     let words: Vec<&str> = args.split_whitespace().collect();
     match spec.name {
         "quit" => return Ok(Flow::Quit),
@@ -188,10 +193,14 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
         }
         "history" => return history(s, args).map(|()| Flow::Go),
         "diff" => {
-            let (Some((t1, rest)), last) = (time_arg(args), s.last_query.clone()) else { return Err(usage()) };
+            let (Some((t1, rest)), last) = (time_arg(args), s.last_query.clone()) else {
+                return Err(usage());
+            };
             let (t2, rest) = time_arg(rest).ok_or_else(usage)?;
             let query = Some(rest.trim().to_owned()).filter(|q| !q.is_empty()).or(last);
-            let query = query.ok_or_else(|| Failure::usage("there is no last query to compare").help("write one after the times"))?;
+            let query = query.ok_or_else(|| {
+                Failure::usage("there is no last query to compare").help("write one after the times")
+            })?;
             time::diff(s, &query, t1, t2)?;
         }
         "timeline" => {
@@ -212,7 +221,7 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             let (attr, rest) = form::split_form(rest).ok_or_else(usage)?;
             let e = commands::entity(&s.view_without_history()?, entity)?;
             let value = form::split_form(rest).map(|(v, _)| v);
-            explain::why(s, e, attr, value)?;
+            why::why(s, e, attr, value)?;
         }
         "why-not" => {
             let q = query_or_last(s, args)?;
@@ -254,7 +263,9 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
         }
         "export" => export::from_words(s, &shell_words(args))?,
         "run" => run_file(s, args)?,
-        "edit" => return edit(s.last_query.as_deref().unwrap_or("")).map(|t| Flow::Edit(t.trim_end().to_owned())),
+        "edit" => {
+            return edit(s.last_query.as_deref().unwrap_or("")).map(|t| Flow::Edit(t.trim_end().to_owned()));
+        }
         "save" => save(s, args)?,
         "backup" => {
             let dir = words.first().copied().ok_or_else(usage)?;
@@ -276,7 +287,10 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
 
 fn query_or_last(s: &mut Session, args: &str) -> Outcome<String> {
     match args {
-        "" => s.last_query.clone().ok_or_else(|| Failure::usage("there is no last query").help("write one after the command")),
+        "" => s
+            .last_query
+            .clone()
+            .ok_or_else(|| Failure::usage("there is no last query").help("write one after the command")),
         text => {
             if form::kind(text) == FormKind::Query {
                 s.last_query = Some(text.to_owned());
@@ -336,7 +350,8 @@ fn history(s: &mut Session, args: &str) -> Outcome {
             Ok(())
         }
         text => {
-            let (entity, rest) = form::split_form(text).ok_or_else(|| Failure::usage("usage: :history [on | off | ENTITY [:ATTR]]"))?;
+            let (entity, rest) = form::split_form(text)
+                .ok_or_else(|| Failure::usage("usage: :history [on | off | ENTITY [:ATTR]]"))?;
             let db = s.view_without_history()?;
             let e = match commands::entity(&db, entity) {
                 Ok(e) => e,
@@ -353,10 +368,10 @@ fn log(s: &mut Session, args: &str) -> Outcome {
     let newest = s.db()?.t();
     let words: Vec<&str> = args.split_whitespace().collect();
     match words[..] {
-        [] => time::log(s, T(newest.0.saturating_sub(9)), newest.next()),
+        [] => time::log(s, T(newest.0.saturating_sub(9).max(1)), newest.next()),
         [n] if n.parse::<u64>().is_ok() => {
             let n: u64 = n.parse().unwrap_or(10);
-            time::log(s, T((newest.0 + 1).saturating_sub(n)), newest.next())
+            time::log(s, T((newest.0 + 1).saturating_sub(n).max(1)), newest.next())
         }
         [from] => {
             let from = point(s, from)?;
@@ -386,8 +401,10 @@ fn chart(s: &mut Session, args: &str) -> Outcome {
             rows
         }
     };
-    let drawn = show::chart(&rows, spark, s.look(), &s.out)
-        .ok_or_else(|| Failure::usage("no column of numbers to draw").help("ask for labels and one number: [:find ?status (count ?o) …]"))?;
+    let drawn = show::chart(&rows, spark, s.look(), &s.out).ok_or_else(|| {
+        Failure::usage("no column of numbers to draw")
+            .help("ask for labels and one number: [:find ?status (count ?o) …]")
+    })?;
     s.page(&drawn)
 }
 
@@ -404,7 +421,8 @@ fn set_parameter(s: &mut Session, args: &str) -> Outcome {
     match rest.trim() {
         "" => {
             if s.parameters.remove(&name).is_none() {
-                return Err(Failure::usage(format!("{name} has no value")).help(format!(":let {name} VALUE gives it one")));
+                return Err(Failure::usage(format!("{name} has no value"))
+                    .help(format!(":let {name} VALUE gives it one")));
             }
         }
         "=" => return Err(Failure::usage("usage: :let ?x VALUE")),
@@ -462,7 +480,10 @@ fn run_file(s: &mut Session, file: &str) -> Outcome {
     s.depth += 1;
     if s.depth > 16 {
         s.depth = 0;
-        return Err(Failure::refused("shell/run-depth", format!("{file}: scripts run each other more than 16 deep")));
+        return Err(Failure::refused(
+            "shell/run-depth",
+            format!("{file}: scripts run each other more than 16 deep"),
+        ));
     }
     let opened = std::fs::File::open(file).map_err(|e| Failure::file(Path::new(file), &e));
     let exit = opened.and_then(|f| super::stream::run(s, std::io::BufReader::new(f), file));
@@ -475,7 +496,8 @@ fn run_file(s: &mut Session, file: &str) -> Outcome {
 
 /// Text as edited in `$VISUAL` or `$EDITOR`.
 pub fn edit(text: &str) -> Outcome<String> {
-    let editor = ["VISUAL", "EDITOR"].iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.trim().is_empty()));
+    let editor =
+        ["VISUAL", "EDITOR"].iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.trim().is_empty()));
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
     let file = tempfile::Builder::new().prefix("annals-").suffix(".edn").tempfile()?;
     std::fs::write(file.path(), text)?;
@@ -487,7 +509,9 @@ pub fn edit(text: &str) -> Outcome<String> {
         .status()
         .map_err(|e| Failure::refused("shell/editor", format!("{editor}: {}", io_words(&e))))?;
     if !status.success() {
-        return Err(Failure::refused("shell/editor", format!("{editor} ended with {status}")).help("set $EDITOR"));
+        return Err(
+            Failure::refused("shell/editor", format!("{editor} ended with {status}")).help("set $EDITOR")
+        );
     }
     Ok(std::fs::read_to_string(file.path())?)
 }
@@ -504,7 +528,8 @@ fn save(s: &Session, file: &str) -> Outcome {
         Some("txt" | "text") => Format::Table,
         Some("edn") | None => Format::Edn,
         Some(other) => {
-            return Err(Failure::usage(format!("no format is called .{other}")).help("endings: .edn .json .ndjson .csv .txt"));
+            return Err(Failure::usage(format!("no format is called .{other}"))
+                .help("endings: .edn .json .ndjson .csv .txt"));
         }
     };
     let out = std::fs::File::create(file).map_err(|e| Failure::file(Path::new(file), &e))?;
@@ -550,7 +575,13 @@ fn curl(s: &mut Session, args: &str) -> Outcome {
         body.replace('\'', "'\\''")
     ))?;
     if s.path.is_some() {
-        s.note(s.err.paint(theme::DIM, format!("while `annals serve {}` runs; leave this shell first, it holds the lock", s.path.as_deref().map_or(String::new(), |p| p.display().to_string()))));
+        s.note(s.err.paint(
+            theme::DIM,
+            format!(
+                "while `annals serve {}` runs; leave this shell first, it holds the lock",
+                s.path.as_deref().map_or(String::new(), |p| p.display().to_string())
+            ),
+        ));
     }
     Ok(())
 }
@@ -581,7 +612,10 @@ fn mode(s: &mut Session, args: &str) -> Outcome {
         other => {
             let near = nearest(other, ["table", "records", "edn", "json", "ndjson", "csv"]);
             let f = Failure::usage(format!("no mode is called {other}"));
-            return Err(f.help(near.map_or_else(|| "modes: table records edn json ndjson csv".to_owned(), |n| format!("did you mean {n}?"))));
+            return Err(f.help(near.map_or_else(
+                || "modes: table records edn json ndjson csv".to_owned(),
+                |n| format!("did you mean {n}?"),
+            )));
         }
     };
     Ok(())
@@ -604,7 +638,10 @@ fn set(s: &mut Session, words: &[&str]) -> Outcome {
             let mut rows = Rows::new([":setting", ":value"], Shape::Maps);
             let lines = [
                 ("rows", Value::Long(st.rows as i64)),
-                ("timeout-ms", st.timeout_ms.map_or_else(|| Value::string("none"), |n| Value::Long(n as i64))),
+                (
+                    "timeout-ms",
+                    st.timeout_ms.map_or_else(|| Value::string("none"), |n| Value::Long(n as i64)),
+                ),
                 ("pager", flag(st.pager)),
                 ("idents", flag(st.idents)),
                 ("indent", flag(st.indent)),
@@ -616,7 +653,10 @@ fn set(s: &mut Session, words: &[&str]) -> Outcome {
         }
         ["rows", n] => st.rows = n.parse().map_err(|_| Failure::usage("usage: :set rows NUMBER"))?,
         ["timeout-ms", "none" | "off"] => st.timeout_ms = None,
-        ["timeout-ms", n] => st.timeout_ms = Some(n.parse().map_err(|_| Failure::usage("usage: :set timeout-ms NUMBER | none"))?),
+        ["timeout-ms", n] => {
+            st.timeout_ms =
+                Some(n.parse().map_err(|_| Failure::usage("usage: :set timeout-ms NUMBER | none"))?)
+        }
         [name @ ("pager" | "idents" | "indent" | "timing" | "bail"), rest @ ..] => {
             let target = match *name {
                 "pager" => &mut st.pager,
@@ -631,7 +671,9 @@ fn set(s: &mut Session, words: &[&str]) -> Outcome {
         [name, ..] => {
             let near = nearest(name, ["rows", "timeout-ms", "pager", "idents", "indent", "timing", "bail"]);
             let f = Failure::usage(format!("no setting is called {name}, or it wants a value"));
-            return Err(f.help(near.map_or_else(|| ":set lists them".to_owned(), |n| format!("did you mean {n}?"))));
+            return Err(
+                f.help(near.map_or_else(|| ":set lists them".to_owned(), |n| format!("did you mean {n}?")))
+            );
         }
     }
     Ok(())
@@ -664,7 +706,10 @@ mod tests {
 
     #[test]
     fn words_are_split_as_a_shell_does() {
-        assert_eq!(shell_words("csv 'my file.csv' --key \"a b\" ''"), ["csv", "my file.csv", "--key", "a b", ""]);
+        assert_eq!(
+            shell_words("csv 'my file.csv' --key \"a b\" ''"),
+            ["csv", "my file.csv", "--key", "a b", ""]
+        );
     }
 
     #[test]

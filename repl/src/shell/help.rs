@@ -48,7 +48,11 @@ fn overview(s: &Session) -> String {
     let mut out = String::new();
     let width = s.out.width();
     let _ = writeln!(out, "Type a query, a transaction, an entity or a command:\n");
-    for example in ["[:find ?id ?s :where [?o :order/id ?id] [?o :order/status ?s]]", "[{:order/id \"A-1\" :order/status :placed}]", "[:order/id \"A-1\"]"] {
+    for example in [
+        "[:find ?id ?s :where [?o :order/id ?id] [?o :order/status ?s]]",
+        "[{:order/id \"A-1\" :order/status :placed}]",
+        "[:order/id \"A-1\"]",
+    ] {
         let _ = writeln!(out, "  {}", highlight::paint(example, None, None, &s.out));
     }
     let usage_width = COMMANDS.iter().map(|c| c.name.len() + 1).max().unwrap_or(0) + 2;
@@ -58,7 +62,12 @@ fn overview(s: &Session) -> String {
             let name = format!(":{}", c.name);
             let pad = " ".repeat(usage_width.saturating_sub(name.len()));
             let room = width.saturating_sub(usage_width + 2);
-            let _ = writeln!(out, "  {}{pad}{}", s.out.paint(theme::CLAUSE, name), crate::output::table::cut(c.summary, room, &s.out));
+            let _ = writeln!(
+                out,
+                "  {}{pad}{}",
+                s.out.paint(theme::CLAUSE, name),
+                crate::output::table::cut(c.summary, room, &s.out)
+            );
         }
     }
     let _ = writeln!(out, "\n{}", s.out.paint(theme::HEAD, "Topics, with examples: :help TOPIC"));
@@ -143,11 +152,17 @@ fn topic_page(out: &mut String, s: &Session, t: &Topic) {
         Sort::Transaction => "transaction form",
         Sort::Word => "",
     };
-    let _ = writeln!(out, "{}  {}", highlight::paint(t.usage, None, None, &s.out), s.out.paint(theme::DIM, sort));
+    let _ =
+        writeln!(out, "{}  {}", highlight::paint(t.usage, None, None, &s.out), s.out.paint(theme::DIM, sort));
     out.push('\n');
     paragraph(out, t.text, s);
     let (query, answer) = t.example;
     if !query.is_empty() {
-        let _ = writeln!(out, "\n  {}\n  {}", highlight::paint(query, None, None, &s.out), s.out.paint(theme::DIM, format!("⇒ {answer}")));
+        let _ = writeln!(
+            out,
+            "\n  {}\n  {}",
+            highlight::paint(query, None, None, &s.out),
+            s.out.paint(theme::DIM, format!("⇒ {answer}"))
+        );
     }
 }

@@ -112,7 +112,11 @@ impl Completer for ShellHelper {
         let room = self.screen.width().saturating_sub(longest + 4);
         let choices = found.words.into_iter().map(|w| {
             let note: String = w.note.chars().take(room).collect();
-            let shown = if noted && !note.is_empty() { format!("{:longest$}  {note}", w.text) } else { w.text.clone() };
+            let shown = if noted && !note.is_empty() {
+                format!("{:longest$}  {note}", w.text)
+            } else {
+                w.text.clone()
+            };
             Choice { shown, text: w.text }
         });
         Ok((found.start, choices.collect()))
@@ -169,7 +173,12 @@ fn open_hint(line: &str) -> Option<String> {
     }
     let usage = innermost_head(line)
         .and_then(topics::find)
-        .filter(|t| matches!(t.sort, Sort::Function | Sort::Predicate | Sort::Aggregate | Sort::Clause | Sort::Transaction))
+        .filter(|t| {
+            matches!(
+                t.sort,
+                Sort::Function | Sort::Predicate | Sort::Aggregate | Sort::Clause | Sort::Transaction
+            )
+        })
         .filter(|t| !matches!(t.name, "find" | "where"))
         .map(|t| format!("  {}", t.usage));
     Some(format!("{}  {closers} {} open", usage.unwrap_or_default(), brackets.len()))

@@ -13,7 +13,12 @@ use anstyle::Style;
 use std::fmt::Write as _;
 
 /// `text` in colour; the brackets at `pair` stand out. Unchanged when the screen takes no colour.
-pub fn paint(text: &str, words: Option<&Vocabulary>, pair: Option<(usize, usize)>, screen: &Screen) -> String {
+pub fn paint(
+    text: &str,
+    words: Option<&Vocabulary>,
+    pair: Option<(usize, usize)>,
+    screen: &Screen,
+) -> String {
     if !screen.color {
         return text.to_owned();
     }
@@ -84,7 +89,11 @@ fn style(t: &Token, piece: &str, after_open: bool, words: Option<&Vocabulary>) -
 /// A name with a namespace that the database does not know: shown fainter, so that a slip shows while typing.
 fn unknown(piece: &str, words: Option<&Vocabulary>) -> bool {
     words.is_some_and(|w| {
-        !w.attributes.is_empty() && piece.contains('/') && !piece.contains("/_") && !piece.starts_with(":db") && !w.knows(piece)
+        !w.attributes.is_empty()
+            && piece.contains('/')
+            && !piece.contains("/_")
+            && !piece.starts_with(":db")
+            && !w.knows(piece)
     })
 }
 
@@ -109,7 +118,14 @@ mod tests {
     #[test]
     fn colour_changes_nothing_else() {
         let screen = Screen { color: true, ..Screen::plain(80) };
-        for text in ["[:find (count ?x) . :where [?x :a/b \"s\ntwo\"]] ; c", ":as-of 3", "  \\x", "]", "[(\"", "#inst \"2020\" #_ a \\("] {
+        for text in [
+            "[:find (count ?x) . :where [?x :a/b \"s\ntwo\"]] ; c",
+            ":as-of 3",
+            "  \\x",
+            "]",
+            "[(\"",
+            "#inst \"2020\" #_ a \\(",
+        ] {
             assert_eq!(strip(&paint(text, None, None, &screen)), text);
             assert_eq!(paint(text, None, None, &Screen::plain(80)), text);
         }

@@ -118,7 +118,11 @@ fn banner(s: &Session) {
         (Some(p), t) => format!("{}, at t{t}", p.display()),
     };
     eprintln!("{} {version} · {what}", s.err.paint(theme::HEAD, "annals"));
-    let hint = if db.basis_t().0 == 0 { ":help for help, :demo for a tour, :quit to leave" } else { ":help for help, :schema to look around, :quit to leave" };
+    let hint = if db.basis_t().0 == 0 {
+        ":help for help, :demo for a tour, :quit to leave"
+    } else {
+        ":help for help, :schema to look around, :quit to leave"
+    };
     eprintln!("{}", s.err.paint(theme::DIM, hint));
 }
 

@@ -25,6 +25,12 @@ pub fn run(s: &mut Session, input: impl BufRead, name: &str) -> Outcome<Exit> {
     let mut exit = Exit::Ok;
     let mut broken = 0;
     while let Some(item) = script.next_item()? {
+        if s.echo {
+            let (prompt, _) = s.prompt();
+            let indent = " ".repeat(prompt.chars().count());
+            let lines: Vec<&str> = item.text.lines().map(str::trim_start).collect();
+            s.say(format!("{prompt}{}", lines.join(&format!("\n{indent}"))))?;
+        }
         let result = dispatch::item(s, &item);
         let f = match result {
             Ok(Flow::Quit) => return Ok(exit),
@@ -41,8 +47,11 @@ pub fn run(s: &mut Session, input: impl BufRead, name: &str) -> Outcome<Exit> {
         }
         broken += usize::from(matches!(item.kind, ItemKind::Broken { .. }));
         if broken >= MAX_BROKEN {
-            let d = Diagnostic::new("shell/not-a-script", format!("{name} is not a script: {broken} pieces of it were no EDN"))
-                .help(format!("nothing after line {} was read", item.line));
+            let d = Diagnostic::new(
+                "shell/not-a-script",
+                format!("{name} is not a script: {broken} pieces of it were no EDN"),
+            )
+            .help(format!("nothing after line {} was read", item.line));
             complain(s, &Failure::new(Exit::Refused, d));
             return Ok(exit);
         }
