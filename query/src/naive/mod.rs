@@ -120,7 +120,9 @@ impl NaiveDb {
                 [Value::Keyword(a), key] => {
                     let a = self.schema.attribute_named(a).filter(|a| a.unique.is_some())?;
                     let key = if a.is_ref() { Value::Ref(self.entity(key)?) } else { key.clone() };
-                    self.datoms.iter().find(|d| d.a == a.id && d.v == key && d.added).map(|d| d.e)
+                    // A history may show several holders: the first of them is meant.
+                    let holds = |d: &&Datom| d.a == a.id && d.v == key && d.added;
+                    self.datoms.iter().filter(holds).min_by_key(|d| d.t).map(|d| d.e)
                 }
                 _ => None,
             },

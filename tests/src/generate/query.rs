@@ -252,7 +252,7 @@ impl Gen<'_, '_> {
     }
 
     fn extra(&mut self) {
-        match self.rng.below(17) {
+        match self.rng.below(26) {
             0 | 1 => self.comparison(),
             2 => self.arithmetic(),
             3 | 4 => self.negation(),
@@ -266,6 +266,14 @@ impl Gen<'_, '_> {
             13 => self.transaction_place(),
             14 => self.other_time(),
             15 => self.relation_input(),
+            16 => self.boolean_result(),
+            17 => self.first_present(),
+            18 => self.tuples(),
+            19 => self.attribute_input(),
+            20 => self.nested_query(),
+            21 | 22 => self.nested_negation(),
+            23 => self.nested_disjunction(),
+            24 => self.instant_of_transaction(),
             _ if self.rng.chance(30) => self.self_join(),
             _ => self.disjunction_joined(),
         }
@@ -470,6 +478,137 @@ impl Gen<'_, '_> {
             self.ins.push(vector([vector([x, y])]));
             self.args.push(Arg::Value(vector(rows)));
         }
+    }
+
+    /// A predicate whose answer is a value: false is kept.
+    fn boolean_result(&mut self) {
+        let Some(x) = self.bound(Ty::Of(ValueType::Long)) else { return };
+        let n = Value::Long(self.rng.within(0, 4));
+        let b = match self.bound(Ty::Of(ValueType::Boolean)) {
+            Some(b) if self.rng.chance(40) => b,
+            _ => self.new_var(Ty::Of(ValueType::Boolean)),
+        };
+        self.clauses.push(vector([call("<", [x, n]), b]));
+    }
+
+    fn first_present(&mut self) {
+        if self.world.history {
+            return;
+        }
+        let of = *self.rng.pick(&[ValueType::Long, ValueType::String, ValueType::Keyword]);
+        let fits = |a: &&Attr| !a.many && a.of == of && a.writable();
+        let mut keys: Vec<Value> = self.world.attrs.iter().filter(fits).map(Attr::key).collect();
+        if keys.is_empty() {
+            return;
+        }
+        self.rng.shuffle(&mut keys);
+        let e = self.entity();
+        let a = if self.rng.chance(50) { self.new_var(Ty::Attribute) } else { sym("_") };
+        let v = self.new_var(Ty::Of(of));
+        let args = [sym("$"), e].into_iter().chain(keys);
+        self.clauses.push(vector([call("get-some", args), vector([a, v])]));
+    }
+
+    /// Values put into a tuple and taken out again, one slot thrown away or bound already.
+    fn tuples(&mut self) {
+        let (Some(x), Some(e)) = (self.bound(Ty::Of(ValueType::Keyword)), self.bound(Ty::Entity)) else {
+            return;
+        };
+        let t = sym(&self.fresh("t"));
+        self.clauses.push(vector([call("tuple", [x.clone(), Value::Long(1), e.clone()]), t.clone()]));
+        let out = match self.rng.below(3) {
+            0 => x,
+            1 => sym("_"),
+            _ => self.new_var(Ty::Of(ValueType::Keyword)),
+        };
+        let back = if self.rng.chance(50) { e } else { self.new_var(Ty::Entity) };
+        self.clauses.push(vector([call("untuple", [t]), vector([out, sym("_"), back])]));
+    }
+
+    /// An attribute that comes as an input.
+    fn attribute_input(&mut self) {
+        let e = self.entity();
+        let (a, b) = (self.any_attr(), self.any_attr());
+        let name = self.fresh("in");
+        self.hidden.push(name.clone());
+        if self.rng.chance(50) {
+            self.ins.push(sym(&name));
+            self.args.push(Arg::Value(a.key()));
+        } else {
+            let mut both = vec![a.key(), b.key()];
+            both.dedup();
+            self.ins.push(vector([sym(&name), sym("...")]));
+            self.args.push(Arg::Value(vector(both)));
+        }
+        let v = sym(&self.fresh("any"));
+        self.clauses.push(vector([e, sym(&name), v]));
+    }
+
+    fn nested_query(&mut self) {
+        let Some(a) = self.attr(|a| a.of == ValueType::Long) else { return };
+        let [x, e] = ["?x", "?e"].map(sym);
+        let f = *self.rng.pick(&["max", "min", "count"]);
+        let inner = vector([
+            Value::keyword("find"),
+            call(f, [x.clone()]),
+            sym("."),
+            Value::keyword("where"),
+            vector([e, a.key(), x]),
+        ]);
+        let result = self.new_var(Ty::Of(ValueType::Long));
+        self.clauses.push(vector([call("q", [call("quote", [inner]), sym("$")]), result]));
+    }
+
+    /// `not` within `not`, `or` within `not`, a rule of its own variables within `not-join`.
+    fn nested_negation(&mut self) {
+        let e = self.entity();
+        let first = self.pattern(e.clone(), true);
+        let inner = match self.rng.below(3) {
+            0 => {
+                let a = self.any_attr();
+                let c = self.constant(&a);
+                call("not", [vector([e.clone(), a.key(), c])])
+            }
+            1 => {
+                let (a, b) = (self.any_attr(), self.any_attr());
+                let (c, d) = (self.constant(&a), self.constant(&b));
+                call("or", [vector([e.clone(), a.key(), c]), vector([e.clone(), b.key(), d])])
+            }
+            _ => {
+                let (a, w) = (self.ref_attr(), sym(&self.fresh("w")));
+                call("not-join", [vector([e.clone()]), vector([w, a.key(), e.clone()])])
+            }
+        };
+        if self.rng.chance(50) {
+            self.clauses.push(call("not", [first, inner]));
+        } else {
+            self.clauses.push(call("not-join", [vector([e]), first, inner]));
+        }
+    }
+
+    /// `or-join` with a required variable, a negation in a branch, and an `or` within.
+    fn nested_disjunction(&mut self) {
+        let e = self.entity();
+        let to = self.new_var(Ty::Entity);
+        let (a, b) = (self.ref_attr(), self.ref_attr());
+        let c = self.any_attr();
+        let value = self.constant(&c);
+        let branch = call(
+            "and",
+            [vector([e.clone(), a.key(), to.clone()]), call("not", [vector([to.clone(), c.key(), value])])],
+        );
+        let other =
+            call("or", [vector([to.clone(), b.key(), e.clone()]), vector([e.clone(), b.key(), to.clone()])]);
+        let head = if self.rng.chance(50) { vector([vector([e]), to]) } else { vector([e, to]) };
+        self.clauses.push(call("or-join", [head, branch, other]));
+    }
+
+    fn instant_of_transaction(&mut self) {
+        let (e, a) = (self.entity(), self.any_attr());
+        let tx = self.new_var(Ty::Tx);
+        let at = self.new_var(Ty::Of(ValueType::Instant));
+        self.clauses.push(vector([e, a.key(), sym("_"), tx.clone()]));
+        self.clauses.push(vector([tx, Value::keyword("db/txInstant"), at]));
     }
 
     fn self_join(&mut self) {
