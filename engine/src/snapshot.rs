@@ -19,6 +19,8 @@ use std::{
 /// Receives datoms until it breaks.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(Datom) -> ControlFlow<()>;
 
+/// A fact of an overlay, and when it was asserted and retracted.
+type Entry<'a> = (&'a (EntityId, AttrId, Value), &'a Vec<(T, bool)>);
 /// A fact that an overlay asserts or retracts.
 type Touched<'a> = (EntityId, AttrId, &'a Value);
 
@@ -60,7 +62,7 @@ impl Overlay {
 
     fn touched<'a>(&'a self, p: &Prefix) -> Box<dyn Iterator<Item = Touched<'a>> + 'a> {
         let least = Value::Nil;
-        let flat = |((e, a, v), _): (&'a (EntityId, AttrId, Value), &'a Vec<(T, bool)>)| (*e, *a, v);
+        let flat = |((e, a, v), _): Entry<'a>| (*e, *a, v);
         match p {
             Prefix::All => Box::new(self.changes.iter().map(flat)),
             Prefix::E(e) => {
