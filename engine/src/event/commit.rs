@@ -1,0 +1,598 @@
+//! The append: one transaction, judged and made inside the commit.
+//!
+//! 1. a known command answers its stored outcome;
+//! 2. known event ids answer the first result, and are checked before versions, so
+//!    that the retry of a success is a success;
+//! 3. expected versions; 4. conditions; 5. t and positions are taken;
+//! 6. event rows; 7. inline projections in the order of registration, each seeing
+//!    the facts of those before; 8. provenance, outcome, tracking; 9. the commit.
+//!
+//! Any refusal drops all of it, numbers included. Numbers are allotted here, where
+//! one transaction at a time is made: the order of positions is the order of commits.
+
+use super::{
+    append::{Append, AppendError, Appended, Condition, Guard, matches},
+    command::{CommandOutcome, CommandStatus},
+    facts::{FactBase, ProjectError, Support, Target, Undo},
+    id::{Position, StreamId, Version},
+    log::EventLog,
+    projection::{ProjectionState, Runtime},
+    record::Recorded,
+    registry::{Events, Memory, checkpoint_key, parked_key},
+    table::{self, Head, Key, StreamState, Tables},
+};
+use crate::{
+    Db, DbError, TransactError,
+    snapshot::Snapshot,
+    store::Prefix,
+    transact::{Author, Txn},
+};
+use annals_model::{AttrId, EntityId, Instant, Partition, Schema, T, Value, View};
+use std::{cell::Cell, ops::ControlFlow, sync::Arc};
+
+/// Why an append writes nothing.
+pub(crate) enum Stop {
+    /// It was done before.
+    Replayed(Appended),
+    /// It is refused.
+    Refused(AppendError),
+}
+impl From<TransactError> for Stop {
+    fn from(e: TransactError) -> Stop {
+        Stop::Refused(e.into())
+    }
+}
+impl<E: Into<AppendError>> From<Wrap<E>> for Stop {
+    fn from(e: Wrap<E>) -> Stop {
+        Stop::Refused(e.0.into())
+    }
+}
+/// Marks an error that refuses the append.
+pub(crate) struct Wrap<E>(pub E);
+impl From<AppendError> for Stop {
+    fn from(e: AppendError) -> Stop {
+        Stop::Refused(e)
+    }
+}
+impl From<DbError> for Stop {
+    fn from(e: DbError) -> Stop {
+        Stop::Refused(e.into())
+    }
+}
+
+/// The staged database as projections read it.
+pub(crate) struct Staged<'a> {
+    pub snap: &'a Snapshot,
+    pub next: Cell<u64>,
+}
+
+impl FactBase for Staged<'_> {
+    fn values(&self, e: EntityId, a: AttrId) -> Result<Vec<Value>, DbError> {
+        let mut found = Vec::new();
+        self.snap.scan(View::NOW, &Prefix::Ea(e, a), &mut |d| {
+            found.push(d.v);
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+    fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError> {
+        Ok(self.snap.first(View::NOW, &Prefix::Av(a, v.clone()))?.map(|d| d.e))
+    }
+    fn attributes(&self, e: EntityId) -> Result<Vec<AttrId>, DbError> {
+        let mut found = Vec::new();
+        self.snap.scan(View::NOW, &Prefix::E(e), &mut |d| {
+            found.push(d.a);
+            ControlFlow::Continue(())
+        })?;
+        found.dedup();
+        Ok(found)
+    }
+    fn fresh(&self) -> EntityId {
+        let n = self.next.get();
+        self.next.set(n + 1);
+        EntityId::new(Partition::User, n)
+    }
+}
+
+/// An event of an async batch that could not be taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Poison {
+    pub at: Position,
+    pub why: String,
+}
+
+impl Events {
+    /// The log of the staged database.
+    pub(crate) fn log(&self, db: &Db) -> EventLog {
+        EventLog::new(db.snapshot().clone(), db.view(), self.upcasters.read().clone(), self.seals.clone())
+    }
+
+    /// Makes an append part of a transaction.
+    pub(crate) fn append(&self, txn: &mut Txn, a: &Append) -> Result<Appended, Stop> {
+        a.check()?;
+        let before = txn.db_before().clone();
+        let log = self.log(&before);
+        let mut memory = self.memory(txn.t());
+        if let Some(c) = &a.command {
+            known_command(&log, c)?;
+        }
+        known_ids(self, &log, a)?;
+        let mut heads = Vec::with_capacity(a.writes.len());
+        for w in &a.writes {
+            let head = match memory.heads.get(&w.stream) {
+                Some(h) => *h,
+                None => log.tables.head(&w.stream)?,
+            };
+            check_version(&w.stream, w.expected, &head)?;
+            heads.push(head);
+        }
+        for (which, c) in a.conditions.iter().enumerate() {
+            judge(self, &before, &log, which, c)?;
+        }
+        if let Some(tr) = &a.tracking {
+            check_tracking(&log, tr)?;
+        }
+
+        let now = match a.instant {
+            Some(i) => {
+                txn.set_instant(i);
+                i
+            }
+            None => txn.now().max(Instant(txn.last_instant().0 + 1)),
+        };
+        txn.facts(&a.facts, Author::User)?;
+        let t = txn.t();
+        let last = match memory.last {
+            Some(p) => p,
+            None => log.tables.last_position()?,
+        };
+        let mut position = last;
+        let mut versions = Vec::with_capacity(a.writes.len());
+        let mut recorded = Vec::new();
+        let mut causes = 0usize;
+        for (w, head) in a.writes.iter().zip(&mut heads) {
+            for e in &w.events {
+                position = position.next();
+                head.version = head.version.next();
+                head.last = position;
+                let mut event = e.clone();
+                if let Some(sealed) = self.seals.seal(e.id, &e.data).map_err(|e| Wrap(DbError::from(e)))? {
+                    event.data = sealed;
+                }
+                let r = Recorded {
+                    event,
+                    stream: w.stream.clone(),
+                    version: head.version,
+                    position,
+                    t,
+                    recorded_at: now,
+                    part: 0,
+                };
+                causes += 1;
+                write_event(txn, &r);
+                recorded.push(r);
+            }
+            if !w.events.is_empty() {
+                txn.row(table::put(table::HEAD, Key::new().text(w.stream.as_str()), head.encode()));
+            }
+            versions.push((w.stream.clone(), head.version));
+        }
+        let shared = causes > 1;
+        let undo = self.run_inline(txn, &before, &recorded, shared)?;
+
+        let first = if causes == 0 { Position::ZERO } else { last.next() };
+        let end = if causes == 0 { Position::ZERO } else { position };
+        let done = Appended { t, first, last: end, versions, replayed: false };
+        let finish = |txn: &mut Txn| -> Result<(), Stop> {
+            if let Some(c) = &a.command {
+                let status = match &c.status {
+                    CommandStatus::Done(_) => CommandStatus::Done(done.clone()),
+                    rejected => rejected.clone(),
+                };
+                let outcome = CommandOutcome { status, ..c.clone() };
+                let bytes = outcome.encode().map_err(|e| Wrap(DbError::from(e)))?;
+                txn.row(table::put(table::COMMAND, Key::new().bytes(c.id.0.as_bytes()), bytes));
+            }
+            if let Some(tr) = &a.tracking {
+                let key = Key::new().text(tr.source.as_str());
+                txn.row(table::put(table::TRACKING, key, table::number(tr.number)));
+            }
+            Ok(())
+        };
+        if let Err(e) = finish(txn) {
+            undo_all(undo);
+            return Err(e);
+        }
+        remember(&mut memory, t, position, a.writes.iter().map(|w| &w.stream), heads);
+        Ok(done)
+    }
+
+    /// Runs the inline projections over the events of one append.
+    fn run_inline(
+        &self,
+        txn: &mut Txn,
+        before: &Db,
+        recorded: &[Recorded],
+        shared: bool,
+    ) -> Result<Vec<(Arc<Runtime>, Undo)>, Stop> {
+        let runtimes = self.runtimes();
+        let mut undo: Vec<(Arc<Runtime>, Undo)> = Vec::new();
+        let mut parts: Option<Vec<Recorded>> = None;
+        for r in runtimes.iter().filter(|r| r.is_inline()) {
+            match r.state() {
+                ProjectionState::Building | ProjectionState::Retired | ProjectionState::Paused => continue,
+                ProjectionState::Live | ProjectionState::Halted { .. } => {}
+            }
+            if parts.is_none() {
+                parts = match self.presented(recorded) {
+                    Ok(parts) => Some(parts),
+                    Err(e) => {
+                        undo_all(undo);
+                        return Err(e.into());
+                    }
+                };
+            }
+            let events: Vec<&Recorded> = parts.iter().flatten().filter(|e| r.wants(e)).collect();
+            if events.is_empty() {
+                continue;
+            }
+            match self.project_inline(txn, before, r, &events, shared) {
+                Ok(u) => undo.push((r.clone(), u)),
+                Err(e) => {
+                    undo_all(undo);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(undo)
+    }
+
+    /// Events as projections see them: opened and upcast.
+    pub(crate) fn presented(&self, recorded: &[Recorded]) -> Result<Vec<Recorded>, DbError> {
+        let upcasters = self.upcasters.read().clone();
+        let mut out = Vec::with_capacity(recorded.len());
+        for r in recorded {
+            let r = self.seals.open_event(r.clone())?;
+            out.append(&mut upcasters.apply(r)?);
+        }
+        Ok(out)
+    }
+
+    fn project_inline(
+        &self,
+        txn: &mut Txn,
+        before: &Db,
+        r: &Arc<Runtime>,
+        events: &[&Recorded],
+        shared: bool,
+    ) -> Result<Undo, Stop> {
+        // Facts given with the append, and those of projections before this one, are seen too.
+        let seen = if txn.is_empty() { before.clone() } else { txn.db().clone() };
+        let schema: &Arc<Schema> = &seen.info().schema;
+        let binding = r.binding(schema)?;
+        let staged = Staged { snap: seen.snapshot(), next: Cell::new(txn.next_user()) };
+        let mut cache = r.cache.lock();
+        let mut target = Target::new(&staged, &binding, schema, &mut cache, shared);
+        for e in events {
+            if let Err(why) = r.project(e, &mut target) {
+                target.abandon();
+                return Err(refusal(r, e, why));
+            }
+        }
+        let (datoms, supports, undo) = target.finish(txn.t());
+        let next = staged.next.get();
+        txn.set_next_user(next);
+        for d in datoms {
+            txn.raw(d);
+        }
+        write_supports(txn, supports);
+        Ok(undo)
+    }
+
+    /// Runs one version over a batch of events, filing facts under their origin, and
+    /// moves its checkpoint. The events are complete transactions, in order; the flag
+    /// says whether several events share the transaction.
+    pub(crate) fn project_batch(
+        &self,
+        txn: &mut Txn,
+        r: &Arc<Runtime>,
+        events: &[(Recorded, bool)],
+        upto: Position,
+    ) -> Result<(), BatchError> {
+        drop(self.memory(txn.t()));
+        let before = txn.db_before().clone();
+        let schema = before.info().schema.clone();
+        let binding = r.binding(&schema)?;
+        let staged = Staged { snap: before.snapshot(), next: Cell::new(txn.next_user()) };
+        let mut cache = r.cache.lock();
+        let mut undone: Vec<Undo> = Vec::new();
+        let mut made = Vec::new();
+        for group in events.chunk_by(|a, b| a.0.t == b.0.t) {
+            let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].1);
+            for (e, _) in group {
+                if let Err(why) = r.project(e, &mut target) {
+                    target.abandon();
+                    for u in undone.into_iter().rev() {
+                        cache.undo(u);
+                    }
+                    return Err(BatchError::Poison(Poison { at: e.position, why: why.to_string() }));
+                }
+            }
+            let (datoms, supports, undo) = target.finish(group[0].0.t);
+            undone.push(undo);
+            made.push((datoms, supports));
+        }
+        let next = staged.next.get();
+        txn.set_next_user(next);
+        for (datoms, supports) in made {
+            for d in datoms {
+                txn.raw(d);
+            }
+            write_supports(txn, supports);
+        }
+        txn.row(table::put(table::COUNTER, checkpoint_key(&r.name, r.version), table::number(upto.0)));
+        cache.trim();
+        drop(cache);
+        self.memory(txn.t()).t = txn.t();
+        Ok(())
+    }
+
+    /// Sets an event aside for a version, and its stream with it.
+    pub(crate) fn park(&self, txn: &mut Txn, r: &Runtime, e: &Recorded, why: &str) {
+        txn.row(table::put(table::PARKED, parked_key(r).number(e.position.0), why.as_bytes()));
+    }
+}
+
+/// Why a batch of an async projection was not taken.
+pub(crate) enum BatchError {
+    /// An event.
+    Poison(Poison),
+    /// Everything else.
+    Db(DbError),
+    /// The commit.
+    Transact(TransactError),
+}
+impl From<DbError> for BatchError {
+    fn from(e: DbError) -> BatchError {
+        BatchError::Db(e)
+    }
+}
+impl From<TransactError> for BatchError {
+    fn from(e: TransactError) -> BatchError {
+        BatchError::Transact(e)
+    }
+}
+
+fn undo_all(undo: Vec<(Arc<Runtime>, Undo)>) {
+    for (r, u) in undo.into_iter().rev() {
+        r.cache.lock().undo(u);
+    }
+}
+
+fn refusal(r: &Runtime, e: &Recorded, why: ProjectError) -> Stop {
+    match why {
+        ProjectError::Db(e) => Stop::Refused(e.into()),
+        why => Stop::Refused(AppendError::InlineProjection {
+            projection: Arc::from(r.name.as_str()),
+            id: e.event.id,
+            ty: e.event.ty.clone(),
+            why: why.to_string(),
+        }),
+    }
+}
+
+fn remember<'a>(
+    memory: &mut Memory,
+    t: T,
+    last: Position,
+    streams: impl Iterator<Item = &'a StreamId>,
+    heads: Vec<Head>,
+) {
+    memory.t = t;
+    memory.last = Some(last);
+    for (stream, head) in streams.zip(heads) {
+        memory.heads.insert(stream.clone(), head);
+    }
+}
+
+/// Writes one event and its index rows.
+pub(crate) fn write_event(txn: &mut Txn, r: &Recorded) {
+    let p = r.position.0;
+    txn.row(table::put(table::EVENT, Key::new().number(p), r.encode()));
+    txn.row(table::put(
+        table::STREAM,
+        Key::new().text(r.stream.as_str()).number(r.version.0),
+        table::number(p),
+    ));
+    txn.row(table::put(table::ID, Key::new().bytes(r.event.id.0.as_bytes()), table::number(p)));
+    txn.row(table::put(table::TYPE, Key::new().text(r.ty()).number(p), Vec::new()));
+    for tag in &r.event.tags {
+        txn.row(table::put(table::TAG, Key::new().text(tag.as_str()).number(p), Vec::new()));
+    }
+}
+
+fn write_supports(txn: &mut Txn, supports: Vec<Support>) {
+    for s in supports {
+        let key = support_key(s.e, s.a, &s.v).number(s.position.0);
+        txn.row(table::put(table::SUPPORT, key, Vec::new()));
+    }
+}
+
+/// Under which the events that support a fact are noted.
+pub(crate) fn support_key(e: EntityId, a: AttrId, v: &Value) -> Key {
+    let mut bytes = Vec::with_capacity(32);
+    // Stored values are never deeper than a payload may be.
+    let _ = super::data::encode(v, &mut bytes, 0);
+    let hash = blake3::hash(&bytes);
+    Key::new().number(e.raw()).number(a.raw().into()).bytes(&hash.as_bytes()[..8])
+}
+
+/// Meets `expected`, and may be written at all.
+fn check_version(stream: &StreamId, expected: super::append::Expected, head: &Head) -> Result<(), AppendError> {
+    use super::append::Expected;
+    if head.state == StreamState::Tombstoned {
+        return Err(AppendError::Tombstoned(stream.clone()));
+    }
+    let gone = head.state == StreamState::Deleted && head.shown_from() > head.version;
+    let holds = match expected {
+        // A softly deleted stream is none to its readers, but its versions go on.
+        Expected::Exists if gone => false,
+        other => other.holds(head.version),
+    };
+    if holds {
+        Ok(())
+    } else {
+        Err(AppendError::WrongVersion { stream: stream.clone(), expected, actual: head.version })
+    }
+}
+
+fn known_command(log: &EventLog, c: &CommandOutcome) -> Result<(), Stop> {
+    let Some(stored) = log.command(c.id)? else { return Ok(()) };
+    if stored.request != c.request {
+        return Err(AppendError::CommandReused { id: c.id }.into());
+    }
+    Err(match stored.status {
+        CommandStatus::Done(a) => Stop::Replayed(a),
+        CommandStatus::Rejected { .. } => {
+            let none = Appended {
+                t: T::GENESIS,
+                first: Position::ZERO,
+                last: Position::ZERO,
+                versions: Vec::new(),
+                replayed: true,
+            };
+            Stop::Replayed(none)
+        }
+    })
+}
+
+/// Are the events stored already: all, some, or none of them?
+fn known_ids(events: &Events, log: &EventLog, a: &Append) -> Result<(), Stop> {
+    let mut stored = Vec::new();
+    let mut n = 0;
+    let mut seen = hashbrown::HashSet::new();
+    for w in &a.writes {
+        for e in &w.events {
+            n += 1;
+            if !seen.insert(e.id) {
+                return Err(AppendError::IdTwice(e.id).into());
+            }
+            if let Some(p) = log.tables.position_of(e.id)? {
+                stored.push((w, e, p));
+            }
+        }
+    }
+    if stored.is_empty() {
+        return Ok(());
+    }
+    let mut found = Vec::with_capacity(stored.len());
+    for (w, e, p) in stored {
+        let Some(r) = log.tables.event(p)? else { continue };
+        let plain = events.seals.open_event(r).map_err(|e| Wrap(DbError::from(e)))?;
+        // What was erased cannot be compared any more.
+        let erased = super::seal::is_erased(&plain.event.data);
+        if !erased && plain.event.fingerprint() != plain_fingerprint(e) {
+            return Err(AppendError::IdReused { id: e.id, at: p }.into());
+        }
+        found.push((w, e, plain));
+    }
+    if found.len() < n {
+        let stored = found.iter().map(|(_, e, _)| e.id).collect();
+        return Err(AppendError::PartlyStored { stored }.into());
+    }
+    let t = found[0].2.t;
+    let mut next = Vec::new();
+    for (w, e, r) in &found {
+        let expected = next.iter().find(|(s, _)| *s == &w.stream).map(|(_, v): &(&StreamId, Version)| v.next());
+        if r.stream != w.stream || r.t != t || expected.is_some_and(|v| v != r.version) {
+            return Err(AppendError::OtherOrder { id: e.id, at: r.position }.into());
+        }
+        next.retain(|(s, _)| *s != &w.stream);
+        next.push((&w.stream, r.version));
+    }
+    let versions = next.iter().map(|(s, v)| ((*s).clone(), *v)).collect();
+    let positions = found.iter().map(|(_, _, r)| r.position);
+    Err(Stop::Replayed(Appended {
+        t,
+        first: positions.clone().min().unwrap_or_default(),
+        last: positions.max().unwrap_or_default(),
+        versions,
+        replayed: true,
+    }))
+}
+
+/// The fingerprint of an event as it reads once stored: personal values opened.
+fn plain_fingerprint(e: &super::record::NewEvent) -> [u8; 32] {
+    match super::seal::opened(&e.data) {
+        Some(data) => super::record::NewEvent { data, ..e.clone() }.fingerprint(),
+        None => e.fingerprint(),
+    }
+}
+
+fn check_tracking(log: &EventLog, tr: &super::append::Tracking) -> Result<(), AppendError> {
+    let stored = log.tracking(&tr.source)?;
+    if tr.number <= stored {
+        return Err(AppendError::TrackingBehind { source_name: tr.source.clone(), stored, number: tr.number });
+    }
+    if tr.gapless && tr.number != stored + 1 {
+        return Err(AppendError::TrackingGap { source_name: tr.source.clone(), stored, number: tr.number });
+    }
+    Ok(())
+}
+
+/// Judges a condition on the staged database.
+fn judge(events: &Events, db: &Db, log: &EventLog, which: usize, c: &Condition) -> Result<(), AppendError> {
+    let failed = |witness| AppendError::ConditionFailed { which, witness, t: log.t() };
+    let wrong = |why: String| AppendError::Guard { which, why };
+    match &c.guard {
+        Guard::NoneMatch(items) => {
+            let from = EventLog { upto: c.after.min(log.upto), ..log.clone() }.head()?;
+            let head = log.head()?;
+            let mut witness = Vec::new();
+            let mut look = |p: Position| -> Result<(), DbError> {
+                if log.at(p)?.iter().any(|e| matches(items, e)) {
+                    witness.push(p);
+                }
+                Ok(())
+            };
+            match log.candidates(items, from, head)? {
+                Some(found) => {
+                    for p in found {
+                        look(p)?;
+                    }
+                }
+                None => {
+                    for p in from.0 + 1..=head.0 {
+                        look(Position(p))?;
+                    }
+                }
+            }
+            if witness.is_empty() { Ok(()) } else { Err(failed(witness)) }
+        }
+        Guard::Holds(q) => {
+            if guard_rows(db, q).map_err(wrong)?.is_empty() {
+                return Err(failed(Vec::new()));
+            }
+            Ok(())
+        }
+        Guard::Unchanged(q) => {
+            if c.after >= db.t() {
+                // Nothing has happened since: the query need not even run twice.
+                guard_rows(db, q).map_err(wrong)?;
+                return Ok(());
+            }
+            let then = db.as_of(c.after);
+            let (now, then) = (guard_rows(db, q).map_err(wrong)?, guard_rows(&then, q).map_err(wrong)?);
+            if now == then {
+                return Ok(());
+            }
+            let _ = events;
+            Err(failed(Vec::new()))
+        }
+    }
+}
+
+/// The rows of a guard's query, in a fixed order.
+pub(crate) fn guard_rows(db: &Db, q: &super::append::GuardQuery) -> Result<Vec<Value>, String> {
+    super::query_rows(db, &q.query, &q.args)
+}
