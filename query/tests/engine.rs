@@ -336,3 +336,39 @@ proptest! {
         prop_assert_eq!(ask(&inputs, &text(&list)), ask(&inputs, &text(&other)));
     }
 }
+
+#[test]
+fn deep_nesting_and_many_clauses_end_in_an_answer_or_an_error() {
+    let db = [source(people())];
+    let first = |r: Result<annals_query::Answer, QueryError>| r.map_or_else(|e| e.code(), |_| "rows");
+    for depth in [10, 60, 120, 240, 1_000, 100_000] {
+        for (open, close) in
+            [("(not [?e :p/age] ", ")"), ("(or ", " [?e :p/tag])"), ("(or (and [?e :p/name] ", "))")]
+        {
+            let text = format!(
+                "[:find ?e :where [?e :p/name] {}[?e :p/age 30]{}]",
+                open.repeat(depth),
+                close.repeat(depth)
+            );
+            let got = match Query::parse(&text) {
+                Ok(q) => first(q.run(&db, &QueryOptions::default())),
+                Err(e) => e.code(),
+            };
+            assert!(["rows", "query/unsupported", "edn/too-deep"].contains(&got), "{depth} {open}: {got}");
+        }
+    }
+    let clauses: String = (0..500).map(|i| format!("[?e{} :p/boss ?e{}] ", i, i + 1)).collect();
+    let q = Query::parse(&format!("[:find ?e0 :where {clauses}]")).unwrap();
+    assert_eq!(first(q.run(&db, &QueryOptions::default())), "rows");
+    let rules: String = (0..20).map(|i| format!("[(r{i} ?x) (r{} ?x) (r{} ?x)]", i + 1, i + 1)).collect();
+    let rules = format!("[{rules} [(r20 ?x) [?x :p/name]]]");
+    assert_eq!(
+        ask(&[db[0].clone(), Input::rules(&rules).unwrap()], "[:find (count ?x) . :in $ % :where (r0 ?x)]"),
+        "3"
+    );
+    let rules: String = (0..200).map(|i| format!("[(r{i} ?x) (r{} ?x) (r{} ?x)]", i + 1, i + 1)).collect();
+    let rules = format!("[{rules} [(r200 ?x) [?x :p/name]]]");
+    let q = Query::parse("[:find ?x :in $ % :where (r0 ?x)]").unwrap();
+    let got = first(q.run(&[db[0].clone(), Input::rules(&rules).unwrap()], &QueryOptions::default()));
+    assert!(["rows", "query/unsupported"].contains(&got), "{got}");
+}

@@ -78,6 +78,9 @@ pub enum FixpointChoice {
     Sorted,
 }
 
+/// Bodies within bodies: as deep as the stack of a small thread allows.
+pub(crate) const MAX_DEPTH: u32 = 48;
+
 impl<'q> Run<'q> {
     pub(crate) fn new(
         slots: &'q [Given],
@@ -168,7 +171,6 @@ impl<'q> Run<'q> {
 
     /// Goes one level deeper into nested bodies and queries.
     pub(crate) fn deeper<R>(&self, f: impl FnOnce() -> Result<R, QueryError>) -> Result<R, QueryError> {
-        const MAX_DEPTH: u32 = 256;
         let depth = self.depth.get();
         if depth >= MAX_DEPTH {
             let d = annals_model::Diagnostic::new(

@@ -54,6 +54,8 @@ pub(crate) fn provides(c: &Clause) -> Vec<Var> {
 pub(crate) fn closure(body: &Body, bound: &VarSet, program: &Program) -> (VarSet, Vec<usize>) {
     let mut bound = bound.clone();
     let mut left: Vec<usize> = (0..body.clauses.len()).collect();
+    // Disjunctions last: whether one is ready is a question about all its branches.
+    left.sort_by_key(|&i| matches!(body.clauses[i].kind, Kind::Or { .. }));
     loop {
         let before = left.len();
         left.retain(|&i| {

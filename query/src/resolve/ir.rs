@@ -6,7 +6,7 @@
 //! 2. Literals in entity places are [`Ent`]s; literals in value places have the
 //!    attribute's type, or the clause is [`Kind::Never`].
 //! 3. Every body can be run from the variables bound around it (checked by `check`).
-//! 4. Calls of rules that are left are recursive; others have been written out.
+//! 4. Calls of rules that are left are recursive, or of rules too many to write out.
 
 use crate::ast;
 use crate::eval::rel::Var;

@@ -33,8 +33,13 @@ use std::sync::Arc;
 
 /// Clauses a query may have once its rules are written out.
 const MAX_CLAUSES: usize = 20_000;
+/// Clauses after which further rules are called instead of written out: rules that share
+/// rules could otherwise grow exponentially.
+const MAX_WRITTEN_OUT: usize = 400;
 /// Depth to which calls of rules are written out.
-const MAX_INLINE: usize = 64;
+const MAX_INLINE: usize = 32;
+/// Bodies within bodies, in the query and in rules written out.
+const MAX_NESTING: usize = 64;
 
 /// Resolves a query against these sources (by name, in order of slots) and rule
 /// sets. The flag of a rule set says that its spans point into the query's text.
@@ -61,6 +66,7 @@ pub(crate) fn resolve(
         meant: BTreeMap::new(),
         pending: Vec::new(),
         depth: 0,
+        nesting: 0,
         count: 0,
         rule: None,
     };
@@ -102,6 +108,8 @@ struct Resolver<'a> {
     /// Clauses that compute those.
     pending: Vec<Clause>,
     depth: usize,
+    /// Bodies within bodies, rules written out included.
+    nesting: usize,
     count: usize,
     /// The rule being resolved whose text is not the query's.
     rule: Option<Symbol>,
@@ -284,6 +292,22 @@ impl<'a> Resolver<'a> {
 
     /// Resolves a conjunction. `scope` gains the names it binds.
     fn body(&mut self, clauses: &[Ast], scope: &mut Scope, src: &Src) -> Body {
+        self.nesting += 1;
+        let body = if self.nesting > MAX_NESTING {
+            let d = Diagnostic::new(
+                "query/unsupported",
+                format!("clauses and rules are nested deeper than {MAX_NESTING}"),
+            );
+            self.error(d, clauses.first().map_or(Span::default(), Ast::span), "too deep");
+            Body::default()
+        } else {
+            self.conjunction(clauses, scope, src)
+        };
+        self.nesting -= 1;
+        body
+    }
+
+    fn conjunction(&mut self, clauses: &[Ast], scope: &mut Scope, src: &Src) -> Body {
         let mut names = Vec::new();
         exported(clauses, &mut names);
         // Names that only a `not` with a list mentions must come from elsewhere, but
@@ -520,7 +544,8 @@ impl<'a> Resolver<'a> {
             self.error(d, call.span, "folded heads are not supported");
             return;
         }
-        if self.graph.is_recursive(name) || self.depth >= MAX_INLINE {
+        let large = self.depth >= MAX_INLINE || self.count > MAX_WRITTEN_OUT;
+        if self.graph.is_recursive(name) || large {
             return self.recursive_call(call, &src, scope, out);
         }
         self.depth += 1;
