@@ -7,16 +7,17 @@
 //!
 //! Advisory cases are reported and never fail.
 
-use annals_tests::conformance::{Case, Outcome, case, run};
+use annals_tests::conformance::{
+    Outcome,
+    case::{self, Read},
+    run,
+};
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
 };
-
-/// Cases, and files that could not be read with the reason.
-type Read = (Vec<Case>, Vec<(String, String)>);
 
 fn from_root(path: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");

@@ -29,6 +29,9 @@ use std::{
     },
 };
 
+/// A fact that holds, and since when.
+type Held = (EntityId, AttrId, Value, T);
+
 /// A database and its model, from a seed.
 struct Pair {
     conn: Connection,
@@ -39,7 +42,7 @@ struct Pair {
 }
 
 /// The facts of a database value, without those about the schema and the clock.
-fn facts(db: &Db, attributes: &BTreeSet<AttrId>) -> BTreeSet<(EntityId, AttrId, Value, T)> {
+fn facts(db: &Db, attributes: &BTreeSet<AttrId>) -> BTreeSet<Held> {
     let shown = NaiveDb::read(db).expect("a sound database can be read");
     let ours = shown.datoms().iter().filter(|d| attributes.contains(&d.a));
     ours.map(|d| (d.e, d.a, d.v.clone(), d.t)).collect()
@@ -160,7 +163,7 @@ impl Pair {
         let t = T(rng.within(self.schema_t.0 as i64, db.t().0 as i64) as u64);
         let then = db.as_of(t);
         let all = self.model.as_of(t);
-        let read = |index, components: &[Value]| -> BTreeSet<(EntityId, AttrId, Value, T)> {
+        let read = |index, components: &[Value]| -> BTreeSet<Held> {
             let datoms =
                 then.datoms(index, components).unwrap_or_else(|e| panic!("seed {seed}: {index:?}: {e}"));
             let n = datoms.len();
@@ -173,26 +176,36 @@ impl Pair {
         let schema = then.schema();
         for (e, a, v, _) in all.iter().take(12) {
             let attribute = schema.attribute(*a).expect("facts have attributes");
-            let (of, key) = (
-                |f: &dyn Fn(&(EntityId, AttrId, Value, T)) -> bool| {
-                    all.iter().filter(|x| f(x)).cloned().collect::<BTreeSet<_>>()
-                },
-                Value::Keyword(attribute.ident.clone()),
-            );
+            let of = |want: &dyn Fn(&Held) -> bool| -> BTreeSet<Held> {
+                all.iter().filter(|x| want(x)).cloned().collect()
+            };
+            let key = Value::Keyword(attribute.ident.clone());
             let (id, e) = (Value::Ref(*e), *e);
-            assert_eq!(read(Index::Eavt, &[id.clone()]), of(&|x| x.0 == e), "seed {seed}: EAVT of {e:?}");
+            assert_eq!(
+                read(Index::Eavt, std::slice::from_ref(&id)),
+                of(&|x| x.0 == e),
+                "seed {seed}: EAVT of {e:?}"
+            );
             assert_eq!(
                 read(Index::Eavt, &[id.clone(), key.clone()]),
                 of(&|x| (x.0, x.1) == (e, *a)),
                 "seed {seed}"
             );
-            assert_eq!(read(Index::Aevt, &[key.clone()]), of(&|x| x.1 == *a), "seed {seed}: AEVT of {key:?}");
+            assert_eq!(
+                read(Index::Aevt, std::slice::from_ref(&key)),
+                of(&|x| x.1 == *a),
+                "seed {seed}: AEVT of {key:?}"
+            );
             if attribute.unique.is_some() || attribute.index {
                 let same = of(&|x| (x.1, &x.2) == (*a, v));
                 assert_eq!(read(Index::Avet, &[key, v.clone()]), same, "seed {seed}: AVET of {v:?}");
             }
             if let Value::Ref(_) = v {
-                assert_eq!(read(Index::Vaet, &[v.clone()]), of(&|x| x.2 == *v), "seed {seed}: VAET of {v:?}");
+                assert_eq!(
+                    read(Index::Vaet, std::slice::from_ref(v)),
+                    of(&|x| x.2 == *v),
+                    "seed {seed}: VAET of {v:?}"
+                );
             }
         }
     }
@@ -512,7 +525,9 @@ fn timelines_agree_with_running_the_query_at_every_time() {
                     .collect();
                 match naive::run(&form, &given, &library) {
                     Ok(answer) => {
-                        answer.rows.into_iter().for_each(|r| drop(wanted.entry(r).or_default().insert(T(t))))
+                        for row in answer.rows {
+                            wanted.entry(row).or_default().insert(T(t));
+                        }
                     }
                     Err(_) => sound = false,
                 }

@@ -64,9 +64,11 @@ pub fn read(text: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// Reads the `.edn` files of a folder, in order of name. A file that cannot be
-/// read is itself reported, as `(file, reason)`.
-pub fn read_folder(folder: &Path) -> io::Result<(Vec<Case>, Vec<(String, String)>)> {
+/// Cases, and the files that could not be read with the reason.
+pub type Read = (Vec<Case>, Vec<(String, String)>);
+
+/// Reads the `.edn` files of a folder, in order of name.
+pub fn read_folder(folder: &Path) -> io::Result<Read> {
     let mut paths: Vec<_> = fs::read_dir(folder)?.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "edn" || e == "ednl"));
     paths.sort();

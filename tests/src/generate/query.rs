@@ -723,12 +723,12 @@ impl Gen<'_, '_> {
                         "median",
                     ]);
                     if self.rng.chance(20) {
-                        call(*self.rng.pick(&["min", "max"]), [Value::Long(self.rng.within(1, 3)), sym(v)])
+                        call(["min", "max"][self.rng.below(2)], [Value::Long(self.rng.within(1, 3)), sym(v)])
                     } else {
                         call(f, [sym(v)])
                     }
                 }
-                _ => call(*self.rng.pick(&["count", "count-distinct", "min", "max"]), [find[0].clone()]),
+                _ => call(["count", "count-distinct", "min", "max"][self.rng.below(4)], [find[0].clone()]),
             };
             if self.rng.chance(40) {
                 let w = sym(&self.rng.pick(&shown).0.clone());
