@@ -25,6 +25,14 @@ fn prefix(f: &mut Formatter<'_>, src: &Option<Spanned<Src>>) -> Result {
     src.iter().try_for_each(|s| write!(f, "{s} "))
 }
 
+/// A literal; a symbol or a list is quoted, so that it is no name and no call.
+fn constant(f: &mut Formatter<'_>, v: &Value) -> Result {
+    if matches!(v, Value::Symbol(_) | Value::List(_)) {
+        f.write_str("'")?;
+    }
+    edn::write(f, v)
+}
+
 struct Edn<'a>(&'a Value);
 impl Display for Edn<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -42,7 +50,7 @@ impl Display for Term {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Term::Var(v) => v.fmt(f),
-            Term::Const(v) => edn::write(f, v),
+            Term::Const(v) => constant(f, v),
             Term::Blank => f.write_str("_"),
             Term::Src(s) => s.fmt(f),
         }
@@ -81,7 +89,8 @@ impl Display for Expr {
                 each(f, args)?;
             }
             Expr::Ground(v) => {
-                write!(f, "(ground {}", Edn(v))?;
+                f.write_str("(ground ")?;
+                constant(f, v)?;
             }
             Expr::Query { query, args } => {
                 write!(f, "(q {query}")?;

@@ -1,16 +1,25 @@
 //! From forms to the trees of the dialect, with every complaint of the stage.
 //!
-//! One file a section of the grammar in docs/query.md: `query`, `clause`,
-//! `rule`, `pull`, and `tx` for transaction data.
+//! One file a section of the grammar in docs/query.md: `query` with `find`,
+//! `input` and `order`; `clause` with `call`, `binding` and `scope`; `rule`,
+//! `pull`, and `tx` for transaction data.
 //!
 //! 1. A tree comes out only if there was no complaint.
 //! 2. Functions and aggregates are looked up by name here only to suggest a
 //!    better one; attributes and rules need a database and wait for `resolve`.
 
+mod binding;
+mod call;
 mod clause;
+mod find;
+mod input;
+mod order;
 mod pull;
 mod query;
 mod rule;
+mod scope;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 use crate::ast::{PullPattern, Query, RuleSet, Spanned, Src, Var};

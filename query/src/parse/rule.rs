@@ -67,7 +67,7 @@ fn rule(f: &Form, c: &mut Complaints) -> Option<Rule> {
             _ => free.extend(head_var(a, c)),
         }
     }
-    if required.is_empty() && free.is_empty() {
+    if args.is_empty() {
         complain(
             c,
             "query/rule",
