@@ -256,8 +256,14 @@ impl Resolver<'_> {
                             "query/type",
                             format!("{} holds {} values, never a {}", a.ident, a.value_type.name(), c.kind()),
                         )
-                        .at(span, "can match nothing");
-                        self.warnings.push(d);
+                        .help("write a value of the attribute's type, or compare with a predicate");
+                        // A number that the type cannot hold is still a number: no row, no error.
+                        let number = Kinds::of_type(a.value_type).meets(Kinds::NUMBER);
+                        if !(number && Kinds::of_value(&c).meets(Kinds::NUMBER)) {
+                            self.error(d, span, "can match nothing");
+                            return;
+                        }
+                        self.warnings.push(d.at(span, "can match nothing"));
                         return never(out, all_vars, "no value of the attribute has this type");
                     }
                 },
