@@ -453,9 +453,13 @@ impl<'r, 'q> Timeline<'r, 'q> {
             // A lookup ref may mean different entities at different times.
             match (as_what, self.run.dict.decode(row[at])) {
                 (Meaning::Entity(src), Value::Vector(pair)) => {
+                    let mut nothing = times.clone();
                     for (e, t) in self.lookup(*src, &pair)? {
+                        nothing = nothing.minus(&t);
                         lookups.add(&row, cell::of_ref(EntityId::from_raw(e)), times.and(&t));
                     }
+                    // What means nothing is nil, which no datom holds (as in `Run::meaning`).
+                    lookups.add(&row, cell::NIL, nothing);
                 }
                 _ => drop(plain.add(row, times)),
             }
