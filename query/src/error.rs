@@ -75,8 +75,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("pull/history", "pull on a history view"),
     ("pull/too-large", "a pulled tree larger than its limit"),
     ("tx/form", "a transaction form that is not in the grammar"),
-    ("tx/unknown-op", "an operation that does not exist"),
-    ("tx/arity", "an operation with the wrong number of arguments"),
     ("storage/failed", "reading the database failed"),
 ];
 

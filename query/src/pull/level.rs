@@ -1,245 +1,23 @@
-//! Pull: entities as trees, by a pattern.
+//! One level of a pattern for many entities at once.
 //!
-//! The entities of one level of a pattern are fetched together: one sorted probe
-//! an attribute for all of them, then one for all of their children. Two thousand
-//! pulls cost as many probes as one.
-//!
-//! 1. Missing attributes are absent keys. An entity with nothing to show is nil,
-//!    or left out of the list it would stand in.
-//! 2. Values of a cardinality-many attribute come in value order, at most
-//!    `:limit` of them (a thousand unless said).
-//! 3. A component without a pattern is shown whole. An entity that is already on
-//!    the path from the root shows only its `:db/id`, so cycles end.
-//! 4. A tree is at most [`MAX_DEPTH`] deep, so that what is printed can be read back.
-//!
-//! Not here: the grammar of patterns (`parse::pull`).
+//! 1. A level asks the source once an attribute, whatever the number of entities.
+//! 2. What a level reads is counted against the budget before trees are made of it.
 
-use crate::ast::{PullAttr, PullItem, PullLimit, PullPattern, PullSub, Spanned};
-use crate::budget::Budget;
-use crate::error::{Fault, QueryError};
-use crate::eval::function::{FnError, Function, Library};
-use crate::source::{Probe, Source};
-use annals_model::{
-    AttrId, Attribute, Diagnostic, Dict, EntityId, Keyword, Order, Span, Symbol, Value, cell,
+use super::{
+    MAX_DEPTH, PullError,
+    plan::{Item, Plan, Sub},
 };
+use crate::ast::PullLimit;
+use crate::budget::Budget;
+use crate::error::QueryError;
+use crate::source::{Probe, Source};
+use annals_model::{AttrId, Attribute, Dict, EntityId, Order, Value, cell};
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
-/// How deep a pulled tree may be nested.
-pub const MAX_DEPTH: usize = 200;
 /// From this many entities on, a wildcard reads attribute by attribute instead of entity by entity.
 const BATCH_WILDCARD: usize = 8;
 /// Up to this many attributes, that is.
 const BATCH_ATTRS: usize = 256;
-
-/// Why a pull has no answer.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PullError {
-    /// The database has no such attribute.
-    #[error("unknown attribute {attr}")]
-    UnknownAttribute {
-        /// As written.
-        attr: Keyword,
-        /// Where.
-        at: Span,
-        /// The attribute with the most similar name.
-        nearest: Option<Keyword>,
-    },
-    /// `:a/_b` or a pattern below an attribute that is not a reference.
-    #[error("{attr} is not a reference")]
-    NotRef {
-        /// The attribute.
-        attr: Keyword,
-        /// Followed backwards?
-        reverse: bool,
-        /// Where.
-        at: Span,
-    },
-    /// No function of this name for `:xform`.
-    #[error("unknown function {name}")]
-    UnknownXform {
-        /// As written.
-        name: Symbol,
-        /// Where.
-        at: Span,
-        /// The function with the most similar name.
-        nearest: Option<String>,
-    },
-    /// The `:xform` function failed on a value.
-    #[error("{name}: {error}")]
-    Xform {
-        /// The function.
-        name: Symbol,
-        /// What it says.
-        error: FnError,
-        /// Where.
-        at: Span,
-    },
-    /// The source is a history view: an entity has no single state there.
-    #[error("a history view cannot be pulled from")]
-    History,
-    /// The tree is nested too deep.
-    #[error("the tree is deeper than {MAX_DEPTH} levels")]
-    TooDeep,
-}
-
-impl PullError {
-    /// The stable code, a row of [`crate::error::CODES`].
-    pub fn code(&self) -> &'static str {
-        match self {
-            PullError::UnknownAttribute { .. } => "query/unknown-attribute",
-            PullError::NotRef { reverse: true, .. } => "pull/reverse",
-            PullError::NotRef { reverse: false, .. } => "pull/nested",
-            PullError::UnknownXform { .. } => "pull/unknown-xform",
-            PullError::Xform { error, .. } => error.code(),
-            PullError::History => "pull/history",
-            PullError::TooDeep => "pull/too-large",
-        }
-    }
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            PullError::TooDeep => Fault::Budget,
-            PullError::UnknownAttribute { .. }
-            | PullError::NotRef { .. }
-            | PullError::UnknownXform { .. }
-            | PullError::Xform { .. }
-            | PullError::History => Fault::Meaning,
-        }
-    }
-    /// What there is to say about it.
-    pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let d = Diagnostic::new(self.code(), self.to_string());
-        let placed = |d: Diagnostic, at: &Span, label: &str| {
-            if *at == Span::default() { d } else { d.at(*at, label) }
-        };
-        vec![match self {
-            PullError::UnknownAttribute { at, nearest, .. } => {
-                let d = placed(d, at, "not installed in this view");
-                match nearest {
-                    Some(n) => d.help(format!("did you mean {n}?")),
-                    None => d,
-                }
-            }
-            PullError::NotRef { at, .. } => placed(d, at, "its values are not entities"),
-            PullError::UnknownXform { at, nearest, .. } => {
-                let d = placed(d, at, "no such function");
-                match nearest {
-                    Some(n) => d.help(format!("did you mean {n}?")),
-                    None => d,
-                }
-            }
-            PullError::Xform { at, .. } => placed(d, at, "in this transformation"),
-            PullError::History => d.help("pull from the present, or from as-of a time"),
-            PullError::TooDeep => d.help("give the recursion a depth: {:a/next 20}"),
-        }]
-    }
-}
-
-/// Pulls each of `entities`; nil for none, and for one with nothing to show.
-pub fn pull_many(
-    source: &dyn Source,
-    pattern: &PullPattern,
-    entities: &[Option<EntityId>],
-    library: &Library,
-    budget: &Budget,
-) -> Result<Vec<Value>, QueryError> {
-    if source.view().history {
-        return Err(PullError::History.into());
-    }
-    let plan = Plan::of(pattern, source, library)?;
-    let puller = Puller { source, dict: Dict::current(), budget };
-    let tasks: Vec<Task> = entities.iter().flatten().map(|e| Task { e: e.raw(), path: None }).collect();
-    let mut trees = puller.level(&plan, &tasks, &Depths::default(), 0)?.into_iter();
-    Ok(entities.iter().map(|e| e.and_then(|_| trees.next().flatten()).unwrap_or(Value::Nil)).collect())
-}
-
-/// Pulls one entity.
-pub fn pull(
-    source: &dyn Source,
-    pattern: &PullPattern,
-    entity: EntityId,
-    library: &Library,
-    budget: &Budget,
-) -> Result<Value, QueryError> {
-    Ok(pull_many(source, pattern, &[Some(entity)], library, budget)?.swap_remove(0))
-}
-
-/// A pattern with its names looked up.
-struct Plan {
-    wildcard: bool,
-    id: Option<Value>,
-    items: Vec<Item>,
-}
-
-struct Item {
-    attr: Arc<Attribute>,
-    reverse: bool,
-    key: Value,
-    limit: PullLimit,
-    default: Option<Value>,
-    xform: Option<(Spanned<Symbol>, Arc<Function>)>,
-    sub: Sub,
-}
-
-enum Sub {
-    /// Scalars, `{:db/id n}`, or components whole.
-    Plain,
-    Pattern(Plan),
-    Again(Option<usize>),
-}
-
-impl Plan {
-    fn of(pattern: &PullPattern, source: &dyn Source, library: &Library) -> Result<Plan, PullError> {
-        let mut plan = Plan { wildcard: false, id: None, items: Vec::new() };
-        for item in &pattern.items {
-            match item {
-                PullItem::Wildcard(_) => plan.wildcard = true,
-                PullItem::Id { key, .. } => plan.id = Some(key.clone()),
-                PullItem::Attr(a) => plan.items.push(Item::of(a, source, library)?),
-            }
-        }
-        Ok(plan)
-    }
-}
-
-impl Item {
-    fn of(a: &PullAttr, source: &dyn Source, library: &Library) -> Result<Item, PullError> {
-        let schema = source.schema();
-        let Some(attr) = schema.attribute_named(&a.attr.node) else {
-            let attr = a.attr.node.clone();
-            let nearest = schema.nearest(&attr);
-            return Err(PullError::UnknownAttribute { attr, at: a.attr.span, nearest });
-        };
-        if !attr.is_ref() && (a.reverse || a.sub != PullSub::None) {
-            return Err(PullError::NotRef { attr: attr.ident.clone(), reverse: a.reverse, at: a.attr.span });
-        }
-        let xform = match &a.xform {
-            None => None,
-            Some(name) => Some(match library.function(name.as_str()) {
-                Some(f) => (name.clone(), f.clone()),
-                None => {
-                    let nearest = library.nearest_function(name.as_str()).map(str::to_owned);
-                    return Err(PullError::UnknownXform { name: name.node.clone(), at: name.span, nearest });
-                }
-            }),
-        };
-        let sub = match &a.sub {
-            PullSub::None => Sub::Plain,
-            PullSub::Pattern(p) => Sub::Pattern(Plan::of(p, source, library)?),
-            PullSub::Recursion(depth) => Sub::Again(*depth),
-        };
-        Ok(Item {
-            attr: attr.clone(),
-            reverse: a.reverse,
-            key: a.key.clone(),
-            limit: a.limit,
-            default: a.default.clone(),
-            xform,
-            sub,
-        })
-    }
-}
 
 /// An entity to show, and the entities above it.
 struct Task {
@@ -272,7 +50,8 @@ impl Task {
 /// Levels left of each bounded recursion (by index of its item), where one has begun.
 type Depths = BTreeMap<usize, usize>;
 
-struct Puller<'a> {
+/// What every level reads from and spends.
+pub(super) struct Puller<'a> {
     source: &'a dyn Source,
     dict: Arc<Dict>,
     budget: &'a Budget,
@@ -288,7 +67,21 @@ fn only_id(e: u64) -> Value {
 
 type Entries = Vec<(Value, Value)>;
 
-impl Puller<'_> {
+impl<'a> Puller<'a> {
+    pub(super) fn new(source: &'a dyn Source, budget: &'a Budget) -> Puller<'a> {
+        Puller { source, dict: Dict::current(), budget }
+    }
+
+    /// The trees of these entities, that nothing is above of.
+    pub(super) fn roots(
+        &self,
+        plan: &Plan,
+        entities: impl Iterator<Item = EntityId>,
+    ) -> Result<Vec<Option<Value>>, QueryError> {
+        let tasks: Vec<Task> = entities.map(|e| Task { e: e.raw(), path: None }).collect();
+        self.level(plan, &tasks, &Depths::new(), 0)
+    }
+
     /// The trees of one level's entities; none where there is nothing to show.
     fn level(
         &self,
