@@ -32,6 +32,32 @@ pub struct Generated {
     pub clauses: Vec<Value>,
     /// One for each place of `:in`.
     pub args: Vec<Arg>,
+    /// `:order-by`, `:offset` and `:limit`, if it has them.
+    pub slice: Option<Slice>,
+}
+
+/// Which rows of the answer are wanted, in which order.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    /// The column that orders; among equals all columns from the left do.
+    pub column: usize,
+    /// The greatest first?
+    pub descending: bool,
+    /// Rows passed over.
+    pub offset: usize,
+    /// Rows wanted.
+    pub limit: usize,
+}
+
+impl Slice {
+    /// The wanted rows of all rows.
+    pub fn of(&self, mut rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+        rows.sort_by(|a, b| {
+            let by = a[self.column].cmp(&b[self.column]);
+            if self.descending { by.reverse() } else { by }.then_with(|| a.cmp(b))
+        });
+        rows.into_iter().skip(self.offset).take(self.limit).collect()
+    }
 }
 
 impl Generated {
@@ -764,8 +790,29 @@ impl Gen<'_, '_> {
             head.push(Value::keyword("in"));
             head.extend(self.ins.iter().cloned());
         }
+        let columns = head.iter().skip(1).take_while(|p| !matches!(p, Value::Keyword(_))).count();
+        let relation =
+            columns > 0 && head.iter().all(|p| *p != sym(".")) && !matches!(head[1], Value::Vector(_));
+        // Averages may differ in their last digit: rows with aggregates are compared as a bag only.
+        let plain = !head.iter().any(|p| matches!(p, Value::List(_)));
+        let slice = if relation && plain && self.rng.chance(15) {
+            let slice = Slice {
+                column: self.rng.below(columns),
+                descending: self.rng.chance(50),
+                offset: self.rng.below(3),
+                limit: self.rng.below(6),
+            };
+            let direction = Value::keyword(if slice.descending { "desc" } else { "asc" });
+            head.push(Value::keyword("order-by"));
+            head.push(vector([Value::Long(slice.column as i64), direction]));
+            head.extend([Value::keyword("limit"), Value::Long(slice.limit as i64)]);
+            head.extend([Value::keyword("offset"), Value::Long(slice.offset as i64)]);
+            Some(slice)
+        } else {
+            None
+        };
         let mut clauses = self.clauses;
         self.rng.shuffle(&mut clauses);
-        Generated { head, clauses, args: self.args }
+        Generated { head, clauses, args: self.args, slice }
     }
 }
