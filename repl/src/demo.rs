@@ -134,18 +134,18 @@ fn load(s: &mut Session) -> Outcome {
     s.note(
         s.err.paint(theme::DIM, "loading 8,577 events of a permit process (Buijs 2014, 4TU.ResearchData)"),
     );
-    crate::commands::events::install_projection(s, PROJECTION, "permits.edn")?;
+    let before = s.conn.stats()?;
     let done = importing::load(s, &mut Source::of_bytes("permits.events.ndjson.gz", LOG))?;
-    s.note(s.err.paint(
-        theme::DIM,
-        format!(
-            "{} in {}, projected into {} ({:.1} s)",
-            counted(done.appended, "event"),
-            counted(done.transactions, "transaction"),
-            counted(done.facts, "fact"),
-            started.elapsed().as_secs_f64()
+    importing::install(s, &[("permits.edn".to_owned(), PROJECTION.to_owned())])?;
+    let after = s.conn.stats()?;
+    let facts = (after.current + after.closed).saturating_sub(before.current + before.closed);
+    let (events, seconds) = (counted(done.appended, "event"), started.elapsed().as_secs_f64());
+    s.note(
+        s.err.paint(
+            theme::DIM,
+            format!("{events} projected into {} in {seconds:.1} s", counted(facts, "fact")),
         ),
-    ));
+    );
     Ok(())
 }
 

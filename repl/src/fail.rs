@@ -120,3 +120,28 @@ impl From<io::Error> for Failure {
         f
     }
 }
+
+impl From<annals::event::AppendError> for Failure {
+    fn from(e: annals::event::AppendError) -> Failure {
+        use annals::event::AppendError as E;
+        match e {
+            E::Transact(e) => e.into(),
+            E::Db(e) => e.into(),
+            other => Failure::refused(other.code(), other.to_string()),
+        }
+    }
+}
+
+impl From<annals::event::ProjectionError> for Failure {
+    fn from(e: annals::event::ProjectionError) -> Failure {
+        use annals::event::ProjectionError as E;
+        match e {
+            E::Malformed(diagnostics) if !diagnostics.is_empty() => {
+                Failure { exit: Exit::Refused, diagnostics, origin: None, closed_pipe: false }
+            }
+            E::Transact(e) => e.into(),
+            E::Db(e) => e.into(),
+            other => Failure::refused(other.code(), other.to_string()),
+        }
+    }
+}

@@ -41,7 +41,9 @@ fn all_match(expected: &[&str], actual: &[&str]) -> bool {
     match expected.split_first() {
         None => actual.is_empty(),
         Some((&"...", rest)) => (0..=actual.len()).any(|i| all_match(rest, &actual[i..])),
-        Some((p, rest)) => actual.split_first().is_some_and(|(a, after)| matches(p, a) && all_match(rest, after)),
+        Some((p, rest)) => {
+            actual.split_first().is_some_and(|(a, after)| matches(p, a) && all_match(rest, after))
+        }
     }
 }
 
@@ -60,8 +62,14 @@ impl Folder {
         let path = format!("{}:{}", self.bin.display(), std::env::var("PATH").unwrap_or_default());
         let mut c = Command::new("bash");
         c.arg("-c").arg(format!("exec 2>&1; {command}")).current_dir(self.dir.path());
-        c.env_clear().env("PATH", path).env("HOME", self.dir.path()).env("COLUMNS", "80").env("LC_ALL", "C.UTF-8");
-        c.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        c.env_clear()
+            .env("PATH", path)
+            .env("HOME", self.dir.path())
+            .env("COLUMNS", "80")
+            .env("LC_ALL", "C.UTF-8");
+        c.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut child = c.spawn().expect("bash");
         if let Some(text) = stdin {
             use std::io::Write as _;
@@ -105,7 +113,10 @@ fn console_pieces<'a>(lines: &[&'a str]) -> Vec<Piece<'a>> {
         }
         if let Some(command) = line.strip_prefix("$ ") {
             out.push(Piece { typed: vec![line], command: command.to_owned(), expected: Vec::new() });
-            here = command.split_once("<<'").and_then(|(_, rest)| rest.split_once('\'')).map(|(word, _)| word.to_owned());
+            here = command
+                .split_once("<<'")
+                .and_then(|(_, rest)| rest.split_once('\''))
+                .map(|(word, _)| word.to_owned());
         } else if let Some(p) = out.last_mut() {
             if p.expected.is_empty() && p.command.ends_with('\\') {
                 p.typed.push(line);
@@ -156,7 +167,12 @@ fn run_block(folder: &Folder, info: &str, lines: &[&str], place: &str) -> (Vec<S
         if all_match(&p.expected, &actual) {
             text.extend(p.expected.iter().map(|s| (*s).to_owned()));
         } else {
-            wrong.push(format!("{place}: {}\n--- expected\n{}\n--- printed\n{}", p.typed.join("\n"), p.expected.join("\n"), actual.join("\n")));
+            wrong.push(format!(
+                "{place}: {}\n--- expected\n{}\n--- printed\n{}",
+                p.typed.join("\n"),
+                p.expected.join("\n"),
+                actual.join("\n")
+            ));
             text.extend(actual.iter().map(|s| (*s).to_owned()));
         }
     };
@@ -199,7 +215,8 @@ fn run_block(folder: &Folder, info: &str, lines: &[&str], place: &str) -> (Vec<S
         while actual.last().is_some_and(|l| l.is_empty()) {
             actual.pop();
         }
-        let mut p2 = Piece { typed: p.typed.clone(), command: p.command.clone(), expected: p.expected.clone() };
+        let mut p2 =
+            Piece { typed: p.typed.clone(), command: p.command.clone(), expected: p.expected.clone() };
         while p2.expected.last().is_some_and(|l| l.is_empty()) {
             p2.expected.pop();
         }
@@ -219,8 +236,14 @@ fn run_file(path: &Path) -> Vec<String> {
         let line = lines[i];
         out.push(line.to_owned());
         i += 1;
-        let Some(info) = line.strip_prefix("```").filter(|info| *info == "console" || info.starts_with("annals,")) else { continue };
-        let end = (i..lines.len()).find(|j| lines[*j] == "```").unwrap_or_else(|| panic!("{}:{i}: a block is not closed", path.display()));
+        let Some(info) =
+            line.strip_prefix("```").filter(|info| *info == "console" || info.starts_with("annals,"))
+        else {
+            continue;
+        };
+        let end = (i..lines.len())
+            .find(|j| lines[*j] == "```")
+            .unwrap_or_else(|| panic!("{}:{i}: a block is not closed", path.display()));
         let place = format!("{}:{}", path.file_name().expect("a file").to_string_lossy(), i);
         let (text, wrong) = run_block(&folder, info, &lines[i..end], &place);
         out.extend(text);
@@ -237,7 +260,12 @@ fn run_file(path: &Path) -> Vec<String> {
 
 fn check(paths: &[PathBuf]) {
     let wrong: Vec<String> = paths.iter().flat_map(|p| run_file(p)).collect();
-    assert!(wrong.is_empty(), "\n{}\n\n{} transcripts differ (UPDATE=1 writes what was printed)", wrong.join("\n\n"), wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "\n{}\n\n{} transcripts differ (UPDATE=1 writes what was printed)",
+        wrong.join("\n\n"),
+        wrong.len()
+    );
 }
 
 fn here(rest: &str) -> PathBuf {

@@ -18,8 +18,11 @@ use crate::{
     term::theme,
 };
 use annals::{
-    Append, Db, Instant, Keyword, T, TxData, Value,
-    event::{Appended, Data, EventId, Expected, NewEvent, Tag, Version},
+    Db, Instant, Keyword, T, TxData, Value,
+    event::{
+        Append, Appended, Data, EventId, Expected, Mode, NewEvent, Position, ProjectionState,
+        ProjectionStatus, Recorded, Tag, Version,
+    },
 };
 use std::{
     collections::{BTreeSet, HashSet},
@@ -33,7 +36,7 @@ const WORDS: usize = 1_000;
 
 /// Streams, types and projections for completion.
 pub fn add_words(s: &Session, words: &mut Vocabulary) {
-    words.projections = s.conn.projections().into_iter().map(|p| p.name.as_str().to_owned()).collect();
+    words.projections = statuses(s).into_iter().map(|p| p.name.as_str().to_owned()).collect();
     let db = s.conn.db();
     let mut streams = BTreeSet::new();
     let mut types = BTreeSet::new();
@@ -49,6 +52,11 @@ pub fn add_words(s: &Session, words: &mut Vocabulary) {
     }
     words.streams = streams.into_iter().collect();
     words.event_types = types.into_iter().collect();
+}
+
+/// Every version of every projection; none when they cannot be read.
+fn statuses(s: &Session) -> Vec<ProjectionStatus> {
+    s.conn.projections().unwrap_or_default()
 }
 
 /// `--expect`.
@@ -254,30 +262,23 @@ fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
     Ok(out)
 }
 
-/// When the newest event was recorded.
-pub fn last_event_instant(s: &Session) -> Option<Instant> {
-    let found = s.conn.db().query("[:find (max ?at) . :where [_ :event/recorded-at ?at]]", ()).ok()?.scalar();
-    match found {
-        Some(Value::Instant(i)) => Some(i),
-        _ => None,
-    }
-}
-
 /// `annals projection list`.
 pub fn projections(s: &mut Session) -> Outcome {
     let mut rows =
         Rows::new([":projection", ":version", ":mode", ":state", ":position", ":behind"], Shape::Maps);
     let mut notes = Vec::new();
-    for p in s.conn.projections() {
+    for p in s.conn.projections()? {
         rows.rows.push(vec![
             Value::Keyword(p.name.clone()),
             Value::Long(p.version.into()),
-            Value::keyword(p.mode),
-            Value::keyword(p.state),
+            Value::keyword(if matches!(p.mode, Mode::Inline) { "inline" } else { "async" }),
+            Value::keyword(p.state.name()),
             Value::Long(p.position.0 as i64),
             Value::Long(p.lag as i64),
         ]);
-        notes.extend(p.why.map(|why| format!("{} halted: {why}", p.name)));
+        if let ProjectionState::Halted { at, why } = p.state {
+            notes.push(format!("{} halted at event {at}: {why}", p.name));
+        }
     }
     if rows.rows.is_empty() && s.draws() {
         return s.say(s.out.paint(theme::DIM, "no projections; :projections add FILE installs one"));
@@ -313,7 +314,7 @@ pub fn install_projection(s: &Session, text: &str, name: &str) -> Outcome {
 
 fn projection_name(s: &Session, name: &str) -> Outcome<Keyword> {
     let wanted = Keyword::new(name.trim_start_matches(':'));
-    let known: Vec<Keyword> = s.conn.projections().into_iter().map(|p| p.name).collect();
+    let known: Vec<Keyword> = s.conn.projections()?.into_iter().map(|p| p.name).collect();
     if known.contains(&wanted) {
         return Ok(wanted);
     }
@@ -328,8 +329,13 @@ fn projection_name(s: &Session, name: &str) -> Outcome<Keyword> {
 pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
     s.writable()?;
     let name = projection_name(s, name)?;
-    s.conn.rebuild_projection(&name)?;
-    s.note(format!("{name} was rebuilt"));
+    let status = s.conn.catch_up(name.as_str())?;
+    if status.lag == 0 {
+        // A live version is never rewritten in place: answers of the past would change under their readers.
+        return Err(Failure::refused("projection/live", format!("{name} v{} is live and has taken every event", status.version))
+            .help("raise :projection/version in its file and `projection add` it: the new version is built beside this one and takes its place"));
+    }
+    s.note(format!("{name} is at event {}", status.position));
     Ok(())
 }
 
@@ -337,21 +343,33 @@ pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
 pub fn drop_projection(s: &Session, name: &str) -> Outcome {
     s.writable()?;
     let name = projection_name(s, name)?;
-    s.conn.drop_projection(&name)?;
-    s.note(format!("{name} and its facts were dropped"));
+    s.conn.pause_projection(name.as_str())?;
+    s.note(format!("{name} is paused; what it said stays, as facts of the past do (`projection add` of a higher version replaces it)"));
     Ok(())
 }
 
 /// Attributes that projections own: only their events write them.
 pub fn owned_attributes(s: &Session) -> HashSet<Keyword> {
-    s.conn.projections().into_iter().flat_map(|p| p.attributes).collect()
+    statuses(s).into_iter().flat_map(|p| p.attributes).collect()
+}
+
+/// The events that a transaction stored.
+pub fn recorded(db: &Db, t: T) -> Outcome<Vec<Recorded>> {
+    let log = db.events();
+    let mut out = Vec::new();
+    if let Some((first, last)) = log.positions_of(t)? {
+        for p in first.0..=last.0 {
+            out.extend(log.at(Position(p))?);
+        }
+    }
+    Ok(out)
 }
 
 /// The events that a transaction stored, as maps for an export.
 pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
     let db = s.conn.db();
     let mut out = Vec::new();
-    for e in db.events_of(t)? {
+    for e in recorded(&db, t)? {
         let event = &e.event;
         let mut map = vec![
             (Value::keyword("stream"), Value::string(e.stream.as_str())),

@@ -2,7 +2,6 @@
 //! session, prints its answer, and says how it failed.
 
 pub mod admin;
-#[cfg_attr(not(feature = "events"), path = "events_plain.rs")]
 pub mod events;
 pub mod explain;
 pub mod export;
@@ -10,7 +9,6 @@ pub mod facts;
 pub mod look;
 pub mod serve;
 pub mod time;
-#[cfg_attr(not(feature = "events"), path = "why_plain.rs")]
 pub mod why;
 pub mod write;
 

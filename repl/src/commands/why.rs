@@ -30,21 +30,36 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
     let columns =
         [":value", ":t", ":tx-instant", ":event", ":type", ":stream", ":version", ":projection", ":actor"];
     let mut rows = Rows::new(columns, Shape::Maps);
+    let owner = s
+        .conn
+        .projections()?
+        .into_iter()
+        .find(|p| p.attributes.contains(&attr))
+        .map(|p| format!("{} v{}", p.name, p.version));
+    let text = |t: Option<String>| t.map_or(Value::Nil, Value::from);
     for v in &values {
-        for w in db.why(e, attr.as_str(), v)? {
-            let text = |t: Option<String>| t.map_or(Value::Nil, Value::from);
-            let event = w.event.as_ref();
-            rows.rows.push(vec![
-                v.clone(),
-                Value::Long(w.t.0 as i64),
-                Value::Instant(w.instant),
-                event.map_or(Value::Nil, |ev| Value::Uuid(ev.id().0)),
-                text(event.map(|ev| ev.ty().to_owned())),
-                text(event.map(|ev| ev.stream.to_string())),
-                event.map_or(Value::Nil, |ev| Value::Long(ev.version.0 as i64)),
-                text(w.projection.as_ref().map(|p| format!("{} v{}", p.name, p.version))),
-                text(event.and_then(|ev| ev.event.meta.actor.as_deref().map(str::to_owned))),
-            ]);
+        for d in db.datoms("eavt", &[Value::Ref(e), Value::Keyword(attr.clone()), v.clone()])? {
+            let instant = db.instant_of(d.t)?.map_or(Value::Nil, Value::Instant);
+            let t = Value::Long(i64::try_from(d.t.0).unwrap_or(i64::MAX));
+            // A projected fact is filed under the transaction of the event it comes from.
+            let events = if owner.is_some() { super::events::recorded(&db, d.t)? } else { Vec::new() };
+            let mut causes: Vec<Option<&annals::event::Recorded>> = events.iter().map(Some).collect();
+            if causes.is_empty() {
+                causes.push(None);
+            }
+            for event in causes {
+                rows.rows.push(vec![
+                    v.clone(),
+                    t.clone(),
+                    instant.clone(),
+                    event.map_or(Value::Nil, |ev| Value::Uuid(ev.id().0)),
+                    text(event.map(|ev| ev.ty().to_owned())),
+                    text(event.map(|ev| ev.stream.to_string())),
+                    event.map_or(Value::Nil, |ev| Value::Long(ev.version.0 as i64)),
+                    text(event.and(owner.clone())),
+                    text(event.and_then(|ev| ev.event.meta.actor.as_deref().map(str::to_owned))),
+                ]);
+            }
         }
     }
     if rows.rows.is_empty() {

@@ -19,8 +19,8 @@ use crate::{
     session::{Session, read_text},
 };
 use annals::{
-    Append, Instant, Value,
-    event::{EventId, NewEvent, StreamId, Tag},
+    Instant, Value,
+    event::{Append, EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
 };
 use serde_json::{Map, Value as Json};
 use std::{path::PathBuf, sync::Arc};
@@ -47,30 +47,44 @@ pub struct Done {
     pub known: u64,
     /// Transactions made.
     pub transactions: u64,
-    /// Facts written by them, their own instants not counted.
-    pub facts: u64,
 }
 
 /// `import events`, `import cloudevents`.
 pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
-    for p in projections {
-        let name = p.display().to_string();
-        install_projection(s, &read_text(&name)?, &name)?;
-    }
+    let texts = read_projections(projections)?;
     let done = load(s, &mut Source::open(file)?)?;
+    install(s, &texts)?;
     report(s, done);
+    Ok(())
+}
+
+/// The texts of projections, by file: a mistake in one shows before anything is imported.
+pub fn read_projections(files: &[PathBuf]) -> Outcome<Vec<(String, String)>> {
+    let mut texts = Vec::new();
+    for f in files {
+        let name = f.display().to_string();
+        let text = read_text(&name)?;
+        ProjectionSpec::edn(&text)
+            .map_err(|d| Failure::from(ProjectionError::Malformed(d)).of(&name, &text))?;
+        texts.push((name, text));
+    }
+    Ok(texts)
+}
+
+/// Installs projections after an import, so that the times of the events could become
+/// instants of transactions: installing is a transaction of the present. What they say is
+/// filed under the events it comes from, as if they had been there first.
+pub fn install(s: &Session, texts: &[(String, String)]) -> Outcome {
+    for (name, text) in texts {
+        install_projection(s, text, name)?;
+    }
     Ok(())
 }
 
 /// Says what was done.
 pub fn report(s: &Session, d: Done) {
     let known = if d.known > 0 { format!(", {} already there", thousands(d.known)) } else { String::new() };
-    s.note(format!(
-        "{} in {}{known}, {}",
-        counted(d.appended, "event"),
-        counted(d.transactions, "transaction"),
-        counted(d.facts, "fact")
-    ));
+    s.note(format!("{} in {}{known}", counted(d.appended, "event"), counted(d.transactions, "transaction")));
 }
 
 /// Reads events, one JSON object a line, or one JSON array of them, into streams.
@@ -207,10 +221,15 @@ fn cloud_event(o: &Map<String, Json>) -> Result<Incoming, String> {
     Ok(Incoming { stream, event: e, time, group: None })
 }
 
+/// Appends made durable together.
+const TOGETHER: usize = 1_024;
+
 /// Appends what is pushed, group by group.
 pub struct Sink<'s> {
     s: &'s Session,
     group: Vec<Incoming>,
+    /// Appends ready to be made durable together, and their numbers of events.
+    pending: Vec<(Append, u64)>,
     progress: Progress,
     done: Done,
     /// Instant of the newest transaction: times before it cannot become instants.
@@ -220,12 +239,12 @@ pub struct Sink<'s> {
 impl<'s> Sink<'s> {
     /// Appends to the session's database; `total` is what positions are compared with.
     pub fn new(s: &'s Session, total: Option<u64>) -> Sink<'s> {
-        // The schema of projections is transacted at the present; a log of older events
-        // would then never get its own times. Only transactions that hold events count.
-        let last = crate::commands::events::last_event_instant(s).unwrap_or_default();
+        let db = s.conn.db();
+        let last = db.instant_of(db.t()).ok().flatten().unwrap_or_default();
         Sink {
             s,
             group: Vec::new(),
+            pending: Vec::new(),
             progress: Progress::new(s, "events", total),
             done: Done::default(),
             last,
@@ -235,7 +254,10 @@ impl<'s> Sink<'s> {
     /// Takes an event.
     pub fn push(&mut self, e: Incoming, at: u64, source: &Source) -> Outcome {
         if self.group.first().is_some_and(|g| g.group.is_none() || g.group != e.group) {
-            self.flush().map_err(|f| in_line(f, source))?;
+            self.close_group();
+            if self.pending.len() >= TOGETHER {
+                self.flush().map_err(|f| in_line(f, source))?;
+            }
         }
         self.group.push(e);
         self.progress.add(1, at);
@@ -244,15 +266,17 @@ impl<'s> Sink<'s> {
 
     /// Appends what is left, and says what was done.
     pub fn finish(mut self, source: &Source) -> Outcome<Done> {
+        self.close_group();
         self.flush().map_err(|f| in_line(f, source))?;
         self.progress.done();
         Ok(self.done)
     }
 
-    fn flush(&mut self) -> Outcome {
+    /// The events of the group become one append.
+    fn close_group(&mut self) {
         let group = std::mem::take(&mut self.group);
         if group.is_empty() {
-            return Ok(());
+            return;
         }
         let n = group.len() as u64;
         let time = group.iter().filter_map(|e| e.time).max();
@@ -274,14 +298,23 @@ impl<'s> Sink<'s> {
             append = append.instant(t);
             self.last = t;
         }
-        let appended = self.s.conn.append(append)?;
-        if appended.replayed {
-            self.done.known += n;
-        } else {
-            self.done.appended += n;
-            self.done.transactions += 1;
+        self.pending.push((append, n));
+    }
+
+    /// Makes what is pending durable, with one sync.
+    fn flush(&mut self) -> Outcome {
+        let (appends, counts): (Vec<Append>, Vec<u64>) =
+            std::mem::take(&mut self.pending).into_iter().unzip();
+        let (done, refused) = self.s.conn.append_all(appends);
+        for (a, n) in done.iter().zip(counts) {
+            if a.replayed {
+                self.done.known += n;
+            } else {
+                self.done.appended += n;
+                self.done.transactions += 1;
+            }
         }
-        Ok(())
+        refused.map_or(Ok(()), |e| Err(e.into()))
     }
 }
 
@@ -290,11 +323,6 @@ fn in_line(mut f: Failure, source: &Source) -> Failure {
         d.message = format!("{}:{}: {}", source.name, source.line_number(), d.message);
     }
     f
-}
-
-/// A stream's name as the engine wants it.
-pub fn stream_id(name: &str) -> Outcome<StreamId> {
-    StreamId::new(name).map_err(|e| Failure::usage(e.to_string()))
 }
 
 /// Metadata of an event as EDN.

@@ -8,13 +8,12 @@
 //! new commits only those.
 
 use super::{
-    events::{Incoming, Sink, report},
+    events::{Incoming, Sink, install, read_projections, report},
     source::Source,
 };
 use crate::{
-    commands::events::install_projection,
     fail::{Failure, Outcome},
-    session::{Session, read_text},
+    session::Session,
 };
 use annals::{
     Instant,
@@ -36,10 +35,7 @@ pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> 
         |e: &dyn std::fmt::Display| Failure::refused("import/git", format!("{}: {e}", path.display()));
     let repo = gix::open(path).map_err(|e| wrong(&e).help("the folder of a git repository, or its .git"))?;
     let head = repo.rev_parse_single(rev).map_err(|e| wrong(&format!("{rev}: {e}")))?.detach();
-    for p in projections {
-        let name = p.display().to_string();
-        install_projection(s, &read_text(&name)?, &name)?;
-    }
+    let texts = read_projections(projections)?;
     let commits = first_parents(&repo, head).map_err(|e| wrong(&e))?;
     let source = Source::of_bytes(&path.display().to_string(), b"");
     let mut sink = Sink::new(s, Some(commits.len() as u64));
@@ -54,6 +50,7 @@ pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> 
         before = after;
     }
     let done = sink.finish(&source)?;
+    install(s, &texts)?;
     report(s, done);
     Ok(())
 }

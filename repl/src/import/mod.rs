@@ -6,15 +6,13 @@
 //! 3. Rows go in batches; one transaction a batch.
 
 pub mod edn;
-#[cfg_attr(not(feature = "events"), path = "events_plain.rs")]
 pub mod events;
-#[cfg(all(feature = "events", feature = "git"))]
+#[cfg(feature = "git")]
 pub mod git;
 pub mod history;
 pub mod infer;
 pub mod source;
 pub mod tables;
-#[cfg(feature = "events")]
 pub mod xes;
 
 use crate::{
@@ -79,13 +77,10 @@ pub fn run(s: &mut Session, what: &Import) -> Outcome {
         Import::Events { file, projection } | Import::Cloudevents { file, projection } => {
             events::run(s, file, projection)
         }
-        #[cfg(feature = "events")]
         Import::Xes { file, projection } => xes::run(s, file, projection),
-        #[cfg(all(feature = "events", feature = "git"))]
+        #[cfg(feature = "git")]
         Import::Git { path, rev, projection } => git::run(s, path, rev, projection),
-        #[cfg(not(feature = "events"))]
-        Import::Xes { .. } => Err(events::none()),
-        #[cfg(not(all(feature = "events", feature = "git")))]
+        #[cfg(not(feature = "git"))]
         Import::Git { .. } => Err(Failure::refused("import/git", "this build reads no git repositories")
             .help("build with the feature `git`")),
     }

@@ -4,13 +4,12 @@
 //! order of the database is the order of time. Event ids derive from trace and place in it.
 
 use super::{
-    events::{Incoming, Sink, report},
+    events::{Incoming, Sink, install, read_projections, report},
     source::Source,
 };
 use crate::{
-    commands::events::install_projection,
     fail::{Failure, Outcome},
-    session::{Session, read_text},
+    session::Session,
 };
 use annals::{
     Instant,
@@ -25,10 +24,7 @@ use std::path::PathBuf;
 
 /// `import xes`.
 pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
-    for p in projections {
-        let name = p.display().to_string();
-        install_projection(s, &read_text(&name)?, &name)?;
-    }
+    let texts = read_projections(projections)?;
     let mut source = Source::open(file)?;
     let text = source.text()?;
     let wrong = |why: String| Failure::refused("import/xes", format!("{}: {why}", source.name));
@@ -40,6 +36,7 @@ pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
         sink.push(e, i as u64, &source)?;
     }
     let done = sink.finish(&source)?;
+    install(s, &texts)?;
     report(s, done);
     Ok(())
 }
