@@ -62,6 +62,8 @@ impl Connection {
     fn over(store: Store, path: Option<PathBuf>, options: Options) -> Result<Connection, OpenError> {
         let read_only = options.storage.read_only && path.is_some();
         let shared = Arc::new(Shared::new(store, options.registry, options.clock)?);
+        let events = crate::event::Events::open(&shared, path.as_deref())?;
+        shared.set_events(events);
         let listeners = Arc::new(Listeners::default());
         let writer = Writer::new(shared.clone(), listeners.clone(), read_only)?;
         let listener_capacity = options.listener_capacity;
@@ -99,6 +101,17 @@ impl Connection {
     /// transaction and some transactions a call.
     pub fn transact_all(&self, txs: Vec<TxData>) -> (Vec<TxReport>, Option<TransactError>) {
         self.0.writer.write_all(txs)
+    }
+
+    /// Runs each function on a transaction of its own, in order, with one sync for
+    /// all of them. Stops at the first refusal; the earlier ones stay.
+    pub(crate) fn write_each<F, R, E>(&self, fs: Vec<F>) -> (Vec<R>, Option<E>)
+    where
+        F: FnOnce(&mut Txn) -> Result<R, E> + Send,
+        R: Send,
+        E: From<TransactError> + Send,
+    {
+        self.0.writer.write_each(fs)
     }
 
     pub(crate) fn exclusive<R>(

@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     registry: Registry,
     clock: Arc<dyn Clock>,
     hook: OnceLock<Arc<dyn Hook>>,
+    events: OnceLock<Arc<crate::event::Events>>,
     prepared: Prepared,
     newest: RwLock<Newest>,
 }
@@ -50,6 +51,7 @@ impl Shared {
         let snap = Snapshot { store: store.clone(), basis: store.basis(), overlay: None };
         let schemas = SchemaCache::load(&snap)?;
         let info = schemas.at(snap.t());
+        store.set_hints(info.hints());
         let newest = RwLock::new(Newest { t: snap.t(), info, counters: Counters::of(&store) });
         Ok(Shared {
             store,
@@ -57,6 +59,7 @@ impl Shared {
             registry,
             clock,
             hook: OnceLock::new(),
+            events: OnceLock::new(),
             prepared: Prepared::default(),
             newest,
         })
@@ -80,6 +83,15 @@ impl Shared {
     pub fn set_hook(&self, hook: Arc<dyn Hook>) {
         let _ = self.hook.set(hook);
     }
+    /// Installs the events of the database; once, at open.
+    pub fn set_events(&self, events: Arc<crate::event::Events>) {
+        self.set_hook(events.clone());
+        let _ = self.events.set(events);
+    }
+    /// The events of the database.
+    pub fn events(&self) -> &Arc<crate::event::Events> {
+        self.events.get().expect("set when the connection is made")
+    }
     pub fn prepared(&self) -> &Prepared {
         &self.prepared
     }
@@ -92,6 +104,7 @@ impl Shared {
         newest.t = t;
         newest.counters = counters;
         if let Some(info) = schema {
+            self.store.set_hints(info.hints());
             newest.info = info.clone();
         }
     }

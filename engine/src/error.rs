@@ -153,6 +153,9 @@ pub enum DbError {
     /// Reading for a query failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A stored event could not be read.
+    #[error(transparent)]
+    Event(#[from] crate::event::EventError),
 }
 
 impl From<StorageError> for DbError {
@@ -175,6 +178,7 @@ impl DbError {
             DbError::BadComponents { .. } => "db/bad-components",
             DbError::Storage(e) => e.code(),
             DbError::Source(_) => "db/source",
+            DbError::Event(e) => e.code(),
         }
     }
     /// Whose fault.
@@ -190,6 +194,7 @@ impl DbError {
             DbError::UnknownEntity(_) => ErrorClass::NotFound,
             DbError::Storage(e) => storage_class(e),
             DbError::Source(_) => ErrorClass::Environment,
+            DbError::Event(_) => ErrorClass::Damaged,
         }
     }
     /// What to show.

@@ -24,6 +24,7 @@ mod bootstrap;
 mod connection;
 mod db;
 mod error;
+pub mod event;
 mod hook;
 mod inputs;
 mod listen;
@@ -73,7 +74,7 @@ pub use annals_query::{
     plan::{Plan, Step},
     query::{Query, QueryOptions},
     rows::{Answer, Rows, Shape, Stats},
-    timeline::{Spans, TimelineRow},
+    timeline::{Missing, Proof, Spans, Step as ProofStep, TimelineRow},
 };
 
 pub(crate) use transact::Counters;

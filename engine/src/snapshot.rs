@@ -247,6 +247,11 @@ impl Snapshot {
         }
     }
 
+    /// The side rows that speculated transactions changed, oldest first.
+    pub fn speculated_rows(&self) -> impl DoubleEndedIterator<Item = &crate::store::Row> {
+        self.overlay.iter().flat_map(|o| o.records.iter().flat_map(|r| r.rows.iter()))
+    }
+
     /// The log of `[from, to)`.
     pub fn log(&self, from: T, to: T) -> Result<Vec<Arc<Record>>, StorageError> {
         let mut found = Vec::new();

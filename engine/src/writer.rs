@@ -210,6 +210,25 @@ impl Writer {
         (batch.done, batch.refused)
     }
 
+    /// Runs each function on a transaction of its own, up to the first refusal; one sync.
+    pub fn write_each<F, R, E>(&self, fs: Vec<F>) -> (Vec<R>, Option<E>)
+    where
+        F: FnOnce(&mut Txn) -> Result<R, E> + Send,
+        R: Send,
+        E: From<TransactError> + Send,
+    {
+        if let Err(e) = refuse_reentry() {
+            return (Vec::new(), Some(e.into()));
+        }
+        let mut each = Each { fs, staged: Vec::new(), made: Vec::new(), refused: None };
+        {
+            let mut state = self.state.lock();
+            self.lead(&mut state, &mut each);
+        }
+        self.hand_over();
+        (each.made, each.refused)
+    }
+
     /// Runs `f` on a transaction and hands its record to `commit`, which makes it
     /// durable in its own way, while nobody else writes.
     pub fn exclusive<R>(
@@ -382,6 +401,46 @@ impl Job for Batch {
             Ok(()) => self.done = staged.into_iter().map(|s| s.report).collect(),
             Err(e) => self.refused = Some(TransactError::Storage(e.clone())),
         }
+    }
+}
+
+/// Several transactions made by functions.
+struct Each<F, R, E> {
+    fs: Vec<F>,
+    staged: Vec<Staged>,
+    made: Vec<R>,
+    refused: Option<E>,
+}
+
+impl<F, R, E> Job for Each<F, R, E>
+where
+    F: FnOnce(&mut Txn) -> Result<R, E> + Send,
+    R: Send,
+    E: From<TransactError> + Send,
+{
+    fn run(&mut self, writer: &Writer, state: &mut State) {
+        for f in std::mem::take(&mut self.fs) {
+            match writer.stage(state, f) {
+                Ok((staged, r)) => {
+                    self.staged.push(staged);
+                    self.made.push(r);
+                }
+                Err(e) => {
+                    self.refused = Some(e);
+                    break;
+                }
+            }
+        }
+    }
+    fn staged(&self) -> &[Staged] {
+        &self.staged
+    }
+    fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>) {
+        if let Err(e) = flushed {
+            self.made.clear();
+            self.refused = Some(TransactError::Storage(e.clone()).into());
+        }
+        self.staged.clear();
     }
 }
 

@@ -174,7 +174,9 @@ impl Append {
     /// What follows goes to another stream of the same transaction.
     pub fn and_to(mut self, stream: impl AsRef<str>) -> Append {
         match StreamId::new(stream) {
-            Ok(stream) => self.writes.push(StreamWrite { stream, expected: Expected::Any, events: Vec::new() }),
+            Ok(stream) => {
+                self.writes.push(StreamWrite { stream, expected: Expected::Any, events: Vec::new() })
+            }
             Err(e) => self.wrong = self.wrong.or(Some(e.into())),
         }
         self
@@ -473,10 +475,14 @@ impl AppendError {
     /// What to do about it.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
-            AppendError::WrongVersion { .. } => "read the stream again, decide again, append with its version",
+            AppendError::WrongVersion { .. } => {
+                "read the stream again, decide again, append with its version"
+            }
             AppendError::ConditionFailed { .. } => "read again at the t given, decide again",
             AppendError::IdReused { .. } => "an id names one event for ever: give new content a new id",
-            AppendError::PartlyStored { .. } => "send the batch as it was sent first, or only the events that are missing",
+            AppendError::PartlyStored { .. } => {
+                "send the batch as it was sent first, or only the events that are missing"
+            }
             AppendError::OtherOrder { .. } => "send the batch as it was sent first",
             AppendError::Tombstoned(_) => "use another stream name",
             AppendError::CommandReused { .. } => "a command id names one request: use a new id",

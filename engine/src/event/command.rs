@@ -44,8 +44,13 @@ pub struct CommandOutcome {
 impl CommandOutcome {
     /// The outcome of carrying out a request; the commit fills in t, positions and versions.
     pub fn done(id: CommandId, request: &[u8]) -> CommandOutcome {
-        let appended =
-            Appended { t: T::GENESIS, first: Position::ZERO, last: Position::ZERO, versions: Vec::new(), replayed: false };
+        let appended = Appended {
+            t: T::GENESIS,
+            first: Position::ZERO,
+            last: Position::ZERO,
+            versions: Vec::new(),
+            replayed: false,
+        };
         CommandOutcome {
             id,
             request: *blake3::hash(request).as_bytes(),

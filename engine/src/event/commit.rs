@@ -19,7 +19,7 @@ use super::{
     projection::{ProjectionState, Runtime},
     record::Recorded,
     registry::{Events, Memory, checkpoint_key, parked_key},
-    table::{self, Head, Key, StreamState, Tables},
+    table::{self, Head, Key, StreamState},
 };
 use crate::{
     Db, DbError, TransactError,
@@ -428,7 +428,11 @@ pub(crate) fn support_key(e: EntityId, a: AttrId, v: &Value) -> Key {
 }
 
 /// Meets `expected`, and may be written at all.
-fn check_version(stream: &StreamId, expected: super::append::Expected, head: &Head) -> Result<(), AppendError> {
+fn check_version(
+    stream: &StreamId,
+    expected: super::append::Expected,
+    head: &Head,
+) -> Result<(), AppendError> {
     use super::append::Expected;
     if head.state == StreamState::Tombstoned {
         return Err(AppendError::Tombstoned(stream.clone()));
@@ -503,7 +507,8 @@ fn known_ids(events: &Events, log: &EventLog, a: &Append) -> Result<(), Stop> {
     let t = found[0].2.t;
     let mut next = Vec::new();
     for (w, e, r) in &found {
-        let expected = next.iter().find(|(s, _)| *s == &w.stream).map(|(_, v): &(&StreamId, Version)| v.next());
+        let expected =
+            next.iter().find(|(s, _)| *s == &w.stream).map(|(_, v): &(&StreamId, Version)| v.next());
         if r.stream != w.stream || r.t != t || expected.is_some_and(|v| v != r.version) {
             return Err(AppendError::OtherOrder { id: e.id, at: r.position }.into());
         }
@@ -532,7 +537,11 @@ fn plain_fingerprint(e: &super::record::NewEvent) -> [u8; 32] {
 fn check_tracking(log: &EventLog, tr: &super::append::Tracking) -> Result<(), AppendError> {
     let stored = log.tracking(&tr.source)?;
     if tr.number <= stored {
-        return Err(AppendError::TrackingBehind { source_name: tr.source.clone(), stored, number: tr.number });
+        return Err(AppendError::TrackingBehind {
+            source_name: tr.source.clone(),
+            stored,
+            number: tr.number,
+        });
     }
     if tr.gapless && tr.number != stored + 1 {
         return Err(AppendError::TrackingGap { source_name: tr.source.clone(), stored, number: tr.number });

@@ -137,7 +137,8 @@ impl IntoData for &serde_json::Value {
 /// JSON text.
 impl IntoData for &str {
     fn into_data(self) -> Result<Data, DataError> {
-        let json: serde_json::Value = serde_json::from_str(self).map_err(|e| DataError::Json(e.to_string()))?;
+        let json: serde_json::Value =
+            serde_json::from_str(self).map_err(|e| DataError::Json(e.to_string()))?;
         Data::from_json(&json)
     }
 }
@@ -480,7 +481,9 @@ impl<'a> Reader<'a> {
             10 => Value::Uri(Arc::from(self.text()?)),
             11 => Value::Ref(EntityId::from_raw(self.varint()?)),
             12 => Value::Bytes(Arc::from(self.slice()?)),
-            13 => Value::Char(u32::try_from(self.varint()?).ok().and_then(char::from_u32).ok_or_else(damaged)?),
+            13 => {
+                Value::Char(u32::try_from(self.varint()?).ok().and_then(char::from_u32).ok_or_else(damaged)?)
+            }
             tag @ 14..=16 => {
                 let n = self.varint()?;
                 let mut items = Vec::with_capacity(n.min(1024) as usize);
@@ -520,7 +523,8 @@ mod tests {
 
     #[test]
     fn json_round_trips_and_fields_are_found_without_decoding() {
-        let json = serde_json::json!({"b": [1, -2, 2.5, null, true], "a": {"x": {"y": "deep"}}, "big": i64::MAX});
+        let json =
+            serde_json::json!({"b": [1, -2, 2.5, null, true], "a": {"x": {"y": "deep"}}, "big": i64::MAX});
         let d = Data::from_json(&json).unwrap();
         assert_eq!(d.to_json().unwrap(), json);
         assert_eq!(d, Data::of(&of_json(&json)).unwrap());

@@ -497,7 +497,12 @@ impl Expr {
     }
 
     /// The value; none when it is missing or nil.
-    fn value(&self, scope: &Scope<'_>, out: &mut Target<'_>, here: Here) -> Result<Option<Value>, ProjectError> {
+    fn value(
+        &self,
+        scope: &Scope<'_>,
+        out: &mut Target<'_>,
+        here: Here,
+    ) -> Result<Option<Value>, ProjectError> {
         let e = scope.event;
         let found = match self {
             Expr::Const(v) => Some(v.clone()),
@@ -520,7 +525,9 @@ impl Expr {
             }
             Expr::Current(attr, default) => {
                 let Some(entity) = here else {
-                    return Err(ProjectError::Said(format!("(current {attr}) needs an entity: use it in a map")));
+                    return Err(ProjectError::Said(format!(
+                        "(current {attr}) needs an entity: use it in a map"
+                    )));
                 };
                 let held = out.read(entity, attr)?;
                 match held.len() {
@@ -625,7 +632,11 @@ impl Part {
 impl Fun {
     fn call(self, mut args: Vec<Value>) -> Result<Value, ProjectError> {
         let name = FUNCTIONS.iter().find(|f| f.1 == self).map_or("", |f| f.0);
-        let refuse = |value: Value, wanted: &'static str| ProjectError::Convert { value, wanted, by: format!("({name} …)") };
+        let refuse = |value: Value, wanted: &'static str| ProjectError::Convert {
+            value,
+            wanted,
+            by: format!("({name} …)"),
+        };
         let text = |v: Value| match v {
             Value::String(s) => Ok(s),
             v => Err(refuse(v, "string")),
@@ -647,9 +658,12 @@ impl Fun {
             Fun::Double => match first() {
                 Value::Double(d) => Value::Double(d),
                 Value::Long(n) => Value::double(n as f64).ok_or_else(|| refuse(Value::Long(n), "double"))?,
-                Value::String(s) => {
-                    s.trim().parse().ok().and_then(Value::double).ok_or_else(|| refuse(Value::String(s), "double"))?
-                }
+                Value::String(s) => s
+                    .trim()
+                    .parse()
+                    .ok()
+                    .and_then(Value::double)
+                    .ok_or_else(|| refuse(Value::String(s), "double"))?,
                 v => return Err(refuse(v, "double")),
             },
             Fun::Boolean => match first() {
@@ -668,9 +682,7 @@ impl Fun {
             },
             Fun::Uuid => match first() {
                 Value::Uuid(u) => Value::Uuid(u),
-                Value::String(s) => {
-                    Value::Uuid(s.parse().map_err(|_| refuse(Value::String(s), "uuid"))?)
-                }
+                Value::String(s) => Value::Uuid(s.parse().map_err(|_| refuse(Value::String(s), "uuid"))?),
                 v => return Err(refuse(v, "uuid")),
             },
             Fun::BigDec => match first() {
@@ -686,7 +698,11 @@ impl Fun {
                 let name = match last {
                     Value::Keyword(k) if args.is_empty() => return Ok(Value::Keyword(k)),
                     Value::Keyword(k) => k.name().to_owned(),
-                    v => text(v)?.trim().trim_start_matches(':').to_lowercase().replace(char::is_whitespace, "-"),
+                    v => text(v)?
+                        .trim()
+                        .trim_start_matches(':')
+                        .to_lowercase()
+                        .replace(char::is_whitespace, "-"),
                 };
                 if name.is_empty() {
                     return Err(refuse(Value::string(""), "keyword"));
@@ -730,7 +746,8 @@ impl Fun {
 }
 
 fn arithmetic(f: Fun, name: &str, a: Value, b: Value) -> Result<Value, ProjectError> {
-    let wrong = || ProjectError::Arithmetic(format!("({name} {a:?} {b:?}) is out of range or not about numbers"));
+    let wrong =
+        || ProjectError::Arithmetic(format!("({name} {a:?} {b:?}) is out of range or not about numbers"));
     let double = |a: f64, b: f64| {
         Value::double(match f {
             Fun::Add => a + b,
@@ -889,7 +906,11 @@ impl Parser {
 
     fn definition(&mut self, source: &Value) -> Option<Definition> {
         let Value::Map(map) = source else {
-            self.error("", format!("a projection is a map, got {}", source.kind()), "write {:projection/name …}");
+            self.error(
+                "",
+                format!("a projection is a map, got {}", source.kind()),
+                "write {:projection/name …}",
+            );
             return None;
         };
         self.keys("", map, &HEAD);
@@ -956,7 +977,11 @@ impl Parser {
                     }
                 }
             }
-            _ => self.error(":projection/on", "expected a vector of rules", "write [{:event \"Type\" :assert [{…}]}]"),
+            _ => self.error(
+                ":projection/on",
+                "expected a vector of rules",
+                "write [{:event \"Type\" :assert [{…}]}]",
+            ),
         }
         let (mut by_type, mut any) = (HashMap::<Arc<str>, Vec<usize>>::new(), Vec::new());
         for (i, rule) in rules.iter().enumerate() {
@@ -969,7 +994,17 @@ impl Parser {
                 }
             }
         }
-        Some(Definition { name: name?, version, mode, on_error, schema, source: source.clone(), rules, by_type, any })
+        Some(Definition {
+            name: name?,
+            version,
+            mode,
+            on_error,
+            schema,
+            source: source.clone(),
+            rules,
+            by_type,
+            any,
+        })
     }
 
     fn on_error(&mut self, given: Option<&Value>) -> OnError {
@@ -992,7 +1027,11 @@ impl Parser {
                 _ => {}
             }
         }
-        self.error(":projection/on-error", format!("expected :halt, :park or [:retry n :park], got {given:?}"), "");
+        self.error(
+            ":projection/on-error",
+            format!("expected :halt, :park or [:retry n :park], got {given:?}"),
+            "",
+        );
         OnError::Halt
     }
 
@@ -1020,7 +1059,11 @@ impl Parser {
                 Some(types)
             }
             other => {
-                self.error(path, format!("expected :event with a type name, got {other:?}"), "write :event \"Type\" or :event :any");
+                self.error(
+                    path,
+                    format!("expected :event with a type name, got {other:?}"),
+                    "write :event \"Type\" or :event :any",
+                );
                 None
             }
         };
@@ -1279,9 +1322,25 @@ impl Parser {
             "$event" => Part::Event,
             other => {
                 const KNOWN: [&str; 19] = [
-                    "$data", "$meta.name", "$stream", "$stream.category", "$stream.key", "$type", "$schema", "$id",
-                    "$version", "$position", "$tags", "$time", "$recorded-at", "$occurred-at", "$actor",
-                    "$correlation", "$causation", "$event", "?item",
+                    "$data",
+                    "$meta.name",
+                    "$stream",
+                    "$stream.category",
+                    "$stream.key",
+                    "$type",
+                    "$schema",
+                    "$id",
+                    "$version",
+                    "$position",
+                    "$tags",
+                    "$time",
+                    "$recorded-at",
+                    "$occurred-at",
+                    "$actor",
+                    "$correlation",
+                    "$causation",
+                    "$event",
+                    "?item",
                 ];
                 self.unknown(path, "symbol", other, &KNOWN);
                 return None;
@@ -1312,7 +1371,9 @@ impl Parser {
             "current" => {
                 return match args {
                     [Value::Keyword(a)] => Some(Expr::Current(a.clone(), None)),
-                    [Value::Keyword(a), d] => Some(Expr::Current(a.clone(), Some(Box::new(self.expr(path, d)?)))),
+                    [Value::Keyword(a), d] => {
+                        Some(Expr::Current(a.clone(), Some(Box::new(self.expr(path, d)?))))
+                    }
                     _ => {
                         self.error(path, "expected (current :attribute) or (current :attribute default)", "");
                         None
@@ -1389,7 +1450,19 @@ impl Parser {
             }
             (other, args) => {
                 const KNOWN: [&str; 13] = [
-                    "=", "not=", "<", "<=", ">", ">=", "present", "missing", "in", "starts-with", "not", "and", "or",
+                    "=",
+                    "not=",
+                    "<",
+                    "<=",
+                    ">",
+                    ">=",
+                    "present",
+                    "missing",
+                    "in",
+                    "starts-with",
+                    "not",
+                    "and",
+                    "or",
                 ];
                 if KNOWN.contains(&other) {
                     self.error(path, format!("({other} …) does not take {} such arguments", args.len()), "");

@@ -104,7 +104,7 @@ impl EventLog {
 
     /// What the stored event is to readers.
     fn present(&self, r: Recorded) -> Result<Vec<Recorded>, DbError> {
-        let r = self.seals.open(&self.tables, r)?;
+        let r = self.seals.open_event(r)?;
         if self.upcasters.is_empty() {
             return Ok(vec![r]);
         }
@@ -161,17 +161,32 @@ impl EventLog {
     }
 
     /// Up to `limit` events of a stream from version `from` on (zero counts as one), in order.
-    pub fn stream(&self, stream: &StreamId, from: Version, limit: usize) -> Result<Vec<Recorded>, StreamError> {
+    pub fn stream(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, StreamError> {
         self.read(stream, from, Version(u64::MAX), limit, false)
     }
 
     /// Up to `limit` events of a stream, newest first, from version `from` down.
-    pub fn stream_back(&self, stream: &StreamId, from: Version, limit: usize) -> Result<Vec<Recorded>, StreamError> {
+    pub fn stream_back(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, StreamError> {
         self.read(stream, Version::ZERO, from, limit, true)
     }
 
     /// The events of a stream with `from <= version <= to`.
-    pub fn stream_range(&self, stream: &StreamId, from: Version, to: Version) -> Result<Vec<Recorded>, StreamError> {
+    pub fn stream_range(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        to: Version,
+    ) -> Result<Vec<Recorded>, StreamError> {
         self.read(stream, from, to, usize::MAX, false)
     }
 
@@ -206,18 +221,20 @@ impl EventLog {
                 Ok(p) => positions.push(Position(p)),
                 Err(e) => damaged = Some(e),
             }
-            if positions.len() < limit && damaged.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if positions.len() < limit && damaged.is_none() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
         if let Some(e) = damaged {
             return Err(DbError::from(e).into());
         }
         let oldest = match head.max_age_secs {
             0 => None,
-            secs => self
-                .tables
-                .snap
-                .instant_of(self.tables.snap.t())?
-                .map(|now| annals_model::Instant(now.0.saturating_sub((secs as i64).saturating_mul(1_000_000)))),
+            secs => self.tables.snap.instant_of(self.tables.snap.t()).map_err(DbError::from)?.map(|now| {
+                annals_model::Instant(now.0.saturating_sub((secs as i64).saturating_mul(1_000_000)))
+            }),
         };
         let mut events = Vec::with_capacity(positions.len());
         for p in positions {
@@ -242,7 +259,12 @@ impl EventLog {
 
     /// Up to `limit` events after a position that match one of the items (all, when
     /// there are none), and the position up to which nothing was left out.
-    pub fn all(&self, items: &[Item], after: Position, limit: usize) -> Result<(Vec<Recorded>, Position), DbError> {
+    pub fn all(
+        &self,
+        items: &[Item],
+        after: Position,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, Position), DbError> {
         let head = self.head()?;
         let mut events = Vec::new();
         if after >= head || limit == 0 {

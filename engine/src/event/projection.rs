@@ -154,7 +154,8 @@ impl ProjectionSpec {
         let schema = match super::read_edn(p.schema())? {
             Value::Vector(v) => v.to_vec(),
             other => {
-                let message = format!("the schema of projection {} is a vector, got {}", P::NAME, other.kind());
+                let message =
+                    format!("the schema of projection {} is a vector, got {}", P::NAME, other.kind());
                 return Err(vec![annals_model::Diagnostic::new("projection/malformed", message)]);
             }
         };

@@ -82,7 +82,9 @@ impl Events {
                 Some(Value::Long(n)) => *n,
                 _ => return Err(damaged()),
             };
-            let Some(Value::Vector(versions)) = row.get(&Value::keyword("versions")) else { return Err(damaged()) };
+            let Some(Value::Vector(versions)) = row.get(&Value::keyword("versions")) else {
+                return Err(damaged());
+            };
             for v in versions.iter() {
                 let r = Runtime::restore(&name, v).ok_or_else(damaged)?;
                 if let Some(bytes) = tables.row(table::COUNTER, checkpoint_key(&r.name, r.version))? {
@@ -126,7 +128,10 @@ impl Events {
         let serving = |r: &&Arc<Runtime>| {
             r.name == *name && !matches!(r.state(), ProjectionState::Building | ProjectionState::Retired)
         };
-        let newest = all.iter().filter(|r| r.name == *name && r.state() != ProjectionState::Retired).max_by_key(|r| r.version);
+        let newest = all
+            .iter()
+            .filter(|r| r.name == *name && r.state() != ProjectionState::Retired)
+            .max_by_key(|r| r.version);
         all.iter().filter(serving).max_by_key(|r| r.version).or(newest).cloned()
     }
 

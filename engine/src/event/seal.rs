@@ -13,9 +13,7 @@ use super::{
     data::{Data, DataError, put_bytes},
     id::EventId,
     record::Recorded,
-    table::Tables,
 };
-use crate::DbError;
 use annals_model::{Symbol, Value};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
 use hashbrown::HashMap;
@@ -225,11 +223,6 @@ impl Seals {
         Ok(r)
     }
 
-    /// [`Seals::open_event`] for readers of the log.
-    pub fn open(&self, _at: &Tables, r: Recorded) -> Result<Recorded, DbError> {
-        Ok(self.open_event(r)?)
-    }
-
     /// Replaces tagged values; `path` tells the places apart.
     fn walk(
         &self,
@@ -293,4 +286,28 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
     }
     Some(out)
+}
+
+/// The payload with personal values as their readers see them; none when nothing is personal.
+pub(crate) fn opened(data: &Data) -> Option<Data> {
+    fn strip(v: &Value) -> Value {
+        match v {
+            Value::Tagged(t) => match (&t.1, t.0.as_str()) {
+                (Value::Vector(pair), PERSONAL) if pair.len() == 2 => pair[1].clone(),
+                _ => v.clone(),
+            },
+            Value::Map(m) => Value::Map(m.iter().map(|(k, v)| (k.clone(), strip(v))).collect()),
+            Value::Vector(items) => Value::Vector(items.iter().map(strip).collect()),
+            v => v.clone(),
+        }
+    }
+    if !mentions(data, PERSONAL) {
+        return None;
+    }
+    Data::of(&strip(&data.value().ok()?)).ok()
+}
+
+/// Does the payload hold values of a subject that was erased?
+pub(crate) fn is_erased(data: &Data) -> bool {
+    mentions(data, ERASED)
 }

@@ -6,7 +6,10 @@
 //! 2. All parts of one event keep its position, version and id.
 //! 3. Filters and conditions look at what comes out, not at what is stored.
 
-use super::{id::EventType, record::{NewEvent, Recorded}};
+use super::{
+    id::EventType,
+    record::{NewEvent, Recorded},
+};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -93,7 +96,11 @@ impl Upcasters {
         Ok(done
             .into_iter()
             .enumerate()
-            .map(|(i, event)| Recorded { event: NewEvent { id: r.event.id, ..event }, part: i as u16, ..r.clone() })
+            .map(|(i, event)| Recorded {
+                event: NewEvent { id: r.event.id, ..event },
+                part: i as u16,
+                ..r.clone()
+            })
             .collect())
     }
 

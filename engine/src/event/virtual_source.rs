@@ -15,8 +15,7 @@ use super::{
     table,
 };
 use crate::{
-    Db, DbError,
-    bootstrap as boot,
+    Db, DbError, bootstrap as boot,
     hook::Hook,
     snapshot::Visit,
     store::{Prefix, StorageError},
@@ -149,13 +148,20 @@ impl Events {
         Ok(())
     }
 
-    fn try_scan(&self, db: &Db, p: &Prefix, visit: &mut dyn FnMut(Datom) -> ControlFlow<()>) -> Result<(), DbError> {
+    fn try_scan(
+        &self,
+        db: &Db,
+        p: &Prefix,
+        visit: &mut dyn FnMut(Datom) -> ControlFlow<()>,
+    ) -> Result<(), DbError> {
         let log = self.log(db);
         let event = |e: EntityId| Position::of_entity(e);
         match p {
             Prefix::All => Ok(()),
             Prefix::E(e) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else { return Ok(()) };
+                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                    return Ok(());
+                };
                 for a in attributes() {
                     if self.emit(db, &r, a, None, visit)?.is_break() {
                         break;
@@ -164,11 +170,15 @@ impl Events {
                 Ok(())
             }
             Prefix::Ea(e, a) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else { return Ok(()) };
+                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                    return Ok(());
+                };
                 self.emit(db, &r, *a, None, visit).map(|_| ())
             }
             Prefix::Eav(e, a, v) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else { return Ok(()) };
+                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                    return Ok(());
+                };
                 self.emit(db, &r, *a, Some(v), visit).map(|_| ())
             }
             Prefix::A(a) => self.visit_all(db, &log, *a, visit),
@@ -205,5 +215,16 @@ impl Hook for Events {
 
     fn owner(&self, a: AttrId) -> Option<Arc<str>> {
         self.owner_of(a)
+    }
+}
+
+fn storage_error(e: DbError) -> StorageError {
+    match e {
+        DbError::Storage(e) => (*e).clone(),
+        other => StorageError::Io {
+            op: "read the events of",
+            path: "the database".into(),
+            error: Arc::new(std::io::Error::other(other.to_string())),
+        },
     }
 }

@@ -161,6 +161,21 @@ impl Txn {
         }
     }
 
+    /// Has nothing been said yet?
+    pub fn is_empty(&self) -> bool {
+        self.datoms.is_empty() && self.rows.is_empty()
+    }
+
+    /// The counter of the next user entity.
+    pub fn next_user(&self) -> u64 {
+        self.counters.user
+    }
+
+    /// Notes that user entities below this counter have been given out.
+    pub fn set_next_user(&mut self, next: u64) {
+        self.counters.user = self.counters.user.max(next);
+    }
+
     /// The number the transaction will have.
     pub fn t(&self) -> T {
         self.t

@@ -1,0 +1,117 @@
+//! Events: streams, and the projections that make facts of them.
+//!
+//! An append is one transaction: its events, the facts of inline projections, its
+//! own facts, its tracking and its command's outcome are in one record of the log,
+//! or none of them is. Words: **t** is the number of a transaction, the axis of
+//! as-of; a **position** is the number of an event over all streams, the axis of
+//! subscriptions; a **version** is the number of events in one stream.
+//!
+//! ```
+//! use annals::event::Append;
+//! let conn = annals::in_memory()?;
+//! let done = conn.append(Append::to("order-A-1").expect_new().event("OrderPlaced", r#"{"total": 12}"#)?)?;
+//! assert_eq!((done.version().0, done.first.0), (1, 1));
+//! let q = "[:find ?total . :where [?e :event/type \"OrderPlaced\"] [?e :event/data ?d] [(get ?d :total) ?total]]";
+//! assert_eq!(conn.db().query(q, ())?.scalar(), Some(annals::Value::Long(12)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Modules in reading order: names ([`id`]), payloads ([`data`]), records
+//! ([`record`]), what is appended ([`append`]), reading ([`log`]), projections as
+//! data ([`language`]) and as Rust ([`projection`]), old shapes ([`upcast`]),
+//! erasure ([`seal`]), imports ([`import`]), subscriptions ([`subscribe`]).
+
+pub mod append;
+pub mod command;
+mod commit;
+pub mod data;
+pub mod face;
+pub mod facts;
+pub mod id;
+pub mod import;
+pub mod language;
+pub mod log;
+pub mod projection;
+pub mod record;
+mod registry;
+pub mod seal;
+pub mod subscribe;
+pub mod table;
+pub mod upcast;
+mod virtual_source;
+
+pub use append::{
+    Append, AppendError, Appended, Condition, Expected, Guard, GuardQuery, Item, StreamWrite, Tracking,
+};
+pub use command::{CommandOutcome, CommandStatus, Dispatch, Retry};
+pub use data::{Data, DataError, IntoData, of_json, to_json};
+pub use face::{ProjectionError, ProjectionStatus};
+pub use facts::{Facts, Object, Subject};
+pub use id::{BadName, CommandId, EventId, EventType, Position, StreamId, Tag, Version};
+pub use import::{ImportError, Imported};
+pub use language::{Definition, Mode, OnError};
+pub use log::{EventLog, StreamError};
+pub use projection::{Before, Projection, ProjectionSpec, ProjectionState};
+pub use record::{BadEvent, Meta, NewEvent, Recorded};
+pub(crate) use registry::Events;
+pub use seal::{SealError, personal};
+pub use subscribe::{Feed, Start, Subscription};
+pub use table::{Head, StreamState};
+pub use upcast::{UpcastError, Upcaster};
+
+use crate::Db;
+use annals_model::{Diagnostic, Value};
+
+/// A stored event could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// Its bytes.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Its personal values.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Its old shape.
+    #[error(transparent)]
+    Upcast(#[from] UpcastError),
+}
+
+impl EventError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            EventError::Data(_) => "event/damaged",
+            EventError::Seal(e) => e.code(),
+            EventError::Upcast(_) => "event/upcast",
+        }
+    }
+}
+
+macro_rules! into_db_error {
+    ($($name:ident)*) => {$(
+        impl From<$name> for crate::DbError {
+            fn from(e: $name) -> crate::DbError {
+                crate::DbError::Event(e.into())
+            }
+        }
+    )*};
+}
+into_db_error!(DataError SealError UpcastError);
+
+/// Reads one EDN value.
+pub(crate) fn read_edn(text: &str) -> Result<Value, Vec<Diagnostic>> {
+    match annals_query::edn::read_one(text) {
+        Ok(form) => Ok(form.into_value()),
+        Err(e) => Err(e.0),
+    }
+}
+
+/// The rows of a query as values, sorted.
+pub(crate) fn query_rows(db: &Db, query: &str, args: &[Value]) -> Result<Vec<Value>, String> {
+    let inputs: Vec<crate::Input> = args.iter().cloned().map(crate::Input::Value).collect();
+    let answer = db.query(query, inputs).map_err(|e| e.to_string())?;
+    let mut rows: Vec<Value> = answer.rows.iter().map(Value::vector).collect();
+    rows.sort();
+    Ok(rows)
+}
