@@ -146,6 +146,8 @@ fn edn_example(name: &str) -> &'static str {
         "Query" => "{:query [:find ?t ?at :where [?t :db/txInstant ?at]]}",
         "Diff" => "{:query [:find ?t :where [?t :db/txInstant _]] :t1 0 :t2 0}",
         "Pull" => "{:pattern [*] :entity :db/ident}",
+        "Events" => "[{:type \"OrderPlaced\" :data {:total 12}}]",
+        "Append" => "{:writes [{:stream \"order-1\" :events [{:type \"OrderPaid\" :data {:total 12}}]}]}",
         _ => "{}",
     }
 }
@@ -204,6 +206,11 @@ fn schemas() -> Json {
         "Entity": object(&["basis-t", "e", "entity"], json!({"basis-t": count, "e": count, "entity": {"type": "object"}})),
         "History": object(&["basis-t", "e", "values", "changes"], json!({"basis-t": count, "e": count, "values": list(any.clone()), "changes": list(any.clone())})),
         "Schema": object(&["basis-t", "attributes", "idents"], json!({"basis-t": count, "attributes": list(object(&["ident", "type", "cardinality"], json!({}))), "idents": list(json!({"type": "string"}))})),
+        "Streams": object(&["basis-t", "streams"], json!({"basis-t": count, "streams": list(object(&["stream", "version"], json!({"stream": {"type": "string"}, "version": count})))})),
+        "Events": {"anyOf": [list(object(&["type"], json!({"id": {"type": "string"}, "type": {"type": "string"}, "data": any, "tags": list(json!({"type": "string"})), "meta": {"type": "object"}}))), {"type": "object"}]},
+        "Append": object(&["writes"], json!({"writes": list(object(&["stream", "events"], json!({"stream": {"type": "string"}, "expected": any, "events": list(any.clone())}))), "conditions": list(any.clone()), "facts": any, "tracking": {"type": "object"}})),
+        "Appended": object(&["basis-t", "t", "first", "last", "replayed"], json!({"basis-t": count, "t": count, "first": count, "last": count, "version": count, "versions": {"type": "object"}, "replayed": {"type": "boolean"}})),
+        "Projections": object(&["basis-t", "projections", "head"], json!({"basis-t": count, "head": count, "projections": list(any.clone())})),
         "Timeline": object(&["basis-t", "buckets"], json!({"basis-t": count, "buckets": list(any.clone())})),
     })
 }

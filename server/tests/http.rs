@@ -763,7 +763,7 @@ fn the_server_describes_itself() {
             if operation["responses"]["200"]["content"].get("text/event-stream").is_some() {
                 continue;
             }
-            let url = route.replace("{name}", "orders");
+            let url = route.replace("{name}", "orders").replace("{id}", "order-9");
             assert_eq!(method, "post");
             for (media, body) in content {
                 let text =

@@ -1,6 +1,8 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
-use super::{changes, console, entity, log, meta, query, schema, subscribe, timeline, transact};
+use super::{
+    changes, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline, transact,
+};
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
@@ -299,6 +301,108 @@ pub fn table() -> Vec<Route> {
             .body("Query")
             .media(&SSE)
             .refuses(&asks)],
+        ),
+        route(
+            "/v1/db/{name}/streams",
+            get(streams::list),
+            [op("get", "streams", "events", "Every stream with its version.")
+                .params(&[AS_OF])
+                .answer("Streams")],
+        ),
+        route(
+            "/v1/db/{name}/streams/{id}",
+            get(streams::stream).delete(projections::delete_stream),
+            [
+                op(
+                    "get",
+                    "stream",
+                    "events",
+                    "A page of a stream; as server-sent events, the stream as it grows.",
+                )
+                .params(&[("from", "integer", "First version."), LIMIT, AS_OF])
+                .headers(&[("Last-Event-ID", "Resume after this position.")])
+                .answer("Events")
+                .media(&["application/json", "application/edn", "text/event-stream"])
+                .ok(&[200, 304])
+                .refuses(&[410]),
+                op("delete", "deleteStream", "events", "Ends a stream, softly or for good.")
+                    .params(&[("tombstone", "boolean", "For good.")])
+                    .ok(&[204])
+                    .refuses(&[409, 410, 422]),
+            ],
+        ),
+        route(
+            "/v1/db/{name}/streams/{id}/events",
+            post(streams::append_to),
+            [op("post", "appendTo", "events", "Appends events to a stream.")
+                .headers(&[
+                    ("If-Match", "\"v3\": the version it must be at; *: it must exist."),
+                    ("If-None-Match", "*: it must not exist."),
+                ])
+                .body("Events")
+                .answer("Appended")
+                .ok(&[200, 201])
+                .refuses(&[409, 410, 412, 422])],
+        ),
+        route(
+            "/v1/db/{name}/append",
+            post(streams::append),
+            [op(
+                "post",
+                "append",
+                "events",
+                "Appends to several streams under conditions, in one transaction.",
+            )
+            .body("Append")
+            .answer("Appended")
+            .ok(&[200, 201])
+            .refuses(&[409, 410, 422])],
+        ),
+        route(
+            "/v1/db/{name}/all",
+            get(streams::all),
+            [op(
+                "get",
+                "all",
+                "events",
+                "Events over all streams, and the head; as server-sent events, from there on.",
+            )
+            .params(&[
+                ("after", "integer", "Position."),
+                LIMIT,
+                ("types", "string", "With commas."),
+                ("tags", "string", "With commas; all of them."),
+                AS_OF,
+            ])
+            .headers(&[("Last-Event-ID", "Resume after this position.")])
+            .answer("Events")
+            .media(&["application/json", "application/edn", "text/event-stream"])],
+        ),
+        route(
+            "/v1/db/{name}/events/{id}",
+            get(streams::event),
+            [op("get", "event", "events", "The event with an id.").answer("Events")],
+        ),
+        route(
+            "/v1/db/{name}/projections",
+            get(projections::list).post(projections::add),
+            [
+                op("get", "projections", "events", "Every projection: state, position, lag.")
+                    .answer("Projections"),
+                op("post", "addProjection", "events", "Registers a projection, written in EDN.")
+                    .ok(&[201])
+                    .refuses(&[409, 413, 415, 422]),
+            ],
+        ),
+        route(
+            "/v1/db/{name}/projections/{projection}/{verb}",
+            post(projections::steer),
+            [op("post", "steerProjection", "events", "pause, resume or catch-up.").refuses(&[409, 422])],
+        ),
+        route(
+            "/v1/db/{name}/erase/{subject}",
+            post(projections::erase),
+            [op("post", "erase", "events", "Forgets the key of a subject's personal values.").ok(&[202])],
         ),
     ]
 }

@@ -61,7 +61,7 @@ pub async fn transact(mut call: Call) -> Answer {
                 return Ok((stored, true));
             }
             let mut data = read(sent, &body, &db)?;
-            check(&data, &db, may_change_schema)?;
+            reserved(&data, &db, may_change_schema)?;
             data.forms.push(provenance(&who, &request_id, key.as_deref(), &hash));
             let report = conn.transact(data).or_problem()?;
             Ok((Stored { t: report.t().0, tree: report_tree(&report, with_data).into() }, false))
@@ -95,7 +95,7 @@ pub async fn with(mut call: Call) -> Answer {
                 Some(t) => database.conn.db().as_of(t.as_str()).or_problem()?,
             };
             let data = read(sent, &body, &db)?;
-            check(&data, &db, true)?;
+            reserved(&data, &db, true)?;
             let report = db.with(data).or_problem()?;
             Ok((db.basis_t(), report_tree(&report, true).with("speculative", true)))
         })
@@ -128,7 +128,7 @@ pub fn json(body: &Bytes) -> Result<serde_json::Value, Problem> {
 }
 
 /// Refuses what only the server may say, and schema without the scope for it.
-fn check(data: &TxData, db: &Db, may_change_schema: bool) -> Result<(), Problem> {
+pub fn reserved(data: &TxData, db: &Db, may_change_schema: bool) -> Result<(), Problem> {
     let schema = db.schema();
     for (i, form) in data.forms.iter().enumerate() {
         let mut complaint = None;
@@ -256,7 +256,7 @@ fn touches_schema(attr: &Keyword) -> bool {
 }
 
 /// The facts the server adds about a transaction.
-fn provenance(who: &str, request_id: &str, key: Option<&str>, hash: &[u8; 32]) -> Value {
+pub fn provenance(who: &str, request_id: &str, key: Option<&str>, hash: &[u8; 32]) -> Value {
     let mut facts = vec![
         (Value::keyword("db/id"), Value::string("datomic.tx")),
         (Value::keyword("tx/principal"), Value::string(who)),

@@ -1,0 +1,145 @@
+//! Streams over HTTP: versions in headers and bodies, pages, server-sent events.
+
+mod common;
+
+use common::{Reply, Running};
+use serde_json::{Value as Json, json};
+use std::time::{Duration, Instant};
+
+const DB: &str = "/v1/db/orders";
+
+fn append(s: &Running, stream: &str, headers: &[(&str, &str)], body: Json) -> Reply {
+    let mut all = vec![("content-type", "application/json")];
+    all.extend(headers);
+    s.request("POST", &format!("{DB}/streams/{stream}/events"), &all, body.to_string().as_bytes())
+}
+
+fn placed(n: u64) -> Json {
+    json!([{"type": "OrderPlaced", "data": {"n": n}, "tags": ["customer:ada"]}])
+}
+
+#[test]
+fn versions_in_headers_and_tags() {
+    let s = Running::start();
+    let two = json!([{"id": "e-1", "type": "OrderPlaced", "data": {"total": 12}}, {"id": "e-2", "type": "OrderPaid", "data": {}}]);
+    let first = append(&s, "order-1", &[("if-none-match", "*")], two.clone());
+    assert_eq!(
+        (first.status, first.header("etag"), first.header("location")),
+        (201, "\"v2\"", "/v1/db/orders/streams/order-1")
+    );
+    let doc = first.json();
+    assert_eq!(
+        (&doc["first"], &doc["last"], &doc["version"], &doc["replayed"]),
+        (&json!(1), &json!(2), &json!(2), &json!(false))
+    );
+    // The same again is the same answer, whatever it expects.
+    let again = append(&s, "order-1", &[("if-match", "\"v0\"")], two);
+    assert_eq!(
+        (again.status, again.json()["replayed"].clone(), again.json()["t"].clone()),
+        (200, json!(true), doc["t"].clone())
+    );
+    let stale =
+        append(&s, "order-1", &[("if-match", "\"v1\"")], placed(3)).refused(412, "event/wrong-version");
+    assert_eq!(stale["actual_version"], 2);
+    append(&s, "order-1", &[("if-none-match", "*")], placed(3)).refused(412, "event/wrong-version");
+    append(&s, "order-2", &[("if-match", "*")], placed(3)).refused(412, "event/wrong-version");
+    append(&s, "order-1", &[("if-match", "v2")], placed(3)).refused(400, "request/precondition");
+    assert_eq!(append(&s, "order-1", &[("if-match", "\"v2\"")], placed(3)).header("etag"), "\"v3\"");
+    append(&s, "order-1", &[], json!([{"id": "e-1", "type": "OrderPlaced", "data": {"total": 13}}]))
+        .refused(409, "event/id-reused");
+    append(&s, "order-1", &[], json!([{"data": 1}])).refused(400, "event/form");
+    append(&s, "order-1", &[], json!([])).refused(400, "event/none");
+
+    let page = s.get(&format!("{DB}/streams/order-1"));
+    assert_eq!(page.header("etag"), "\"v3\"");
+    let tag = page.header("etag").to_owned();
+    let events = page.ok();
+    let seen: Vec<(&Json, &Json)> =
+        events["events"].as_array().unwrap().iter().map(|e| (&e["streamversion"], &e["type"])).collect();
+    assert_eq!(
+        seen,
+        [
+            (&json!(1), &json!("OrderPlaced")),
+            (&json!(2), &json!("OrderPaid")),
+            (&json!(3), &json!("OrderPlaced"))
+        ]
+    );
+    assert_eq!(
+        (&events["events"][0]["subject"], &events["events"][0]["data"]),
+        (&json!("order-1"), &json!({"total": 12}))
+    );
+    assert_eq!(s.get_with(&format!("{DB}/streams/order-1"), &[("if-none-match", &tag)]).status, 304);
+    let full = s.get(&format!("{DB}/streams/order-1?limit=2"));
+    assert!(full.header("cache-control").contains("immutable"));
+    assert_eq!(full.ok()["next"], 3);
+    assert_eq!(s.get(&format!("{DB}/streams/order-1?as_of={}", doc["t"])).ok()["version"], 2);
+    s.get(&format!("{DB}/streams/order-9")).refused(404, "event/no-stream");
+    assert_eq!(s.get(&format!("{DB}/events/e-2")).ok()["events"][0]["type"], "OrderPaid");
+    s.get(&format!("{DB}/events/e-9")).refused(404, "event/no-event");
+    assert_eq!(s.get(&format!("{DB}/streams")).ok()["streams"], json!([{"stream": "order-1", "version": 3}]));
+    // Whoever appended is on the transaction.
+    let who = json!({"query": "[:find ?who . :in $ ?t :where [?t :tx/principal ?who]]", "args": [doc["t"].as_u64().unwrap() + (1 << 44)]});
+    assert_eq!(s.json(&format!("{DB}/query"), who).ok()["rows"], "local");
+}
+
+#[test]
+fn conditions_in_bodies_are_409_with_their_witness() {
+    let s = Running::start();
+    let post = |body: Json| s.json(&format!("{DB}/append"), body);
+    let register = |stream: &str, after: u64| {
+        json!({
+            "writes": [{"stream": stream, "expected": "none", "events": [{"type": "Registered", "data": {}, "tags": ["username:ada"]}]}],
+            "conditions": [{"none_match": {"items": [{"types": ["Registered"], "tags": ["username:ada"]}]}, "after": after}],
+        })
+    };
+    let t = s.conn.db().t().0;
+    assert_eq!(post(register("user-1", t)).status, 201);
+    let lost = post(register("user-2", t)).refused(409, "event/condition-failed");
+    assert_eq!((&lost["failed"], &lost["witness"]), (&json!(0), &json!([1])));
+    let wrong = post(json!({"writes": [{"stream": "user-1", "expected": 7, "events": [{"type": "X"}]}]}))
+        .refused(409, "event/wrong-version");
+    assert_eq!(wrong["actual_version"], 1);
+    let both = post(json!({
+        "writes": [{"stream": "a-1", "events": [{"type": "X"}]}, {"stream": "b-1", "events": [{"type": "Y"}]}],
+        "facts": [{":order/id": "F-1"}],
+    }));
+    assert_eq!((both.status, &both.json()["versions"]), (201, &json!({"a-1": 1, "b-1": 1})));
+    assert_eq!(
+        s.json(&format!("{DB}/query"), json!({"query": "[:find ?id . :where [_ :order/id ?id]]"})).ok()["rows"],
+        "F-1"
+    );
+    post(json!({"writes": [], "facts": [{":db/id": "datomic.tx", ":tx/principal": "root"}]}))
+        .refused(422, "access/reserved-attribute");
+    post(json!({"wrote": []})).refused(400, "request/member");
+}
+
+#[test]
+fn a_feed_resumes_after_the_position_it_saw() {
+    let s = Running::start();
+    for n in 0..5 {
+        append(&s, &format!("order-{}", n % 2), &[], placed(n));
+    }
+    let mut feed = s.events("GET", &format!("{DB}/all"), &[], b"");
+    let ids: Vec<Option<u64>> = (0..5).map(|_| feed.next().unwrap().id).collect();
+    assert_eq!(ids, (1..=5).map(Some).collect::<Vec<_>>());
+    assert_eq!(feed.next().unwrap().event, "caught-up");
+    append(&s, "order-0", &[], placed(5));
+    let e = feed.next().unwrap();
+    assert_eq!((e.id, e.event.as_str(), &e.data["data"]), (Some(6), "OrderPlaced", &json!({"n": 5})));
+    let mut feed = s.events("GET", &format!("{DB}/all"), &[("last-event-id", "4")], b"");
+    assert_eq!(feed.next().unwrap().id, Some(5));
+    // One stream only, from where it was left.
+    let mut one = s.events("GET", &format!("{DB}/streams/order-0"), &[("last-event-id", "1")], b"");
+    assert_eq!((one.next().unwrap().id, one.next().unwrap().id), (Some(3), Some(5)));
+    // A filter that nothing matches is told how far it is.
+    let mut none = s.events("GET", &format!("{DB}/all?types=Nothing"), &[], b"");
+    assert_eq!(none.next().unwrap().event, "caught-up");
+    assert_eq!(none.next().map(|e| (e.event, e.id)), Some(("checkpoint".into(), Some(6))));
+    s.get_with(&format!("{DB}/all?after=99"), &[("accept", "text/event-stream")]).status.to_string();
+    assert_eq!(s.get(&format!("{DB}/all?after=4&tags=customer:ada")).ok()["head"], 6);
+    let began = Instant::now();
+    append(&s, "order-1", &[], placed(6));
+    while one.next().unwrap().id != Some(6) {
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+}
