@@ -2,6 +2,7 @@
 
 use crate::{
     fail::{Failure, Origin},
+    output::table::visible,
     term::{Screen, theme},
 };
 use annals::{Diagnostic, Span};
@@ -23,6 +24,9 @@ pub fn failure(f: &Failure, screen: &Screen) -> String {
 
 /// One diagnostic, with a newline at the end.
 pub fn draw(d: &Diagnostic, origin: Option<&Origin>, screen: &Screen) -> String {
+    // What users typed stands in messages: it may hold anything.
+    let clean = |t: &str| visible(t);
+    let d = &Diagnostic { message: clean(&d.message), help: d.help.as_deref().map(clean), ..d.clone() };
     let placed = origin.filter(|o| !o.text.is_empty() && !d.labels.is_empty());
     let Some(origin) = placed else { return bare(d, screen) };
     let first = d.labels[0].span;

@@ -93,6 +93,9 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
         if row[8] != Value::Nil {
             lines.push(("actor", plain(&row[8])));
         }
+        for (name, text) in lines {
+            s.say(format!("  {}  {text}", s.out.paint(theme::DIM, format!("{name:11}"))))?;
+        }
         if row[3] == Value::Nil {
             // A plain transaction may say itself who and why.
             let t = if let Value::Long(t) = row[1] { T(t as u64) } else { T(0) };
@@ -108,9 +111,6 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
                     ))?;
                 }
             }
-        }
-        for (name, text) in lines {
-            s.say(format!("  {}  {text}", s.out.paint(theme::DIM, format!("{name:11}"))))?;
         }
     }
     s.keep(rows);

@@ -136,7 +136,8 @@ pub fn inverse(conn: &Connection, t: T) -> Outcome<(Vec<Value>, Vec<Datom>)> {
     let report = transaction(conn, t)?;
     let db = conn.db();
     let (mut forms, mut left) = (Vec::new(), Vec::new());
-    let data = content(&report);
+    // What the transaction says of itself, who and why, stays said.
+    let data: Vec<Datom> = content(&report).into_iter().filter(|d| d.e != report.tx()).collect();
     for d in &data {
         let attr = db.schema().attribute(d.a).map(|a| (a.ident.clone(), a.is_many()));
         let Some((ident, many)) = attr else {

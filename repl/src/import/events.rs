@@ -23,7 +23,7 @@ use annals::{
     event::{Append, EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
 };
 use serde_json::{Map, Value as Json};
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 /// An event on its way in.
 #[derive(Clone, Debug)]
@@ -91,6 +91,7 @@ pub fn report(s: &Session, d: Done) {
 pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
     let mut sink = Sink::new(s, source.size);
     let mut first = true;
+    let mut seen: HashMap<EventId, u64> = HashMap::new();
     while let Some(line) = source.next_line()? {
         // A CloudEvents batch is one array, over as many lines as it likes.
         if first && line.trim_start().starts_with('[') {
@@ -106,10 +107,22 @@ pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
         first = false;
         let j: Json = serde_json::from_str(&line)
             .map_err(|e| source.wrong(&format!("column {}: {}", e.column(), json_words(&e))))?;
-        let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
+        let mut event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
+        if j.get("id").is_none_or(Json::is_null) {
+            event.event.id = id_of_line(&line, &mut seen);
+        }
         sink.push(event, source.position(), source)?;
     }
     sink.finish(source)
+}
+
+/// The id of an event without one: made from its line, so that importing the line again
+/// adds nothing, while the same line twice in one file is two events.
+fn id_of_line(line: &str, seen: &mut HashMap<EventId, u64>) -> EventId {
+    let of_line = EventId::of_text(&format!("line:{}", line.trim()));
+    let n = seen.entry(of_line).or_default();
+    *n += 1;
+    if *n == 1 { of_line } else { EventId::derived(of_line.0, "again", *n) }
 }
 
 fn json_words(e: &serde_json::Error) -> String {

@@ -128,9 +128,10 @@ pub fn instant(text: &str) -> String {
     text.strip_suffix("T00:00:00").unwrap_or(text).replacen('T', " ", 1)
 }
 
-/// An instant where the eye goes along many: to the millisecond.
+/// An instant where the eye goes along many: always to the millisecond.
 pub fn moment(i: annals::Instant) -> String {
-    instant(&annals::Instant(i.0 - i.0.rem_euclid(1_000)).to_string())
+    let text = annals::Instant(i.0 - i.0.rem_euclid(1_000)).to_string();
+    text.trim_end_matches('Z').replacen('T', " ", 1)
 }
 
 /// A value over several lines, in colour.

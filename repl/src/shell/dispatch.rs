@@ -83,7 +83,7 @@ fn word(s: &mut Session, text: &str) -> Outcome<Flow> {
     if spec::find(text).is_some_and(|c| matches!(c.name, "help" | "quit")) {
         return command(s, &format!(":{text}"));
     }
-    let f = Failure::usage(format!("{text} is neither a form nor a command"));
+    let f = Failure::usage(format!("{} is neither a form nor a command", short(text)));
     Err(match spec::find(text).map(|c| c.name).or_else(|| nearest(text, spec::names())) {
         Some(name) => f.help(format!("did you mean :{name}?")),
         None => f.help("type a query [:find …], a transaction [{…}], an entity, or a command (:help)"),
