@@ -15,7 +15,10 @@ use crate::{
     token::{Denied, Principal, RELOAD_EVERY, Scope, TokenFile, Tokens},
     wire::problem::{Class, Problem},
 };
-use annals::{Connection, T};
+use annals::{
+    Connection, T,
+    event::{Mode, ProjectionState},
+};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -127,6 +130,9 @@ impl Server {
                         "{name:?} cannot be a database's name: use a-z, 0-9, - and _, at most 63, and begin with a letter or digit"
                     ),
                 });
+            }
+            if !config.read_only {
+                drive_projections(&name, &conn);
             }
             let database = Arc::new(watched(name.clone(), conn));
             if named.insert(name.clone(), database).is_some() {
@@ -285,6 +291,31 @@ impl Server {
                 *server.tokens.write() = Some(read);
             }
         });
+    }
+}
+
+/// Keeps the async projections of a database caught up, until it is closed.
+fn drive_projections(name: &str, conn: &Connection) {
+    let (conn, mut reports) = (conn.clone(), conn.listen());
+    let thread = std::thread::Builder::new().name(format!("projections-{name}"));
+    let spawned = thread.spawn(move || {
+        loop {
+            for p in conn.projections().unwrap_or_default() {
+                let waiting = matches!(p.state, ProjectionState::Live | ProjectionState::Building) && p.lag > 0;
+                if waiting
+                    && !matches!(p.mode, Mode::Inline)
+                    && let Err(e) = conn.catch_up(p.name.as_str())
+                {
+                    tracing::error!(projection = %p.name, code = e.code(), error = %e, "a projection stands still");
+                }
+            }
+            if !matches!(reports.next(), Some(Ok(_))) {
+                return;
+            }
+        }
+    });
+    if let Err(e) = spawned {
+        tracing::error!(error = %e, database = %name, "no thread for projections: async ones will not move");
     }
 }
 

@@ -143,3 +143,39 @@ fn a_feed_resumes_after_the_position_it_saw() {
         assert!(began.elapsed() < Duration::from_secs(5));
     }
 }
+
+#[test]
+fn a_query_waits_for_an_async_projection_or_says_how_far_it_is() {
+    let s = Running::start();
+    let projection = r#"{:projection/name :spent :projection/version 1 :projection/mode :async
+      :projection/schema [{:db/ident :spent/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                          {:db/ident :spent/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+      :projection/on [{:event "OrderPlaced" :assert [{:spent/order $stream.key :spent/n $data.n}]}]}"#;
+    let added = s.edn(&format!("{DB}/projections"), projection);
+    assert_eq!(added.status, 201, "{}", added.text());
+    let query = "[:find ?n . :where [?e :spent/order \"1\"] [?e :spent/n ?n]]";
+    let ask = |position: u64, wait: &str| {
+        s.json(&format!("{DB}/query"), json!({"query": query, "min_position": position, "wait": wait}))
+    };
+    append(&s, "order-1", &[], placed(41));
+    assert_eq!(ask(1, "5s").ok()["rows"], 41);
+    assert_eq!(s.request("POST", &format!("{DB}/projections/spent/pause"), &[], b"").status, 200);
+    append(&s, "order-1", &[], placed(42));
+    let behind = ask(2, "100ms").refused(503, "basis/behind");
+    assert_eq!(behind["complete_to"], 1);
+    let list = s.get(&format!("{DB}/projections")).ok();
+    assert_eq!(
+        (&list["head"], &list["projections"][0]["state"], &list["projections"][0]["lag"]),
+        (&json!(2), &json!("paused"), &json!(1))
+    );
+    assert_eq!(s.request("POST", &format!("{DB}/projections/spent/resume"), &[], b"").status, 200);
+    assert_eq!(s.request("POST", &format!("{DB}/projections/spent/catch-up"), &[], b"").status, 200);
+    assert_eq!(ask(2, "5s").ok()["rows"], 42);
+    s.request("POST", &format!("{DB}/projections/nothing/pause"), &[], b"")
+        .refused(404, "projection/unknown");
+    s.edn(&format!("{DB}/projections"), "{:projection/name 5}").json();
+    // A stream that is ended for good is gone.
+    assert_eq!(s.request("DELETE", &format!("{DB}/streams/order-1?tombstone=true"), &[], b"").status, 204);
+    s.get(&format!("{DB}/streams/order-1")).refused(410, "event/tombstoned");
+    append(&s, "order-1", &[], placed(43)).refused(410, "event/tombstoned");
+}

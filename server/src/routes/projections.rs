@@ -5,6 +5,7 @@ use crate::{
     call::Call,
     failure,
     routes::streams::append_problem,
+    state::Database,
     token::Scope,
     wire::{
         event::stream_id,
@@ -14,9 +15,10 @@ use crate::{
 };
 use annals::{
     ErrorClass,
-    event::{Mode, ProjectionError, ProjectionState, ProjectionStatus},
+    event::{Mode, Position, ProjectionError, ProjectionState, ProjectionStatus},
 };
 use axum::{body::Body, http::StatusCode, response::Response};
+use std::time::{Duration, Instant};
 
 fn projection_problem(e: &ProjectionError) -> Problem {
     let class = match e {
@@ -47,6 +49,33 @@ fn status(p: &ProjectionStatus) -> Doc {
         .maybe("halted-at", halted_at)
         .maybe("why", why)
         .with("attributes", p.attributes.iter().map(|k| Tree::Value(k.clone().into())).collect::<Tree>())
+}
+
+/// Waits until every async projection that answers has taken the event at a position.
+/// One that is paused or halted will not: that is told at once, with how far it is.
+pub fn reach(database: &Database, position: u64, wait: Duration) -> Result<(), Problem> {
+    let behind = |at: Position| {
+        Problem::new(Class::Unavailable, "basis/behind", format!("the projections have not reached position {position} in time"))
+            .with("complete_to", at.0)
+    };
+    let until = Instant::now() + wait;
+    for p in database.conn.projections().map_err(|e| projection_problem(&e))? {
+        let answers = matches!(p.state, ProjectionState::Live | ProjectionState::Paused | ProjectionState::Halted { .. });
+        if matches!(p.mode, Mode::Inline) || !answers || p.position.0 >= position {
+            continue;
+        }
+        let left = match p.state {
+            ProjectionState::Live => until.saturating_duration_since(Instant::now()),
+            _ => Duration::ZERO,
+        };
+        if !database.conn.wait_for(p.name.as_str(), Position(position), left).map_err(|e| projection_problem(&e))? {
+            return Err(behind(p.position));
+        }
+    }
+    match database.conn.db().events().head().map_err(|e| failure::Failure::problem(&e))? {
+        head if head.0 < position => Err(behind(head)),
+        _ => Ok(()),
+    }
 }
 
 /// `GET …/projections`

@@ -14,7 +14,7 @@ use crate::{
     extract::{Format, Params},
     failure::{Failure, OrProblem},
     prepared::{inputs, placed},
-    routes::{entity, transact::json},
+    routes::{entity, projections, transact::json},
     state::{Database, Server},
     token::Scope,
     wire::{
@@ -80,6 +80,10 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
     let wait =
         ask.wait.unwrap_or(Duration::from_secs(5)).min(Duration::from_millis(call.limits().query_max_ms));
     database.reach(ask.min_t, wait).await?;
+    if let Some(position) = ask.min_position {
+        let of = database.clone();
+        call.server.readers.run(move |_| projections::reach(&of, position, wait)).await?;
+    }
     let newest = database.conn.db();
     let fixed = ask.is_fixed(&newest);
     let db = ask.view(newest)?;
