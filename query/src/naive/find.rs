@@ -123,6 +123,11 @@ fn aggregate(elements: &[Element], set: BTreeSet<Vec<Value>>) -> Result<Vec<Vec<
     Ok(out)
 }
 
+/// The values as longs, if all are.
+fn longs(values: &[Value]) -> Option<Vec<i64>> {
+    values.iter().map(|v| if let Value::Long(n) = v { Some(*n) } else { None }).collect()
+}
+
 fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Result<Value> {
     values.sort_by(|a, b| function::compare(a, b).unwrap_or_else(|| a.cmp(b)));
     let distinct: BTreeSet<Value> = values.iter().cloned().collect();
@@ -141,18 +146,19 @@ fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Result<Value> {
         ("max", None) => values[values.len() - 1].clone(),
         ("min", Some(n)) => Value::vector(values.into_iter().take(n)),
         ("max", Some(n)) => Value::vector(values.into_iter().rev().take(n)),
-        ("sum", None) => match values
-            .iter()
-            .map(|v| if let Value::Long(n) = v { Some(*n) } else { None })
-            .collect::<Option<Vec<i64>>>()
-        {
+        ("sum", None) => match longs(&values) {
             Some(longs) => match longs.iter().try_fold(0i64, |a, b| a.checked_add(*b)) {
                 Some(total) => Value::Long(total),
                 None => return wrong("integer overflow"),
             },
             None => double(numbers()?.iter().sum())?,
         },
-        ("avg", None) => double(average(&numbers()?))?,
+        ("avg", None) => match longs(&values) {
+            Some(longs) => {
+                double(longs.iter().map(|n| i128::from(*n)).sum::<i128>() as f64 / longs.len() as f64)?
+            }
+            None => double(average(&numbers()?))?,
+        },
         ("median", None) if values.len() % 2 == 1 => values[values.len() / 2].clone(),
         ("median", None) => {
             let x = numbers()?;
