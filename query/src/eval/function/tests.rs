@@ -3,6 +3,8 @@
 use super::*;
 use crate::edn::{print, read_value};
 
+mod manual;
+
 /// The answer of a call written as EDN, `(+ 1 2)`.
 fn call(text: &str) -> Result<Value, FnError> {
     let Ok(Value::List(form)) = read_value(text) else { panic!("{text} is no call") };
