@@ -157,6 +157,7 @@ impl Connection {
     /// the last clone of the connection, and the last [`Db`] of it, is dropped.
     pub fn close(&self) {
         self.0.writer.close();
+        self.0.shared.events().close();
         self.0.listeners.close();
     }
 }

@@ -18,7 +18,7 @@ use super::{
     log::EventLog,
     projection::{ProjectionState, Runtime},
     record::Recorded,
-    registry::{Events, Memory, checkpoint_key, parked_key},
+    registry::{Events, Memory, checkpoint_key},
     table::{self, Head, Key, StreamState},
 };
 use crate::{
@@ -77,15 +77,6 @@ impl FactBase for Staged<'_> {
     }
     fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError> {
         Ok(self.snap.first(View::NOW, &Prefix::Av(a, v.clone()))?.map(|d| d.e))
-    }
-    fn attributes(&self, e: EntityId) -> Result<Vec<AttrId>, DbError> {
-        let mut found = Vec::new();
-        self.snap.scan(View::NOW, &Prefix::E(e), &mut |d| {
-            found.push(d.a);
-            ControlFlow::Continue(())
-        })?;
-        found.dedup();
-        Ok(found)
     }
     fn fresh(&self) -> EntityId {
         let n = self.next.get();
@@ -335,11 +326,6 @@ impl Events {
         drop(cache);
         self.memory(txn.t()).t = txn.t();
         Ok(())
-    }
-
-    /// Sets an event aside for a version, and its stream with it.
-    pub(crate) fn park(&self, txn: &mut Txn, r: &Runtime, e: &Recorded, why: &str) {
-        txn.row(table::put(table::PARKED, parked_key(r).number(e.position.0), why.as_bytes()));
     }
 }
 

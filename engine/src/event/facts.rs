@@ -22,8 +22,6 @@ pub(crate) trait FactBase {
     fn values(&self, e: EntityId, a: AttrId) -> Result<Vec<Value>, DbError>;
     /// The entity that holds a value now.
     fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError>;
-    /// The attributes an entity holds now.
-    fn attributes(&self, e: EntityId) -> Result<Vec<AttrId>, DbError>;
     /// An entity id never used.
     fn fresh(&self) -> EntityId;
 }
@@ -128,20 +126,14 @@ impl From<&str> for ProjectError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Binding {
     attrs: HashMap<Keyword, Arc<Attribute>>,
-    ids: HashMap<AttrId, Keyword>,
 }
 
 impl Binding {
     pub fn new(attrs: impl IntoIterator<Item = (Keyword, Arc<Attribute>)>) -> Binding {
-        let attrs: HashMap<_, _> = attrs.into_iter().collect();
-        let ids = attrs.iter().map(|(k, a)| (a.id, k.clone())).collect();
-        Binding { attrs, ids }
+        Binding { attrs: attrs.into_iter().collect() }
     }
     pub fn get(&self, name: &Keyword) -> Option<&Arc<Attribute>> {
         self.attrs.get(name)
-    }
-    pub fn owns(&self, a: AttrId) -> bool {
-        self.ids.contains_key(&a)
     }
     pub fn attributes(&self) -> impl Iterator<Item = (&Keyword, &Arc<Attribute>)> {
         self.attrs.iter()
@@ -337,15 +329,6 @@ impl<'a> Target<'a> {
     pub fn begin(&mut self, e: &Recorded) {
         self.position = e.position;
         self.temps.clear();
-    }
-
-    /// The event being projected, as an entity.
-    pub fn event_entity(&self) -> EntityId {
-        self.position.entity()
-    }
-
-    pub fn binding(&self) -> &'a Binding {
-        self.binding
     }
 
     /// An owned attribute by the author's name.

@@ -3,8 +3,10 @@
 //! Fields: `stream`, `type`, `id` (made from stream and `seq` when absent), `time`
 //! (RFC 3339) or `time_unix` (seconds), `data`, `meta`, `tags`, `tx`, `seq`.
 //!
-//! 1. In a database without events and with older instants, the time of an event
-//!    becomes the instant of its transaction; elsewhere it is kept as `occurred-at` only.
+//! 1. In a database without events, the time of an event becomes the instant of its
+//!    transaction, but never earlier than the transaction before: register projections
+//!    after the import, or the schema's instant of today holds the clock there. In a
+//!    database with events the time is kept as `occurred-at` only.
 //! 2. Neighbouring lines with one `tx` are one transaction; others one each.
 //! 3. Events already stored are skipped: importing again adds nothing.
 

@@ -261,14 +261,6 @@ impl Runtime {
         }
     }
 
-    pub fn items(&self) -> Vec<Item> {
-        match &self.code {
-            Code::Edn(d) => d.wants(),
-            Code::Rust(p) => p.wants(),
-            Code::Absent => Vec::new(),
-        }
-    }
-
     /// Its attributes as a schema has them.
     pub fn binding(&self, schema: &Schema) -> Result<Binding, DbError> {
         let mut attrs: Vec<(Keyword, Arc<Attribute>)> = Vec::with_capacity(self.attrs.len());

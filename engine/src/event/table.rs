@@ -14,12 +14,6 @@
 //! | 9 projection | name | [`super::registry`] |
 //! | 10 support | entity, attribute, hash of value, position | nothing |
 //! | 11 parked | projection, position | why |
-//! | 12 skipped | position | who and why |
-//! | 13 process | process manager, instance | state |
-//! | 14 timer | due instant, process manager, instance, name | command |
-//! | 15 outbox | number | command to be dispatched |
-//! | 16 subject | subject | key |
-//! | 17 snapshot | stream | schema, version, state |
 //! | 18 counter | name | number |
 //!
 //! 1. Numbers in keys are a length byte and big-endian bytes: short, in order, and
@@ -27,7 +21,7 @@
 //! 2. Text in keys ends with byte 2, which no name contains.
 
 use super::{
-    data::{DataError, Reader, put_signed, put_varint},
+    data::{DataError, Reader, put_varint},
     id::{Position, StreamId, Version},
 };
 use crate::{DbError, snapshot::Snapshot};
@@ -45,12 +39,6 @@ pub(crate) const TRACKING: u8 = 8;
 pub(crate) const PROJECTION: u8 = 9;
 pub(crate) const SUPPORT: u8 = 10;
 pub(crate) const PARKED: u8 = 11;
-pub(crate) const SKIPPED: u8 = 12;
-pub(crate) const PROCESS: u8 = 13;
-pub(crate) const TIMER: u8 = 14;
-pub(crate) const OUTBOX: u8 = 15;
-pub(crate) const SUBJECT: u8 = 16;
-pub(crate) const SNAPSHOT: u8 = 17;
 pub(crate) const COUNTER: u8 = 18;
 
 /// Ends a text in a key.
@@ -104,10 +92,6 @@ pub(crate) fn last_number(key: &[u8], prefix: usize) -> Option<u64> {
 /// A row to be written.
 pub(crate) fn put(table: u8, key: Key, value: impl Into<Vec<u8>>) -> Row {
     Row { table, key: key.done(), value: Some(value.into()) }
-}
-/// A row to be deleted.
-pub(crate) fn delete(table: u8, key: Key) -> Row {
-    Row { table, key: key.done(), value: None }
 }
 /// A number as a row's value.
 pub(crate) fn number(n: u64) -> Vec<u8> {
@@ -293,18 +277,6 @@ impl Tables {
             None => Ok(None),
         }
     }
-}
-
-/// Appends an instant to a key so that earlier ones come first.
-pub(crate) fn instant_key(key: Key, i: annals_model::Instant) -> Key {
-    key.number((i.0 as u64) ^ (1 << 63))
-}
-
-/// Encodes a sequence of signed numbers: small row values.
-pub(crate) fn signed(n: i64) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_signed(&mut out, n);
-    out
 }
 
 #[cfg(test)]

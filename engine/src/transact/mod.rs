@@ -236,6 +236,7 @@ impl Txn {
     }
 
     /// The entity a tempid of the facts given so far stands for.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for callers that name what they made"))]
     pub fn tempid(&self, name: &str) -> Option<EntityId> {
         self.tempids.iter().rfind(|(n, _)| **n == *name).map(|(_, e)| *e)
     }
