@@ -16,7 +16,7 @@ use annals_query::{
     query::{self as prepared, Query, QueryOptions},
     rows::Answer,
     source::Source,
-    timeline::TimelineRow,
+    timeline::{Missing, Proof, TimelineRow},
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -196,6 +196,40 @@ impl Db {
         inputs: impl IntoInputs,
         options: &QueryOptions,
     ) -> Result<Vec<TimelineRow>, QueryError> {
+        let (q, inputs) = self.over_history(q, inputs)?;
+        q.timeline(&inputs, self.t(), options)
+    }
+
+    /// Why a row is in the answer of a query: the datoms, rules and tests it rests
+    /// on. None if it is not in the answer.
+    pub fn prove(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        row: &[Value],
+    ) -> Result<Option<Proof>, QueryError> {
+        let (q, inputs) = self.over_history(q, inputs)?;
+        q.why(&inputs, self.t(), row, &QueryOptions::default())
+    }
+
+    /// Why a row is not in the answer: the first clause that cannot be satisfied
+    /// together with those before it. None if it is in the answer.
+    pub fn why_not(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        row: &[Value],
+    ) -> Result<Option<Missing>, QueryError> {
+        let (q, inputs) = self.over_history(q, inputs)?;
+        q.why_not(&inputs, self.t(), row, &QueryOptions::default())
+    }
+
+    /// A query with its inputs, every database as its history.
+    fn over_history(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+    ) -> Result<(Query, Vec<prepared::Input>), QueryError> {
         let q = q.into_query(self)?;
         let history = |db: Db| if db.view().history { db } else { db.history() };
         let given = inputs.into_inputs().into_iter().map(|i| match i {
@@ -203,7 +237,7 @@ impl Db {
             other => other,
         });
         let inputs = history(self.clone()).matched(&q, given.collect())?;
-        q.timeline(&inputs, self.t(), options)
+        Ok((q, inputs))
     }
 
     /// The inputs of a run: this database for `$` where none is given.

@@ -12,14 +12,14 @@
 use crate::{
     bootstrap as boot,
     snapshot::Snapshot,
-    store::{Prefix, StorageError},
+    store::{Hints, Prefix, StorageError},
 };
 use annals_model::{
     AttrId, Attribute, Cardinality, Datom, EntityId, Keyword, Schema, T, TupleKind, Value, ValueType, View,
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct SchemaInfo {
     pub schema: Arc<Schema>,
     /// Composite tuples by each of their parts.
     pub composites: Arc<HashMap<AttrId, Vec<Arc<Attribute>>>>,
+    /// Attributes that held many values at some t, whatever they are now.
+    ever_many: Arc<HashSet<AttrId>>,
 }
 
 /// What a transaction says about one entity's schema.
@@ -42,7 +44,7 @@ struct Edit {
 impl SchemaInfo {
     /// Nothing installed.
     pub fn empty() -> SchemaInfo {
-        SchemaInfo { schema: Arc::default(), composites: Arc::default() }
+        SchemaInfo { schema: Arc::default(), composites: Arc::default(), ever_many: Arc::default() }
     }
 
     /// Does any of these datoms change a schema?
@@ -91,10 +93,31 @@ impl SchemaInfo {
                 s.insert(a);
             }
         }
-        SchemaInfo::of(s)
+        SchemaInfo::of(s, &self.ever_many)
     }
 
-    fn of(schema: Schema) -> SchemaInfo {
+    /// What storage may rely on.
+    pub fn hints(&self) -> Hints {
+        let mut hints = Hints::default();
+        for a in self.schema.attributes() {
+            if !self.ever_many.contains(&a.id) {
+                hints.single.insert(a.id);
+            }
+            if a.no_history {
+                hints.no_history.insert(a.id);
+            }
+        }
+        hints
+    }
+
+    fn of(schema: Schema, many_before: &Arc<HashSet<AttrId>>) -> SchemaInfo {
+        let many = schema.attributes().filter(|a| a.is_many()).map(|a| a.id);
+        let fresh: Vec<AttrId> = many.filter(|a| !many_before.contains(a)).collect();
+        let ever_many = if fresh.is_empty() {
+            many_before.clone()
+        } else {
+            Arc::new(many_before.iter().copied().chain(fresh).collect())
+        };
         let mut composites: HashMap<AttrId, Vec<Arc<Attribute>>> = HashMap::new();
         for a in schema.attributes() {
             if let Some(TupleKind::Composite(parts)) = &a.tuple {
@@ -103,7 +126,7 @@ impl SchemaInfo {
                 }
             }
         }
-        SchemaInfo { schema: Arc::new(schema), composites: Arc::new(composites) }
+        SchemaInfo { schema: Arc::new(schema), composites: Arc::new(composites), ever_many }
     }
 }
 

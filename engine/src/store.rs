@@ -1,6 +1,6 @@
 //! The one door to `annals-storage`: everything here names it through this file.
 
-pub(crate) use annals_storage::{At, Class, LogIter, Prefix, ProbeOut, Store};
+pub(crate) use annals_storage::{At, Class, Hints, LogIter, Prefix, ProbeOut, Store};
 pub use annals_storage::{
     BackupReport, Checkpoint, Durability, Excise, Faults, FileOp, RebuildReport, Record, Row, StorageError,
     StoreOptions, StoreStats, VerifyReport,

@@ -3,12 +3,12 @@
 //! Only the public face of `annals`, text queries as a user would write them. Entity ids are allotted by the
 //! database, so checksums map them back to the numbers of the data files through the tempids of the load.
 
+mod events;
 mod harness;
 mod people;
 mod recursion;
 mod time_travel;
 mod tracks;
-// mod events;
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -21,7 +21,7 @@ fn main() {
         "w3" => recursion::run_workload(&bench),
         "w4" => time_travel::run_workload(&bench),
         "w5" => tracks::run_workload(&bench),
-        // w6
+        "w6" => events::run_workload(&bench),
         other => {
             eprintln!("no workload {other:?}: w1 w2 w3 w4 w5 w6");
             std::process::exit(2);
