@@ -6,8 +6,9 @@
 //!
 //! The second argument is the number of orders; each lives through a few transactions.
 
-use annals::{Clock, Instant};
+use annals::{Clock, Instant, event::Append};
 use annals_server::Config;
+use serde_json::json;
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -23,6 +24,11 @@ const SCHEMA: &str = r#"[
   {:db/ident :customer/tier :db/valueType :db.type/keyword :db/cardinality :db.cardinality/one}
   {:db/ident :customer/referred-by :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}
 ]"#;
+
+const PROJECTION: &str = r#"{:projection/name :parcels :projection/version 1 :projection/mode :async
+  :projection/schema [{:db/ident :parcel/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                      {:db/ident :parcel/carrier :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
+  :projection/on [{:event "OrderShipped" :assert [{:parcel/order $stream.key :parcel/carrier $data.carrier}]}]}"#;
 
 /// A clock that the example winds forward, so that history spans months.
 struct Wound(Arc<AtomicI64>);
@@ -76,6 +82,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let status = ["paid", "shipped", "delivered", "returned"][roll(4) as usize];
             conn.transact(format!("[{{:order/id \"A-{}\" :order/status :{status}}} {{:db/id \"datomic.tx\" :tx/by \"warehouse\"}}]", 1000 + old))?;
         }
+    }
+    conn.add_projection(PROJECTION)?;
+    for i in 0..orders.min(60) {
+        let stream = format!("order-A-{}", 1000 + i);
+        let mut append = Append::to(&stream).event("OrderPlaced", json!({"items": 1 + roll(4)}))?;
+        if i % 3 > 0 {
+            append = append.event("OrderShipped", json!({"carrier": ["DHL", "Post"][roll(2) as usize]}))?;
+        }
+        hand.fetch_add(day / 20, Ordering::Relaxed);
+        conn.append(append)?;
     }
     hand.store(0, Ordering::Relaxed);
     let config = Config { listen, ..Config::load(None)? };

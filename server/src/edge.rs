@@ -57,7 +57,7 @@ pub async fn edge(State(server): State<Arc<Server>>, mut request: Request, next:
             response
         }
         Err(problem) => {
-            tracing::info!(request_id = %id.0, method, route, code = %problem.code, peer = ?peer, "refused");
+            tracing::debug!(request_id = %id.0, method, route, code = %problem.code, peer = ?peer, "refused");
             respond(problem)
         }
     };

@@ -55,12 +55,19 @@ fn status(p: &ProjectionStatus) -> Doc {
 /// One that is paused or halted will not: that is told at once, with how far it is.
 pub fn reach(database: &Database, position: u64, wait: Duration) -> Result<(), Problem> {
     let behind = |at: Position| {
-        Problem::new(Class::Unavailable, "basis/behind", format!("the projections have not reached position {position} in time"))
-            .with("complete_to", at.0)
+        Problem::new(
+            Class::Unavailable,
+            "basis/behind",
+            format!("the projections have not reached position {position} in time"),
+        )
+        .with("complete_to", at.0)
     };
     let until = Instant::now() + wait;
     for p in database.conn.projections().map_err(|e| projection_problem(&e))? {
-        let answers = matches!(p.state, ProjectionState::Live | ProjectionState::Paused | ProjectionState::Halted { .. });
+        let answers = matches!(
+            p.state,
+            ProjectionState::Live | ProjectionState::Paused | ProjectionState::Halted { .. }
+        );
         if matches!(p.mode, Mode::Inline) || !answers || p.position.0 >= position {
             continue;
         }
@@ -68,7 +75,11 @@ pub fn reach(database: &Database, position: u64, wait: Duration) -> Result<(), P
             ProjectionState::Live => until.saturating_duration_since(Instant::now()),
             _ => Duration::ZERO,
         };
-        if !database.conn.wait_for(p.name.as_str(), Position(position), left).map_err(|e| projection_problem(&e))? {
+        if !database
+            .conn
+            .wait_for(p.name.as_str(), Position(position), left)
+            .map_err(|e| projection_problem(&e))?
+        {
             return Err(behind(p.position));
         }
     }

@@ -190,7 +190,7 @@ pub fn run(
         server.metrics.slow_queries.fetch_add(1, Ordering::Relaxed);
         // Clauses and arguments hold users' data: the log gets a hash and the shape of the plan.
         let hash = blake3::hash(ask.query.text.as_bytes()).to_hex();
-        let plan = answer.as_ref().map(|a| plan_brief(a)).unwrap_or_default();
+        let plan = answer.as_ref().map(plan_brief).unwrap_or_default();
         tracing::warn!(query = &hash[..16], ms = took.as_millis() as u64, t = db.t().0, ok = answer.is_ok(), %plan, "slow query");
     }
     answer.map_err(|e| placed(e.problem(), &ask.query))

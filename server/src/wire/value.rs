@@ -225,7 +225,7 @@ pub fn base64(bytes: &[u8]) -> String {
 /// Bytes of a base64 text; None when it is not one.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - body.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
         return None;
     }
     let mut out = Vec::with_capacity(body.len() * 3 / 4);

@@ -1,8 +1,6 @@
 //! Streams over HTTP: versions in headers and bodies, pages, server-sent events.
 
-mod common;
-
-use common::{Reply, Running};
+use crate::common::{Reply, Running};
 use serde_json::{Value as Json, json};
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,7 @@
 //! The routes over real sockets: what they answer, and how they refuse.
 
-mod common;
-
+use crate::common::{Event, Reply, Running, request};
 use annals_server::{Config, Limits, Scope, Token, TokenFile};
-use common::{Event, Reply, Running, request};
 use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeSet,
@@ -239,7 +237,7 @@ fn what_the_server_writes_about_a_transaction_cannot_be_forged() {
 #[test]
 fn an_idempotency_key_makes_one_transaction() {
     let conn = annals::in_memory().unwrap();
-    conn.transact(common::SCHEMA).unwrap();
+    conn.transact(crate::common::SCHEMA).unwrap();
     let s = Running::over(Config::default(), conn.clone());
     let send = |s: &Running, key: &str, body: &str| {
         s.request(
@@ -362,7 +360,7 @@ fn changes_are_complete_and_resume_without_gap() {
     for i in 0..20 {
         place(&s, &format!("A-{i}"), "placed");
     }
-    let ids = |feed: &mut common::Events, n: usize| -> Vec<u64> {
+    let ids = |feed: &mut crate::common::Events, n: usize| -> Vec<u64> {
         (0..n).map(|_| feed.next().unwrap().id.unwrap()).collect()
     };
     assert_eq!(ids(&mut feed, 8), (start + 1..=start + 8).collect::<Vec<_>>());

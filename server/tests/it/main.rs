@@ -1,0 +1,8 @@
+//! The server over real sockets.
+//!
+//! `http`: routes of facts, refusals, access, limits, live answers. `events`:
+//! streams, conditions, feeds, projections. The browser's part is `console.mjs`.
+
+mod common;
+mod events;
+mod http;
