@@ -63,9 +63,9 @@ const TOUR: &[Step] = &[
     },
     Step {
         title: "Diff",
-        text: "What changed in a week, for applications that came by post: rows gained and lost, and the transaction that did it.",
+        text: "What changed in a month, for applications that came by post: rows gained and lost, and the transaction that did it.",
         lines: &[
-            ":diff 2011-06-01 2011-06-08 [:find ?id ?state\n                              :where [?case :case/channel :post]\n                                     [?case :case/id ?id]\n                                     [?case :case/state ?state]]",
+            ":diff 2011-03-01 2011-04-01 [:find ?id ?state\n                              :where [?case :case/channel :post]\n                                     [?case :case/id ?id]\n                                     [?case :case/state ?state]]",
         ],
     },
     Step {

@@ -54,6 +54,16 @@ pub fn label(db: &Db, e: EntityId) -> String {
     unique_name(db, e).map_or_else(|| e.to_string(), |(a, v)| format!("[{a} {}]", edn::print(&v)))
 }
 
+/// The shortest name of a value: of an entity, the value that identifies it.
+pub fn short_text(db: &Db, v: &Value) -> String {
+    match v {
+        Value::Ref(e) if db.ident(*e).is_none() => {
+            unique_name(db, *e).map_or_else(|| label(db, *e), |(_, v)| field(&v))
+        }
+        v => value_text(db, v, false),
+    }
+}
+
 /// A unique identity of an entity in this view.
 pub fn unique_name(db: &Db, e: EntityId) -> Option<(Keyword, Value)> {
     let unique = db

@@ -197,7 +197,7 @@ pub fn timeline(s: &Session, e: EntityId, attrs: &[String]) -> Outcome {
         let key = (attr, c.datom.v);
         if c.datom.added {
             starts.insert(key.clone(), all[lane].1.len());
-            all[lane].1.push(Stretch { label: value_text(&db, &key.1, false), from: at.0, to: None });
+            all[lane].1.push(Stretch { label: super::short_text(&db, &key.1), from: at.0, to: None });
         } else if let Some(i) = starts.remove(&key) {
             all[lane].1[i].to = Some(at.0);
         }

@@ -644,3 +644,28 @@ pub fn find(name: &str) -> Option<&'static Topic> {
         .find(|t| t.name == alias)
         .or_else(|| TOPICS.iter().find(|t| t.name.trim_start_matches(':') == alias))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::{Given, ask};
+
+    #[test]
+    fn every_example_answers_what_it_says() {
+        let db = annals::in_memory().expect("a database in memory").db();
+        for t in TOPICS.iter().filter(|t| !t.example.0.is_empty()) {
+            let (query, want) = t.example;
+            match ask(query, &db, &Given::default()) {
+                Ok(a) => assert_eq!(annals::edn::print(&a.rows.to_value()), want, "{query}"),
+                Err(f) => panic!("{query}: {:?}", f.diagnostics),
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_however_they_are_written() {
+        for name in ["find", ":find", "(count)", "not=", "transaction", ":db/cas", "offset"] {
+            assert!(find(name).is_some(), "{name}");
+        }
+    }
+}
