@@ -88,7 +88,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let stream = format!("order-A-{}", 1000 + i);
         let mut append = Append::to(&stream).event("OrderPlaced", json!({"items": 1 + roll(4)}))?;
         if i % 3 > 0 {
-            append = append.event("OrderShipped", json!({"carrier": ["DHL", "Post"][roll(2) as usize]}))?;
+            let carrier = ["DHL", "Post"][roll(2) as usize];
+            append = append.event("OrderShipped", json!({"carrier": carrier}))?;
         }
         hand.fetch_add(day / 20, Ordering::Relaxed);
         conn.append(append)?;
