@@ -71,6 +71,10 @@ pub use annals_query::{
     budget::{Cancel, Usage},
     edn,
     error::{Fault, ParseErrors, QueryError},
+    eval::{
+        aggregate::Aggregate,
+        function::{FnError, Function, Library},
+    },
     plan::{Plan, Step},
     query::{Query, QueryOptions},
     rows::{Answer, Rows, Shape, Stats},
@@ -89,4 +93,13 @@ pub fn open(path: impl AsRef<Path>) -> Result<Connection, OpenError> {
 /// Makes a database without files, for tests and scratch work.
 pub fn in_memory() -> Result<Connection, OpenError> {
     Options::new().in_memory()
+}
+
+/// The blocks of docs/library.md and docs/events.md, run as documentation tests.
+#[cfg(doctest)]
+mod manual {
+    #[doc = include_str!("../../docs/library.md")]
+    pub mod library {}
+    #[doc = include_str!("../../docs/events.md")]
+    pub mod events {}
 }
