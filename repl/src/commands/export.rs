@@ -11,6 +11,7 @@ use crate::{
 use annals::{Datom, Db, EntityId, Partition, T, Value, edn};
 use clap::Parser as _;
 use std::{
+    collections::HashSet,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -78,9 +79,25 @@ pub fn run(
     Ok(())
 }
 
-/// Every transaction, one map a line: what `annals import … edn` reads.
+/// Every transaction, one map a line: what `annals import … edn` reads. What projections
+/// say is left out, with their attributes: adding a projection after the import makes it
+/// again from the events, filed under the same transactions.
 fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Outcome<u64> {
     let mut n = 0;
+    let projections = s.conn.projections()?;
+    let schema = s.conn.db();
+    let owned: HashSet<EntityId> = projections
+        .iter()
+        .flat_map(|p| &p.attributes)
+        .filter_map(|a| schema.schema().attribute_named(a).map(|a| a.id.entity()))
+        .collect();
+    if !projections.is_empty() {
+        let names: Vec<String> = projections.iter().map(|p| format!("{} v{}", p.name, p.version)).collect();
+        s.note(format!(
+            "without the facts of {}: `projection add` makes them again after the import",
+            names.join(", ")
+        ));
+    }
     for report in s.conn.tx_range(T(1), db.t().next())? {
         let r = report?;
         let names = r.db_after();
@@ -88,6 +105,7 @@ fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Ou
             .tx_data()
             .iter()
             .filter(|d| d.e.partition() != Some(Partition::Event))
+            .filter(|d| !owned.contains(&d.a.entity()) && !owned.contains(&d.e))
             .map(|d| datom_value(names, r.db_before(), d));
         let mut entries = vec![
             (Value::keyword("t"), Value::Long(r.t().0 as i64)),

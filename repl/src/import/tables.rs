@@ -294,10 +294,10 @@ fn fields(
     let mut out: Vec<Field> = Vec::new();
     for (i, heading) in headings.iter().enumerate() {
         let own = attribute_name(heading);
-        let name = if heading.starts_with(':') {
-            heading[1..].to_owned()
-        } else {
-            format!("{ns}/{}", if own.is_empty() { format!("column-{}", i + 1) } else { own })
+        let name = match heading.strip_prefix(':') {
+            Some(whole) => whole.to_owned(),
+            None if own.is_empty() => format!("{ns}/column-{}", i + 1),
+            None => format!("{ns}/{own}"),
         };
         let attr = Keyword::new(&name);
         if out.iter().any(|f| f.attr == attr) {

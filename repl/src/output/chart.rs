@@ -97,7 +97,7 @@ pub fn lanes(
         out.push('\n');
     }
     let (left, right) = ends;
-    let axis = if left.width() + right.width() + 1 <= room {
+    let axis = if left.width() + right.width() < room {
         format!("{left}{}{right}", " ".repeat(room - left.width() - right.width()))
     } else {
         cut(left, room, screen)
