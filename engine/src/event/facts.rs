@@ -269,11 +269,14 @@ impl Cache {
     }
 }
 
+/// A key and what stood under it, if anything did.
+type Before<K, V> = (K, Option<V>);
+
 /// How to take a transaction's work back out of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
-    values: Vec<((EntityId, AttrId), Option<Vec<Value>>)>,
-    holders: Vec<((AttrId, Value), Option<Option<EntityId>>)>,
+    values: Vec<Before<(EntityId, AttrId), Vec<Value>>>,
+    holders: Vec<Before<(AttrId, Value), Option<EntityId>>>,
 }
 
 /// A fact that an event supports, to be noted as a row.

@@ -89,6 +89,9 @@ pub fn personal(subject: &str, value: impl Into<Value>) -> Value {
     Value::Tagged(Arc::new((Symbol::new(PERSONAL), Value::vector([Value::string(subject), value.into()]))))
 }
 
+/// What stands in place of a tagged value, given its place; none to leave it.
+type Replace<'r> = dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError> + 'r;
+
 type Keys = HashMap<Arc<str>, Option<[u8; 32]>>;
 
 /// The keys of the subjects of one database.
@@ -228,7 +231,7 @@ impl Seals {
         &self,
         v: &Value,
         path: &mut Vec<u8>,
-        replace: &mut dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError>,
+        replace: &mut Replace<'_>,
     ) -> Result<Value, SealError> {
         let n = path.len();
         Ok(match v {

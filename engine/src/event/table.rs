@@ -173,6 +173,11 @@ impl Head {
     }
 }
 
+/// Receives keys and values until it breaks.
+pub(crate) type VisitRow<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+/// A key and its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
 /// Side tables at a fixed basis, speculated transactions on top.
 #[derive(Clone)]
 pub(crate) struct Tables {
@@ -200,7 +205,7 @@ impl Tables {
         from: &[u8],
         to: &[u8],
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRow<'_>,
     ) -> Result<(), DbError> {
         let mut over = std::collections::BTreeMap::new();
         for r in self.snap.speculated_rows().filter(|r| r.table == table && &*r.key >= from && &*r.key < to) {
@@ -234,7 +239,7 @@ impl Tables {
     }
 
     /// Every row under a prefix.
-    pub fn under(&self, table: u8, prefix: Key) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DbError> {
+    pub fn under(&self, table: u8, prefix: Key) -> Result<Vec<Pair>, DbError> {
         let (from, to) = (prefix.clone().done(), prefix.after());
         let mut found = Vec::new();
         self.rows(table, &from, &to, false, &mut |k, v| {
