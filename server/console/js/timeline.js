@@ -51,7 +51,7 @@ export class Timeline {
     if (this.axis === "t" || !this.data.buckets.length) return this.basis ? Math.min(1, t / this.basis) : 1;
     const { b, first, span } = this.scale();
     if (t >= this.basis) return 1;
-    const k = b.find((x) => t <= x.to_t) ?? b.at(-1);
+    const k = b.find((x) => x.transactions && t <= x.to_t) ?? b.at(-1);
     const part = (t - k.from_t + 1) / (k.to_t - k.from_t + 1);
     const [x0, x1] = [Date.parse(k.from), Date.parse(k.to)];
     return Math.max(0, Math.min(1, (x0 + (x1 - x0) * Math.max(0, part) - first) / span));
@@ -66,6 +66,7 @@ export class Timeline {
     for (const k of b) {
       const [x0, x1] = [Date.parse(k.from), Date.parse(k.to)];
       if (ms < x0) break;
+      if (!k.transactions) continue;
       const part = x1 > x0 ? Math.min(1, (ms - x0) / (x1 - x0)) : 1;
       last = k.from_t - 1 + Math.max(1, Math.round(part * (k.to_t - k.from_t + 1)));
     }
@@ -75,7 +76,7 @@ export class Timeline {
     const b = this.data.buckets;
     if (!b.length) return null;
     if (t >= this.basis) return b.at(-1).to;
-    const k = b.find((x) => t <= x.to_t);
+    const k = b.find((x) => x.transactions && t <= x.to_t);
     if (!k || t < k.from_t) return k?.from ?? null;
     const part = (t - k.from_t) / Math.max(1, k.to_t - k.from_t);
     return new Date(Date.parse(k.from) + part * (Date.parse(k.to) - Date.parse(k.from))).toISOString();

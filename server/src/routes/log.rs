@@ -12,7 +12,10 @@ use crate::{
         tree::{Doc, Tree},
     },
 };
-use annals::{T, TxReport, Value};
+use annals::{
+    T, TxReport, Value,
+    event::{EventLog, Position},
+};
 use axum::http::StatusCode;
 use std::ops::ControlFlow;
 
@@ -50,6 +53,7 @@ pub async fn log(mut call: Call) -> Answer {
                 }
             };
             let (from, to) = (at(from, T::GENESIS)?, at(to, basis.next())?);
+            let events = db.events();
             let mut transactions = Vec::new();
             let (mut n, mut next) = (0, None);
             if from < to {
@@ -60,7 +64,8 @@ pub async fn log(mut call: Call) -> Answer {
                         break;
                     }
                     n += report.tx_data().len().min(brief.unwrap_or(usize::MAX));
-                    transactions.push(transaction(&report, brief));
+                    transactions
+                        .push(transaction(&report, brief).maybe("events", events_of(&events, report.t())?));
                 }
             }
             let doc = Doc::new()
@@ -71,6 +76,24 @@ pub async fn log(mut call: Call) -> Answer {
         })
         .await?;
     Ok(answer::tree(StatusCode::OK, format, basis, doc))
+}
+
+/// The events a transaction recorded, at most [`PAGE`], if it recorded any.
+fn events_of(log: &EventLog, t: T) -> Result<Option<Tree>, Problem> {
+    let Some((first, last)) = log.positions_of(t).or_problem()? else { return Ok(None) };
+    let mut found = Vec::new();
+    for p in (first.0..=last.0).take(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+        for e in log.at(Position(p)).or_problem()? {
+            found.push(
+                Doc::new()
+                    .with("stream", e.stream.as_str())
+                    .with("version", e.version.0)
+                    .with("position", e.position.0)
+                    .with("type", e.ty()),
+            );
+        }
+    }
+    Ok(Some(Tree::from_iter(found)))
 }
 
 /// One transaction: who, when, what. Of its datoms the first `brief`, its own instant aside.

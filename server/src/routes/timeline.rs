@@ -37,24 +37,33 @@ impl Density {
         Ok(())
     }
 
-    /// Runs of transactions, as many as there are buckets, each of equal number.
+    /// Equal stretches of clock time with what happened in each. An empty stretch has
+    /// `from-t` one past `to-t`.
     fn buckets(&self, basis: T, n: u64) -> Tree {
-        let total = basis.0.min(self.0.len() as u64);
-        let n = n.clamp(1, 2_000).min(total.max(1));
-        (0..n)
-            .map(|i| (i * total / n + 1, (i + 1) * total / n))
-            .filter(|(from, to)| from <= to)
-            .map(|(from, to)| {
-                let (first, last) = (from as usize - 1, to as usize - 1);
-                let start = if first == 0 { self.0[0].0 } else { self.0[first - 1].0 };
-                let datoms: u64 = self.0[first..=last].iter().map(|(_, n)| u64::from(*n)).sum();
-                Doc::new()
-                    .with("from-t", from)
-                    .with("to-t", to)
-                    .with("from", start)
-                    .with("to", self.0[last].0)
-                    .with("transactions", to - from + 1)
-                    .with("datoms", datoms)
+        let total = usize::try_from(basis.0).unwrap_or(usize::MAX).min(self.0.len());
+        let all = &self.0[..total];
+        let (Some((first, _)), Some((last, _))) = (all.first(), all.last()) else {
+            return Tree::List(Vec::new());
+        };
+        let span = last.0 - first.0;
+        let n = i64::try_from(n).unwrap_or(i64::MAX).clamp(1, 2_000).min(span.max(1));
+        let mut done = 0;
+        (1..=n)
+            .map(|i| {
+                let edge =
+                    |i: i64| Instant(first.0 + (i128::from(span) * i128::from(i) / i128::from(n)) as i64);
+                let end = if i == n { *last } else { edge(i) };
+                let count = all[done..].iter().take_while(|(at, _)| *at <= end).count();
+                let datoms: u64 = all[done..done + count].iter().map(|(_, n)| u64::from(*n)).sum();
+                let bucket = Doc::new()
+                    .with("from-t", done + 1)
+                    .with("to-t", done + count)
+                    .with("from", edge(i - 1))
+                    .with("to", end)
+                    .with("transactions", count)
+                    .with("datoms", datoms);
+                done += count;
+                bucket
             })
             .collect()
     }

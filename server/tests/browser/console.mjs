@@ -1,3 +1,4 @@
+// Run by hand against a server: npm i playwright-core; node console.mjs http://127.0.0.1:7407 shop (Debian's chromium).
 import { chromium } from "playwright-core";
 const base = process.argv[2], db = process.argv[3];
 const b = await chromium.launch({executablePath:"/usr/bin/chromium",args:["--headless","--no-sandbox","--disable-gpu","--disable-quic","--no-first-run","--disable-background-networking","--disable-component-update","--disable-sync"]});
@@ -19,10 +20,10 @@ await p.keyboard.press("PageDown"); await p.waitForTimeout(300); console.log("pg
 // error at its place
 const ta=p.locator("textarea").first(); await ta.fill("[:find ?id :where [?o :order/idd ?id]]"); await p.keyboard.press("Control+Enter"); await p.waitForSelector(".problem");
 console.log("error:", await p.locator(".problem").textContent(), "| marked:", await p.locator(".t-err").allTextContents());
-await p.screenshot({path:"/tmp/mock/real/act-error.png"});
+await p.screenshot({path:"/tmp/act-error.png"});
 // completion
 await ta.fill("[:find ?s :where [?o "); await ta.press("End"); await p.keyboard.type(":order/st"); await p.waitForSelector(".complete:not([hidden]) div"); console.log("complete:", await p.locator(".complete div span").allTextContents());
-await p.screenshot({path:"/tmp/mock/real/act-complete.png"});
+await p.screenshot({path:"/tmp/act-complete.png"});
 await p.keyboard.press("Enter"); await p.keyboard.type(" ?s]]"); console.log("text:", await ta.inputValue());
 // live
 await ta.fill("[:find ?id :where [?o :order/id ?id] [?o :order/status :vip]]"); await p.keyboard.press("Control+Enter"); await p.waitForTimeout(300); await p.getByRole("button",{name:"Live"}).click(); await p.waitForTimeout(400);

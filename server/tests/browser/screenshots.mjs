@@ -1,5 +1,6 @@
+// Run by hand against a server: npm i playwright-core; node screenshots.mjs http://127.0.0.1:7407 shop (Debian's chromium).
 import { chromium } from "playwright-core";
-const base = process.argv[2] ?? "http://127.0.0.1:8099"; const db = process.argv[3] ?? "orders"; const out = process.argv[4] ?? "/tmp/mock/out";
+const base = process.argv[2] ?? "http://127.0.0.1:7407"; const db = process.argv[3] ?? "orders"; const out = process.argv[4] ?? "/tmp/annals-shots";
 import fs from "node:fs"; fs.mkdirSync(out,{recursive:true});
 const pages = (process.argv[5] ?? "query,query?t=600,query?t1=300&t2=700,log,tx/40,e/35184372088840,streams,projections,schema").split(",");
 const b = await chromium.launch({executablePath:"/usr/bin/chromium",args:["--headless","--no-sandbox","--disable-gpu","--disable-quic","--no-first-run","--disable-background-networking","--disable-component-update","--disable-sync"]});

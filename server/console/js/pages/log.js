@@ -28,7 +28,7 @@ function row(tx, app) {
   const shown = tx.datoms.filter((d) => d[1] !== ":db/txInstant" && !d[1].startsWith(":tx/")).slice(0, 3);
   return h("a", { class: "item", href: app.href("tx", tx.t, app.timeParams()) },
     h("span", { class: "k" }, `t${number(tx.t)}`),
-    h("span", { class: "d" }, shown.length ? shown.map((d, i) => [i ? " · " : "", h("span", { class: "v-kw" }, d[1]), " ", h("span", { class: d[4] ? "" : "muted" }, brief(d[2]))]) : h("span", { class: "muted" }, "nothing but itself"),
+    h("span", { class: "d" }, shown.length ? shown.map((d, i) => [i ? " · " : "", h("span", { class: "v-kw" }, d[1]), " ", h("span", { class: d[4] ? "" : "muted" }, brief(d[2]))]) : tx.events?.length ? tx.events.slice(0, 3).map((e, i) => [i ? " · " : "", h("b", {}, e.type), " ", e.stream]) : h("span", { class: "muted" }, "nothing but itself"),
       tx["datom-count"] > 3 ? h("small", {}, `  and ${number(tx["datom-count"] - shown.length)} more`) : ""),
     h("span", { class: "muted small", title: when(tx["tx-instant"], true) }, tx.principal ? `${tx.principal} · ` : "", when(tx["tx-instant"])));
 }

@@ -20,8 +20,7 @@ export default async function page(root, app) {
       return h("div", { class: "card" },
         h("div", { class: "head" }, h("span", { class: `dot ${p.state}` }), h("h2", {}, p.name), h("span", { class: "chip" }, `version ${p.version}`), h("span", { class: "chip" }, p.mode), h("span", { class: `chip ${p.state === "live" ? "now" : "past"}` }, p.state), h("span", { class: "grow" }),
           p.mode === "async" && (p.state === "paused" ? h("button", { type: "button", onclick: act(p.name, "resume") }, "Resume") : h("button", { type: "button", onclick: act(p.name, "pause") }, "Pause")),
-          h("button", { type: "button", onclick: act(p.name, "rebuild") }, "Rebuild"),
-          p.parked > 0 && h("button", { type: "button", onclick: act(p.name, "parked/replay") }, `Replay ${p.parked} parked`)),
+          p.mode === "async" && p.lag > 0 && h("button", { type: "button", onclick: act(p.name, "catch-up") }, "Catch up")),
         h("div", { class: "pad stack" }, h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": String(got.head), "aria-valuenow": String(p.position), "aria-label": `${p.name} position` }, bar),
           h("p", { class: "small muted" }, `position ${number(p.position)} of ${number(got.head)}`, p.lag ? ` · ${number(p.lag)} behind` : " · caught up"),
           p.why && h("div", { class: "problem" }, h("b", {}, "Stopped"), ` ${p.why}`)));
