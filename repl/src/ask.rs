@@ -107,7 +107,12 @@ pub fn run(p: &Prepared, db: &Db, given: &Given) -> Outcome<Answered> {
     let answer = result.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let made = answer.stats.used.rows;
-    Ok(Answered { rows: rows_of(&answer, &p.text), elapsed_us, made })
+    let mut rows = rows_of(&answer, &p.text);
+    // A ceiling over whatever :limit the query has itself.
+    if let Some(n) = given.limit_rows {
+        rows.rows.truncate(usize::try_from(n).unwrap_or(usize::MAX));
+    }
+    Ok(Answered { rows, elapsed_us, made })
 }
 
 /// Parses and runs.
@@ -126,7 +131,6 @@ pub fn explain(text: &str, db: &Db, given: &Given) -> Outcome<Answer> {
 fn options(given: &Given, cancel: &Cancel) -> QueryOptions {
     let mut options = QueryOptions { cancel: cancel.clone(), ..QueryOptions::default() };
     options.timeout_ms = given.timeout_ms;
-    options.limit = given.limit_rows.and_then(|n| usize::try_from(n).ok());
     options
 }
 
