@@ -202,6 +202,26 @@ pub async fn erase(call: Call) -> Answer {
     Ok(done(StatusCode::ACCEPTED, t))
 }
 
+/// `POST …/backup`: copies the database into the configured folder, under its own name.
+pub async fn backup(call: Call) -> Answer {
+    let database = call.database(Scope::Admin)?;
+    let format = call.accept_tree(None)?;
+    let dir = call.server.config.backup_dir.clone().ok_or_else(|| {
+        Problem::new(Class::NotImplemented, "server/no-backup-folder", "no folder for backups is configured")
+            .hint("set backup_dir in the configuration")
+    })?;
+    let t = call
+        .server
+        .writers
+        .run(move |_| {
+            // The name is one of ours, made of letters, digits, - and _: it cannot leave the folder.
+            database.conn.backup(dir.join(&database.name)).map_err(|e| failure::Failure::problem(&e))?;
+            Ok(database.conn.db().t())
+        })
+        .await?;
+    Ok(answer::tree(StatusCode::OK, format, t, Doc::new().with("basis-t", t).with("backup", "done")))
+}
+
 fn done(status: StatusCode, t: annals::T) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

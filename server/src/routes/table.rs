@@ -400,6 +400,12 @@ pub fn table() -> Vec<Route> {
             [op("post", "steerProjection", "events", "pause, resume or catch-up.").refuses(&[409, 422])],
         ),
         route(
+            "/v1/db/{name}/backup",
+            post(projections::backup),
+            [op("post", "backup", "server", "Copies the database into the configured folder.")
+                .refuses(&[501])],
+        ),
+        route(
             "/v1/db/{name}/erase/{subject}",
             post(projections::erase),
             [op("post", "erase", "events", "Forgets the key of a subject's personal values.").ok(&[202])],

@@ -177,3 +177,17 @@ fn a_query_waits_for_an_async_projection_or_says_how_far_it_is() {
     s.get(&format!("{DB}/streams/order-1")).refused(410, "event/tombstoned");
     append(&s, "order-1", &[], placed(43)).refused(410, "event/tombstoned");
 }
+
+#[test]
+fn a_backup_goes_to_the_configured_folder_and_nowhere_else() {
+    let s = Running::start();
+    s.request("POST", &format!("{DB}/backup"), &[], b"").refused(501, "server/no-backup-folder");
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let conn = annals::open(from.path().join("orders")).unwrap();
+    conn.transact(crate::common::SCHEMA).unwrap();
+    let config = annals_server::Config { backup_dir: Some(to.path().into()), ..Default::default() };
+    let mut s = Running::over(config, conn);
+    s.request("POST", &format!("{DB}/backup"), &[], b"").ok();
+    assert!(to.path().join("orders").exists());
+    s.stop();
+}
