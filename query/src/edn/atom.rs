@@ -358,7 +358,7 @@ pub(super) fn tagged(tag: &str, v: &Value, span: Span) -> Option<Read> {
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| (c as char).to_digit(16);
-    if hex.len() % 2 != 0 {
+    if !hex.len().is_multiple_of(2) {
         return None;
     }
     hex.as_bytes().chunks_exact(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()

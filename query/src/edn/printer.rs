@@ -98,7 +98,7 @@ fn write_decimal(out: &mut impl Write, d: &BigDecimal) -> fmt::Result {
         let point = if scale > 0 { "." } else { "" };
         write!(out, "{sign}{whole}{point}{fraction}M")
     } else {
-        write!(out, "{digits}E{}M", i128::from(scale) * -1)
+        write!(out, "{digits}E{}M", -i128::from(scale))
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn stored_rules(forms: &[Form], c: &mut Complaints) -> Rules {
     if !inline.is_empty() {
         let span = inline.iter().fold(inline[0].span, |s, f| s.to(f.span));
         let set = Form { kind: FormKind::Vector(inline), span };
-        out.inline = rule::rules(&set, c).unwrap_or_else(RuleSet::default);
+        out.inline = rule::rules(&set, c).unwrap_or_default();
     }
     out
 }
