@@ -1,7 +1,7 @@
 //! `:in`, and the rules that a query brings or names.
 
 use super::{binding::binding, complain, rule};
-use crate::ast::{Binding, Input, RuleSet, Rules, Spanned, Src, Var};
+use crate::ast::{Binding, Input, Rules, Spanned, Src, Var};
 use crate::edn::{Form, FormKind};
 use crate::error::Complaints;
 use annals_model::{Diagnostic, Keyword};
