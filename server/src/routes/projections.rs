@@ -207,7 +207,7 @@ pub async fn backup(call: Call) -> Answer {
     let database = call.database(Scope::Admin)?;
     let format = call.accept_tree(None)?;
     let dir = call.server.config.backup_dir.clone().ok_or_else(|| {
-        Problem::new(Class::NotImplemented, "server/no-backup-folder", "no folder for backups is configured")
+        Problem::new(Class::Forbidden, "server/no-backup-folder", "no folder for backups is configured")
             .hint("set backup_dir in the configuration")
     })?;
     let t = call

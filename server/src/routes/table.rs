@@ -402,8 +402,7 @@ pub fn table() -> Vec<Route> {
         route(
             "/v1/db/{name}/backup",
             post(projections::backup),
-            [op("post", "backup", "server", "Copies the database into the configured folder.")
-                .refuses(&[501])],
+            [op("post", "backup", "server", "Copies the database into the configured folder.")],
         ),
         route(
             "/v1/db/{name}/erase/{subject}",

@@ -51,15 +51,13 @@ pub enum Class {
     Unavailable,
     /// No space.
     Full,
-    /// Built without it.
-    NotImplemented,
     /// Our fault.
     Internal,
 }
 
 impl Class {
     /// Every class, for tests and the OpenAPI document.
-    pub const ALL: [Class; 19] = [
+    pub const ALL: [Class; 18] = [
         Class::Syntax,
         Class::Unauthenticated,
         Class::Forbidden,
@@ -77,7 +75,6 @@ impl Class {
         Class::TooMany,
         Class::Unavailable,
         Class::Full,
-        Class::NotImplemented,
         Class::Internal,
     ];
 
@@ -101,7 +98,6 @@ impl Class {
             Class::TooMany => 429,
             Class::Unavailable => 503,
             Class::Full => 507,
-            Class::NotImplemented => 501,
             Class::Internal => 500,
         }
     }
@@ -126,7 +122,6 @@ impl Class {
             Class::TooMany => "Too Many Requests",
             Class::Unavailable => "Service Unavailable",
             Class::Full => "Insufficient Storage",
-            Class::NotImplemented => "Not Implemented",
             Class::Internal => "Internal Server Error",
         }
     }

@@ -181,7 +181,7 @@ fn a_query_waits_for_an_async_projection_or_says_how_far_it_is() {
 #[test]
 fn a_backup_goes_to_the_configured_folder_and_nowhere_else() {
     let s = Running::start();
-    s.request("POST", &format!("{DB}/backup"), &[], b"").refused(501, "server/no-backup-folder");
+    s.request("POST", &format!("{DB}/backup"), &[], b"").refused(403, "server/no-backup-folder");
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let conn = annals::open(from.path().join("orders")).unwrap();
     conn.transact(crate::common::SCHEMA).unwrap();
