@@ -240,9 +240,10 @@ impl Ord for Value {
             (Long(a), Long(b)) => a.cmp(b),
             (BigInt(a), BigInt(b)) => a.cmp(b),
             (Double(a), Double(b)) => a.total_cmp(b),
-            (BigDec(a), BigDec(b)) => {
-                a.as_ref().cmp(b.as_ref()).then_with(|| a.fractional_digit_count().cmp(&b.fractional_digit_count()))
-            }
+            (BigDec(a), BigDec(b)) => a
+                .as_ref()
+                .cmp(b.as_ref())
+                .then_with(|| a.fractional_digit_count().cmp(&b.fractional_digit_count())),
             (Instant(a), Instant(b)) => a.cmp(b),
             (Uuid(a), Uuid(b)) => a.as_bytes().cmp(b.as_bytes()),
             (Keyword(a), Keyword(b)) => a.cmp(b),

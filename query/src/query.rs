@@ -11,9 +11,9 @@ use crate::error::{ParseErrors, QueryError};
 use crate::eval::function::Library;
 use crate::eval::rel::Rel;
 use crate::eval::{FixpointChoice, Given, Run, answer};
+use crate::naive::{self, Verdict};
 use crate::plan::Plan;
 use crate::resolve::ir::{self, Resolved, SlotKind};
-use crate::naive::{self, Verdict};
 use crate::resolve::resolve;
 use crate::rows::{Answer, Stats};
 use crate::source::Source;
@@ -205,15 +205,13 @@ impl Query {
         run.operator = options.fixpoint;
         let parts = bind_inputs(&run, ast, &resolved, &given)?;
         let mut answer = answer::answer(&run, ast, &resolved, &given, parts, options)?;
-        answer.stats = Stats {
-            used: budget.usage(),
-            steps: run.trace.take().into_steps(),
-            prepare_us,
-        };
+        answer.stats = Stats { used: budget.usage(), steps: run.trace.take().into_steps(), prepare_us };
         if options.check
             && let Verdict::Skipped(why) = naive::check(ast, &given, options, library, &answer)?
         {
-            answer.warnings.push(Diagnostic::new("query/not-checked", format!("the answer was not checked: {why}")));
+            answer
+                .warnings
+                .push(Diagnostic::new("query/not-checked", format!("the answer was not checked: {why}")));
         }
         Ok(answer)
     }

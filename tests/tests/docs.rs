@@ -24,7 +24,9 @@ fn blocks(page: &str) -> Vec<Block> {
     let mut open: Option<Block> = None;
     for (i, line) in page.lines().enumerate() {
         match (&mut open, line.strip_prefix("```")) {
-            (None, Some(info)) => open = Some(Block { line: i + 1, info: info.trim().into(), text: String::new() }),
+            (None, Some(info)) => {
+                open = Some(Block { line: i + 1, info: info.trim().into(), text: String::new() })
+            }
             (Some(_), Some(_)) => found.extend(open.take()),
             (Some(b), None) => {
                 b.text.push_str(line);
@@ -88,8 +90,9 @@ fn run_page(name: &str, page: &str) -> usize {
             }
             "edn,query" => {
                 let found = answer(&conn.db(), &b.info, body).unwrap_or_else(|e| panic!("{place}: {e}"));
-                let expected = annals::edn::read_value(expected.unwrap_or_else(|| panic!("{place}: no answer given")))
-                    .unwrap_or_else(|e| panic!("{place}: {e:?}"));
+                let expected =
+                    annals::edn::read_value(expected.unwrap_or_else(|| panic!("{place}: no answer given")))
+                        .unwrap_or_else(|e| panic!("{place}: {e:?}"));
                 let ordered = body.contains(":order-by");
                 let (found, expected) =
                     if ordered { (found, expected) } else { (unordered(&found), unordered(&expected)) };

@@ -227,12 +227,7 @@ impl Seals {
     }
 
     /// Replaces tagged values; `path` tells the places apart.
-    fn walk(
-        &self,
-        v: &Value,
-        path: &mut Vec<u8>,
-        replace: &mut Replace<'_>,
-    ) -> Result<Value, SealError> {
+    fn walk(&self, v: &Value, path: &mut Vec<u8>, replace: &mut Replace<'_>) -> Result<Value, SealError> {
         let n = path.len();
         Ok(match v {
             Value::Tagged(t) => match replace(t, path)? {
