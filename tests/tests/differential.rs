@@ -312,9 +312,6 @@ fn ways() -> Vec<Way> {
     ]
 }
 
-/// Rows and how often each occurs.
-type Bag = BTreeMap<Vec<Value>, usize>;
-
 /// What the engine answers: is it one row of possibly many, and the rows.
 fn engine_rows(
     q: &Query,
