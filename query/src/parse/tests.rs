@@ -20,7 +20,7 @@ fn complaints(found: Result<Query, ParseErrors>, text: &str) -> Vec<(&'static st
 /// The text under the first label.
 fn pointed(d: &Diagnostic, text: &str) -> String {
     d.labels.first().map_or_else(String::new, |l| {
-        text.get(l.span.start as usize..l.span.end as usize).unwrap_or("outside of the text").to_owned()
+        text.get(l.span.start..l.span.end).unwrap_or("outside of the text").to_owned()
     })
 }
 

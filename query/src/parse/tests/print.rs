@@ -83,7 +83,7 @@ fn spans_lead_to_what_was_written() {
     let text = "[:find ?x :where [?x :a] (not [?x :b 5])]";
     let q = reads(text);
     assert_eq!(q.text.as_deref(), Some(text));
-    let at = |s: annals_model::Span| &text[s.start as usize..s.end as usize];
+    let at = |s: annals_model::Span| &text[s.start..s.end];
     assert_eq!(at(q.clauses[0].span()), "[?x :a]");
     assert_eq!(at(q.clauses[1].span()), "(not [?x :b 5])");
     assert_eq!(at(q.find.span), ":find ?x");
