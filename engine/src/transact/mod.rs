@@ -235,12 +235,6 @@ impl Txn {
         self.datoms.push(d);
     }
 
-    /// The entity a tempid of the facts given so far stands for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for callers that name what they made"))]
-    pub fn tempid(&self, name: &str) -> Option<EntityId> {
-        self.tempids.iter().rfind(|(n, _)| **n == *name).map(|(_, e)| *e)
-    }
-
     /// Adds facts. Fails as a whole: nothing of `data` stays.
     pub fn facts(&mut self, data: &TxData, author: Author<'_>) -> Result<(), TransactError> {
         self.try_facts(data, author).map_err(|e| e.with_text(data.text.as_ref()))
