@@ -2,7 +2,10 @@
 
 use crate::Db;
 use annals_model::{Datom, EntityId, Instant, T};
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 /// The outcome of one transaction. Cheap to clone.
 ///
@@ -23,6 +26,8 @@ struct Inner {
     after: Db,
     datoms: Vec<Datom>,
     tempids: Vec<(Arc<str>, EntityId)>,
+    /// The tempids by name, made when the first one is asked for.
+    by_name: OnceLock<HashMap<Arc<str>, EntityId>>,
 }
 
 impl TxReport {
@@ -34,7 +39,7 @@ impl TxReport {
         datoms: Vec<Datom>,
         tempids: Vec<(Arc<str>, EntityId)>,
     ) -> TxReport {
-        TxReport(Arc::new(Inner { t, instant, before, after, datoms, tempids }))
+        TxReport(Arc::new(Inner { t, instant, before, after, datoms, tempids, by_name: OnceLock::new() }))
     }
     /// The number of the transaction.
     pub fn t(&self) -> T {
@@ -62,7 +67,8 @@ impl TxReport {
     }
     /// The entity a tempid became.
     pub fn tempid(&self, name: &str) -> Option<EntityId> {
-        self.0.tempids.iter().rfind(|(n, _)| **n == *name).map(|(_, e)| *e)
+        let by_name = self.0.by_name.get_or_init(|| self.0.tempids.iter().cloned().collect());
+        by_name.get(name).copied()
     }
     /// Every tempid with its entity, in the order they were met.
     pub fn tempids(&self) -> impl Iterator<Item = (&str, EntityId)> {
