@@ -13,7 +13,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Counts `what`; `total` in the same unit as [`Progress::at`].
+    /// Counts `what`; `total` in the same unit as the counter.
     pub fn new(s: &Session, what: &'static str, total: Option<u64>) -> Progress {
         let bar = (s.err.tty && !s.quiet).then(|| {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));

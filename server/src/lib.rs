@@ -1,7 +1,7 @@
 //! Annals over HTTP: queries as of any time, transactions, streams of events, live
 //! answers, and the console that shows history.
 //!
-//! A library: the shell's `annals serve` is a thin caller of [`run`]. Tests build
+//! A library: the shell's `annals serve` is a thin caller of [`run()`]. Tests build
 //! [`Server`] and [`serve`] it on a port of their own.
 //!
 //! Modules in the order a request meets them: [`listen`], [`edge`], [`call`],

@@ -1,7 +1,7 @@
 //! Server-sent events: framing, heartbeats, and a bounded queue per client.
 //!
 //! 1. A client that does not read is not waited for: its queue is bounded, the
-//!    producer stops asking for more, and after [`STALL`] the stream is ended. It
+//!    producer stops asking for more, and after `STALL` the stream is ended. It
 //!    can resume by the last id it saw.
 //! 2. A comment line goes out every heartbeat, so that both ends notice a dead peer.
 //! 3. Streams end when the server stops.

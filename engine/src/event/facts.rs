@@ -2,11 +2,11 @@
 //! compared with what holds, provenance noted.
 //!
 //! 1. A projection writes only attributes it owns, so what it wrote last is
-//!    what holds: [`Cache`] is exact, and saves reading the store per event.
+//!    what holds: `Cache` is exact, and saves reading the store per event.
 //! 2. What is said of one event is applied in order, each line seeing those
 //!    before; the datoms of a transaction are the difference between its
 //!    beginning and its end, so nothing is both asserted and retracted in it.
-//! 3. Anything refused leaves the cache as it was ([`Cache::undo`]).
+//! 3. Anything refused leaves the cache as it was (`Cache::undo`).
 //! 4. Support that cannot be read off the datom's t is noted as a row: a
 //!    repeated assertion, or one of several events of a transaction.
 

@@ -1,6 +1,6 @@
 //! Events: one to be appended, and one as the log holds it.
 //!
-//! Stored form (table [`crate::event::table::EVENT`], key: position, 8 bytes big-endian):
+//! Stored form (table `event::table::EVENT`, key: position, 8 bytes big-endian):
 //! version byte, flags, t, version, recorded instant, schema, id, stream, type,
 //! then what the flags announce, tags, meta, data. Numbers are varints.
 //!

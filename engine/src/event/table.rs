@@ -11,7 +11,7 @@
 //! | 6 head | stream | [`Head`] |
 //! | 7 command | command id | [`super::command::CommandOutcome`] |
 //! | 8 tracking | source | number |
-//! | 9 projection | name | [`super::registry`] |
+//! | 9 projection | name | `event::registry` |
 //! | 10 support | entity, attribute, hash of value, position | nothing |
 //! | 11 parked | projection, position | why |
 //! | 18 counter | name | number |

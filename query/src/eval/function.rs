@@ -9,7 +9,7 @@
 //!    wrong type are an error anywhere else.
 //! 4. Arithmetic never wraps and never makes not-a-number: both are errors.
 //!
-//! The tables are in [`table`]; [`Library`] adds what users register.
+//! The tables are in `table`; [`Library`] adds what users register.
 
 mod compare;
 mod data;

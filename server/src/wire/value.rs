@@ -16,7 +16,7 @@
 //!
 //! 1. That mapping (`Style::Plain`) reads well and is not one to one. In
 //!    `Style::Exact` whatever JSON cannot tell apart is `{"#edn": "…"}`, and
-//!    [`read`] of what [`write`] wrote is the same value.
+//!    [`read`] of what [`write()`] wrote is the same value.
 //! 2. Reading without a schema, a string that starts with a colon and reads as a
 //!    keyword is one; `{"#string": ":x"}` is how to say the string.
 
