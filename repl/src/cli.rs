@@ -78,6 +78,19 @@ pub struct Global {
     /// Say nothing but answers and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// When a commit is acknowledged
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW", env = "ANNALS_DURABILITY")]
+    pub durability: Durable,
+}
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Durable {
+    /// Once it is synced to disk
+    #[default]
+    Full,
+    /// Once it is written; a power cut may lose the last ones, never a part of one
+    Relaxed,
 }
 
 /// A text form of rows.

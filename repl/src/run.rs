@@ -2,12 +2,12 @@
 
 use crate::{
     ask::{self, Given},
-    cli::{Cli, Command, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
+    cli::{Cli, Command, Durable, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
     commands::{admin, events, explain, export, look, serve, time, why, write},
     demo, diagnose,
     fail::{Exit, Failure, Outcome},
     import, moment,
-    session::{Access, Mode, Moment, Session, open, read_edn, read_text},
+    session::{Access, Mode, Moment, Session, acknowledge, open, read_edn, read_text},
     shell::{prompt, stream},
     term::Screen,
 };
@@ -59,6 +59,10 @@ fn usage(e: &clap::Error) -> u8 {
 
 fn run(cli: Cli) -> Outcome<Exit> {
     let g = cli.global;
+    acknowledge(match g.durability {
+        Durable::Full => annals::Durability::Full,
+        Durable::Relaxed => annals::Durability::Relaxed,
+    });
     let Some(command) = cli.command else { return shell(cli.db.as_deref(), &cli.shell, &g) };
     match command {
         Command::Demo { db, no_pause } => demo::run(db.as_deref(), no_pause, &g)?,

@@ -10,11 +10,12 @@ use crate::{
     shell::vocabulary::{AttributeWord, Vocabulary},
     term::Screen,
 };
-use annals::{Connection, Db, Diagnostic, Options, TimePoint, Value, edn};
+use annals::{Connection, Db, Diagnostic, Durability, Options, TimePoint, Value, edn};
 use std::{
     collections::{BTreeMap, VecDeque},
     io::Write,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// How rows are printed.
@@ -123,6 +124,14 @@ pub enum Access {
     Create,
 }
 
+/// How databases of this process acknowledge commits: set once, by the command line.
+static DURABILITY: OnceLock<Durability> = OnceLock::new();
+
+/// Decides how databases opened from now on acknowledge commits; the first decision stays.
+pub fn acknowledge(durability: Durability) {
+    let _ = DURABILITY.set(durability);
+}
+
 /// Opens a database folder.
 pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
     if path.is_file() {
@@ -131,7 +140,10 @@ pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
             format!("{} is a file, not a database folder", path.display()),
         ));
     }
-    let options = Options::new().create(access == Access::Create).read_only(access == Access::Read);
+    let options = Options::new()
+        .create(access == Access::Create)
+        .read_only(access == Access::Read)
+        .durability(DURABILITY.get().copied().unwrap_or(Durability::Full));
     options.open(path).map_err(|e| {
         let mut f = Failure::from(e);
         if f.exit == Exit::Locked && access == Access::Read {
