@@ -162,6 +162,17 @@ impl QueryOptions {
     }
 }
 
+impl QueryOptions {
+    /// What one run of `ast` may use; of two deadlines the earlier counts.
+    pub(crate) fn budget(&self, ast: &ast::Query) -> Budget {
+        let timeout = match (self.timeout_ms, &ast.timeout_ms) {
+            (Some(a), Some(b)) => Some(a.min(b.node)),
+            (a, b) => a.or(b.as_ref().map(|b| b.node)),
+        };
+        Budget::new(timeout, self.max_rows, self.max_bytes, self.cancel.clone())
+    }
+}
+
 impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.inner.ast)
@@ -190,11 +201,7 @@ impl Query {
     pub fn run(&self, inputs: &[Input], options: &QueryOptions) -> Result<Answer, QueryError> {
         let start = Instant::now();
         let ast = &self.inner.ast;
-        let timeout = match (options.timeout_ms, &ast.timeout_ms) {
-            (Some(a), Some(b)) => Some(a.min(b.node)),
-            (a, b) => a.or(b.as_ref().map(|b| b.node)),
-        };
-        let budget = Budget::new(timeout, options.max_rows, options.max_bytes, options.cancel.clone());
+        let budget = options.budget(ast);
         let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
         let given = matched(ast, inputs)?;
         let rules = rule_sets(ast, &given, options)?;
@@ -220,8 +227,7 @@ impl Query {
     /// samples, and no more.
     pub fn explain(&self, inputs: &[Input], options: &QueryOptions) -> Result<Plan, QueryError> {
         let ast = &self.inner.ast;
-        let budget =
-            Budget::new(options.timeout_ms, options.max_rows, options.max_bytes, options.cancel.clone());
+        let budget = options.budget(ast);
         let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
         let given = matched(ast, inputs)?;
         let rules = rule_sets(ast, &given, options)?;

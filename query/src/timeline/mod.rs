@@ -19,11 +19,10 @@ mod why;
 pub use spans::Spans;
 pub use why::{Missing, Proof, Step};
 
-use crate::budget::Budget;
 use crate::error::QueryError;
 use crate::eval::Run;
 use crate::eval::function::Library;
-use crate::eval::rel::{Hasher, Rel, Var};
+use crate::eval::rel::{Hasher, Var};
 use crate::query::{Input, Query, QueryOptions, bind_inputs, matched, rule_sets};
 use crate::resolve::ir::{AggArg, Elem, Resolved};
 use annals_model::{Cell, Diagnostic, Dict, T, Value};
@@ -52,29 +51,43 @@ impl Query {
         upto: T,
         options: &QueryOptions,
     ) -> Result<Vec<TimelineRow>, QueryError> {
+        let all = Spans::one(T::GENESIS, upto.next());
+        self.over(inputs, &all, options, |run, r, start| timeline(run, r, start, all.clone()))
+    }
+
+    /// Prepares an evaluation over these times, and hands over what the inputs bind.
+    fn over<R>(
+        &self,
+        inputs: &[Input],
+        times: &Spans,
+        options: &QueryOptions,
+        f: impl FnOnce(&Run<'_>, &Resolved, TimeRel) -> Result<R, QueryError>,
+    ) -> Result<R, QueryError> {
         let ast = self.ast();
-        let budget =
-            Budget::new(options.timeout_ms, options.max_rows, options.max_bytes, options.cancel.clone());
+        let budget = options.budget(ast);
         let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
         let given = matched(ast, inputs)?;
         let rules = rule_sets(ast, &given, options)?;
-        let (resolved, slots) = self.resolved(&given, &rules, library, options.cache)?;
-        let run = Run::new(&slots, Dict::current(), &budget, resolved.program.clone(), library);
-        let parts = bind_inputs(&run, ast, &resolved, &given)?;
-        timeline(&run, &resolved, parts, upto)
+        let (r, slots) = self.resolved(&given, &rules, library, options.cache)?;
+        let run = Run::new(&slots, Dict::current(), &budget, r.program.clone(), library);
+        let mut start = TimeRel::unit(times.clone());
+        for p in bind_inputs(&run, ast, &r, &given)? {
+            let mut rel = TimeRel::new(p.vars.clone());
+            for i in 0..p.len {
+                rel.add(p.cols.iter().map(|c| c[i]).collect(), times.clone());
+            }
+            start = start.join(&rel, &budget)?;
+        }
+        f(&run, &r, start)
     }
 }
 
-/// Evaluates over `[genesis, upto]`. `parts` are the inputs, which share no variables.
-fn timeline(run: &Run<'_>, r: &Resolved, parts: Vec<Rel>, upto: T) -> Result<Vec<TimelineRow>, QueryError> {
-    let all = Spans::one(T::GENESIS, upto.next());
-    let mut start = TimeRel::unit(all.clone());
-    for p in &parts {
-        let mut rel = TimeRel::new(p.vars.clone());
-        for i in 0..p.len {
-            rel.add(p.cols.iter().map(|c| c[i]).collect(), all.clone());
-        }
-        start = start.join(&rel, run.budget)?;
+/// Evaluates over `all`, from what the inputs bind.
+fn timeline(run: &Run<'_>, r: &Resolved, start: TimeRel, all: Spans) -> Result<Vec<TimelineRow>, QueryError> {
+    if r.find.iter().any(|e| matches!(e, Elem::Pull { .. })) {
+        let d = Diagnostic::new("query/unsupported", "pull has no timeline")
+            .help("find the entity, and pull it as of the times that matter");
+        return Err(QueryError::Invalid(vec![d]));
     }
     let constants = constants(run, r, &start)?;
     let rows = eval::Timeline::new(run, all).body(&r.body, start)?;
@@ -82,13 +95,6 @@ fn timeline(run: &Run<'_>, r: &Resolved, parts: Vec<Rel>, upto: T) -> Result<Vec
     for v in r.find.iter().map(var_of).chain(r.with.iter().copied()) {
         if !needed.contains(&v) {
             needed.push(v);
-        }
-    }
-    for e in &r.find {
-        if let Elem::Pull { .. } = e {
-            let d = Diagnostic::new("query/unsupported", "pull has no timeline")
-                .help("find the entity, and pull it as of the times that matter");
-            return Err(QueryError::Invalid(vec![d]));
         }
     }
     let rows = rows.project(&needed);

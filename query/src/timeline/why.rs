@@ -10,15 +10,13 @@
 use super::eval::Timeline;
 use super::rel::{Row, TimeRel};
 use super::spans::Spans;
-use crate::budget::Budget;
 use crate::error::QueryError;
 use crate::eval::Run;
-use crate::eval::function::Library;
 use crate::eval::rel::Var;
-use crate::query::{Input, Query, QueryOptions, bind_inputs, matched, rule_sets};
+use crate::query::{Input, Query, QueryOptions};
 use crate::resolve::VarSet;
 use crate::resolve::ir::{Attr, Body, Clause, Elem, Ent, Kind, Pattern, Pred, Resolved, Term};
-use annals_model::{AttrId, Cell, Datom, Diagnostic, Dict, EntityId, Order, Span, T, Value, cell};
+use annals_model::{AttrId, Cell, Datom, Diagnostic, EntityId, Order, Span, T, Value, cell};
 
 /// What a row rests on.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,39 +145,25 @@ impl Query {
         options: &QueryOptions,
         f: impl FnOnce(&Run<'_>, &Resolved, TimeRel) -> Result<R, QueryError>,
     ) -> Result<R, QueryError> {
-        let ast = self.ast();
-        let budget =
-            Budget::new(options.timeout_ms, options.max_rows, options.max_bytes, options.cancel.clone());
-        let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
-        let given = matched(ast, inputs)?;
-        let rules = rule_sets(ast, &given, options)?;
-        let (r, slots) = self.resolved(&given, &rules, library, options.cache)?;
-        let run = Run::new(&slots, Dict::current(), &budget, r.program.clone(), library);
-        if row.len() != r.find.len() {
-            let what = format!("the row has {} values and :find has {}", row.len(), r.find.len());
-            return Err(QueryError::Invalid(vec![Diagnostic::new("query/inputs", what)]));
-        }
-        let mut start = TimeRel::unit(instant(at));
-        for p in bind_inputs(&run, ast, &r, &given)? {
-            let mut rel = TimeRel::new(p.vars.clone());
-            for i in 0..p.len {
-                rel.add(p.cols.iter().map(|c| c[i]).collect(), instant(at));
+        self.over(inputs, &instant(at), options, |run, r, mut start| {
+            if row.len() != r.find.len() {
+                let what = format!("the row has {} values and :find has {}", row.len(), r.find.len());
+                return Err(QueryError::Invalid(vec![Diagnostic::new("query/inputs", what)]));
             }
-            start = start.join(&rel, &budget)?;
-        }
-        for (e, v) in r.find.iter().zip(row) {
-            let Elem::Var(var) = e else { continue };
-            // A number may stand for an entity: both are tried.
-            let mut rel = TimeRel::new(vec![*var]);
-            rel.add([run.dict.encode(v)].into(), instant(at));
-            if let Value::Long(n) = v
-                && let Ok(n) = u64::try_from(*n)
-            {
-                rel.add([cell::of_ref(EntityId::from_raw(n))].into(), instant(at));
+            for (e, v) in r.find.iter().zip(row) {
+                let Elem::Var(var) = e else { continue };
+                // A number may stand for an entity: both are tried.
+                let mut rel = TimeRel::new(vec![*var]);
+                rel.add([run.dict.encode(v)].into(), instant(at));
+                if let Value::Long(n) = v
+                    && let Ok(n) = u64::try_from(*n)
+                {
+                    rel.add([cell::of_ref(EntityId::from_raw(n))].into(), instant(at));
+                }
+                start = start.join(&rel, run.budget)?;
             }
-            start = start.join(&rel, &budget)?;
-        }
-        f(&run, &r, start)
+            f(run, r, start)
+        })
     }
 }
 
