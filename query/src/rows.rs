@@ -55,6 +55,26 @@ impl Rows {
     pub(crate) fn new(dict: Arc<Dict>, cols: Vec<Column>, order: Option<Vec<u32>>, len: usize) -> Rows {
         Rows { dict, cols, order, len }
     }
+    /// Rows of values at hand, in this order: an answer that was computed elsewhere.
+    /// Every row has `width` values; a missing one is nil, one too many is left out.
+    ///
+    /// ```
+    /// use annals_model::Value;
+    /// let rows = annals_query::rows::Rows::of_values(2, vec![vec![Value::Long(1), "a".into()]]);
+    /// assert_eq!(rows.row(0), [Value::Long(1), "a".into()]);
+    /// ```
+    pub fn of_values(width: usize, rows: Vec<Vec<Value>>) -> Rows {
+        let len = rows.len();
+        let mut cols: Vec<Vec<Value>> = (0..width).map(|_| Vec::with_capacity(len)).collect();
+        for row in rows {
+            let mut row = row.into_iter();
+            for col in &mut cols {
+                col.push(row.next().unwrap_or(Value::Nil));
+            }
+        }
+        let cols = cols.into_iter().map(Column::Values).collect();
+        Rows { dict: Arc::default(), cols, order: None, len }
+    }
     /// How many rows.
     pub fn len(&self) -> usize {
         self.len
