@@ -19,9 +19,15 @@ use std::{
 /// Rows between two checks of the budget inside an operator.
 pub const BATCH: usize = 1024;
 
-/// A flag that stops a running query from another thread.
+/// A flag that stops a running query from another thread, and what that thread can see of it.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    raised: AtomicBool,
+    rows: AtomicU64,
+}
 
 impl Cancel {
     /// A flag that is down.
@@ -30,11 +36,16 @@ impl Cancel {
     }
     /// Stops every query that was given this flag.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
     }
     /// Has it been raised?
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.raised.load(Ordering::Relaxed)
+    }
+    /// Rows made so far by the query that runs with this flag: for showing progress. Of several
+    /// queries with one flag, those of the one that made rows last.
+    pub fn rows(&self) -> u64 {
+        self.0.rows.load(Ordering::Relaxed)
     }
 }
 
@@ -119,6 +130,7 @@ impl Budget {
     /// by the operator but not yet part of a relation.
     pub fn spend(&self, rows: usize, pending: usize) -> Result<(), QueryError> {
         let made = self.rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
+        self.cancel.0.rows.store(made, Ordering::Relaxed);
         if made > self.max_rows {
             return Err(QueryError::RowLimit { limit: self.max_rows, used: self.usage() });
         }
