@@ -9,8 +9,11 @@ use crate::{
     form::{self, Names, Wanted, WithRules, names},
     interrupt,
     output::{Column, Rows, Shape},
+    term::Screen,
 };
-use annals::{Answer, Cancel, Db, Input, Query, QueryOptions, T, Value, edn};
+use annals::{
+    Answer, Cancel, Db, Input, Missing, Plan, Proof, Query, QueryError, QueryOptions, T, Value, edn,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a query is given.
@@ -26,6 +29,8 @@ pub struct Given {
     pub timeout_ms: Option<u64>,
     /// Most rows.
     pub limit_rows: Option<u64>,
+    /// Where progress is shown.
+    pub watched: Option<Screen>,
 }
 
 /// An answer with what it cost.
@@ -99,12 +104,24 @@ fn inputs(n: &Names, given: &Given, text: &str) -> Outcome<Vec<Input>> {
     Ok(out)
 }
 
-/// Runs a prepared query on its own thread; Ctrl-C stops it.
+impl Prepared {
+    /// Does something with the query on its own thread; Ctrl-C stops it.
+    fn on<R: Send>(
+        &self,
+        given: &Given,
+        f: impl FnOnce(&Query, Vec<Input>, &QueryOptions) -> Result<R, QueryError> + Send,
+    ) -> Outcome<R> {
+        let result = interrupt::cancellable(given.watched.as_ref(), |cancel| {
+            f(&self.query, self.inputs.clone(), &options(given, cancel))
+        });
+        result.map_err(|e| placed(e.into(), self.rewritten.as_ref(), &self.text))
+    }
+}
+
+/// Runs a prepared query.
 pub fn run(p: &Prepared, db: &Db, given: &Given) -> Outcome<Answered> {
     let started = std::time::Instant::now();
-    let result =
-        interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
-    let answer = result.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;
+    let answer = p.on(given, |q, inputs, options| db.query_with(q, inputs, options))?;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let made = answer.stats.used.rows;
     let mut rows = rows_of(&answer, &p.text);
@@ -122,10 +139,22 @@ pub fn ask(text: &str, db: &Db, given: &Given) -> Outcome<Answered> {
 
 /// What each clause of a run did: index or operator, rows, time.
 pub fn explain(text: &str, db: &Db, given: &Given) -> Outcome<Answer> {
-    let p = prepare(text, given)?;
-    let result =
-        interrupt::cancellable(|cancel| db.query_with(&p.query, p.inputs.clone(), &options(given, cancel)));
-    result.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))
+    prepare(text, given)?.on(given, |q, inputs, options| db.query_with(q, inputs, options))
+}
+
+/// What each clause would do, and how many rows are expected of it; nothing is run.
+pub fn plan(text: &str, db: &Db, given: &Given) -> Outcome<Plan> {
+    prepare(text, given)?.on(given, |q, inputs, options| db.explain_with(q, inputs, options))
+}
+
+/// Why a row is in the answer; none if it is not.
+pub fn prove(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Proof>> {
+    prepare(text, given)?.on(given, |q, inputs, _| db.prove(q, inputs, row))
+}
+
+/// Why a row is not in the answer; none if it is.
+pub fn why_not(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Missing>> {
+    prepare(text, given)?.on(given, |q, inputs, _| db.why_not(q, inputs, row))
 }
 
 fn options(given: &Given, cancel: &Cancel) -> QueryOptions {
@@ -200,7 +229,7 @@ fn rows_of(a: &Answer, text: &str) -> Rows {
 /// did it: columns `:change`, the query's own, `:t`.
 pub fn diff(text: &str, db: &Db, from: T, to: T, given: &Given) -> Outcome<Rows> {
     let p = prepare(text, given)?;
-    let changes = interrupt::cancellable(|cancel| {
+    let changes = interrupt::cancellable(given.watched.as_ref(), |cancel| {
         db.diff_with(&p.query, p.inputs.clone(), from, to, &options(given, cancel))
     });
     let changes = changes.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;

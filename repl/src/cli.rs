@@ -175,9 +175,12 @@ Stops at the first one refused (exit 1); the earlier ones stay.")]
         /// Longest time to take
         #[arg(long, value_name = "N")]
         timeout_ms: Option<u64>,
-        /// Show the plan, with estimated and actual rows, instead of the answer
+        /// Run it and show what each clause did, expected and actual rows, instead of the answer
         #[arg(long)]
         explain: bool,
+        /// Show what each clause would do and the rows expected of it; run nothing
+        #[arg(long, conflicts_with = "explain")]
+        plan: bool,
     },
     /// One entity as a tree
     #[command(after_help = "Examples:

@@ -5,13 +5,25 @@
 //!    editor reads Ctrl-C as a key, so at the prompt no signal arrives).
 //! 2. The work runs on its own thread and the caller waits for it, so a query that
 //!    does not look at its flag for a while still cannot be lost.
+//! 3. The caller's thread shows how far the work is once it has taken half a second, if
+//!    somebody is looking; what it drew is gone before anything else is printed.
 
+use crate::{progress::Ticker, term::Screen};
 use annals::Cancel;
 use std::{
     panic,
-    sync::{Mutex, Once},
+    sync::{
+        Mutex, Once,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
+    time::{Duration, Instant},
 };
+
+/// Work that is done sooner shows no progress.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two drawings of the progress.
+const FRAME: Duration = Duration::from_millis(100);
 
 static RUNNING: Mutex<Option<Cancel>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
@@ -30,16 +42,21 @@ fn install() {
     });
 }
 
-/// Runs `work` on another thread with a flag that Ctrl-C raises.
-pub fn cancellable<R: Send>(work: impl FnOnce(&Cancel) -> R + Send) -> R {
+/// Runs `work` on another thread with a flag that Ctrl-C raises; progress goes to `screen`, if any.
+pub fn cancellable<R: Send>(screen: Option<&Screen>, work: impl FnOnce(&Cancel) -> R + Send) -> R {
     install();
     let cancel = Cancel::new();
     *RUNNING.lock().unwrap_or_else(|e| e.into_inner()) = Some(cancel.clone());
     let result = thread::scope(|s| {
-        let handle = thread::Builder::new()
-            .name("query".into())
-            .stack_size(64 << 20)
-            .spawn_scoped(s, || work(&cancel));
+        let (done, finished) = mpsc::channel::<()>();
+        let handle = thread::Builder::new().name("query".into()).stack_size(64 << 20).spawn_scoped(s, || {
+            // Dropped when the work is done, or has panicked.
+            let _done = done;
+            work(&cancel)
+        });
+        if let Some(screen) = screen {
+            show(screen, &cancel, &finished);
+        }
         match handle.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(r)) => r,
             Ok(Err(payload)) => panic::resume_unwind(payload),
@@ -48,4 +65,19 @@ pub fn cancellable<R: Send>(work: impl FnOnce(&Cancel) -> R + Send) -> R {
     });
     *RUNNING.lock().unwrap_or_else(|e| e.into_inner()) = None;
     result
+}
+
+/// Draws until the other end of `finished` is gone.
+fn show(screen: &Screen, cancel: &Cancel, finished: &mpsc::Receiver<()>) {
+    let started = Instant::now();
+    if finished.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+        return;
+    }
+    let mut ticker = Ticker::new(screen);
+    loop {
+        ticker.draw(cancel.rows(), started.elapsed(), cancel.is_cancelled());
+        if finished.recv_timeout(FRAME) == Err(RecvTimeoutError::Disconnected) {
+            return ticker.clear();
+        }
+    }
 }

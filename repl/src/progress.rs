@@ -1,8 +1,51 @@
 //! Progress of anything long, on standard error, when somebody is looking.
 
-use crate::{output::table::thousands, session::Session};
+use crate::{
+    output::table::{cut, thousands},
+    session::Session,
+    term::{Screen, theme},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+/// One line that says how far a query is, drawn over and over.
+pub struct Ticker<'s> {
+    screen: &'s Screen,
+    frame: usize,
+}
+
+impl Ticker<'_> {
+    /// Draws on standard error, whose screen this is.
+    pub fn new(screen: &Screen) -> Ticker<'_> {
+        Ticker { screen, frame: 0 }
+    }
+
+    /// Draws the line anew.
+    pub fn draw(&mut self, rows: u64, elapsed: Duration, stopping: bool) {
+        const TURNS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+        const ASCII: [&str; 4] = ["|", "/", "-", "\\"];
+        let shapes: &[&str] = if self.screen.unicode { &TURNS } else { &ASCII };
+        let shape = shapes[self.frame % shapes.len()];
+        self.frame += 1;
+        let end = if stopping { "stopping" } else { "Ctrl-C stops it" };
+        let text = format!("{:.1} s · {} rows made · {end}", elapsed.as_secs_f64(), thousands(rows));
+        let text = if self.screen.unicode { text } else { text.replace('·', "-") };
+        let text = cut(&text, self.screen.width().saturating_sub(3), self.screen);
+        let mut err = std::io::stderr().lock();
+        let (turn, text) = (self.screen.paint(theme::CLAUSE, shape), self.screen.paint(theme::DIM, text));
+        // A drawing that fails hides progress, nothing else.
+        let _ = write!(err, "\r\u{1b}[2K{turn} {text}").and_then(|()| err.flush());
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        let mut err = std::io::stderr().lock();
+        let _ = write!(err, "\r\u{1b}[2K").and_then(|()| err.flush());
+    }
+}
 
 /// A count that grows, with a bar when the total is known.
 pub struct Progress {
@@ -15,7 +58,7 @@ pub struct Progress {
 impl Progress {
     /// Counts `what`; `total` in the same unit as the counter.
     pub fn new(s: &Session, what: &'static str, total: Option<u64>) -> Progress {
-        let bar = (s.err.tty && !s.quiet).then(|| {
+        let bar = s.progress_screen().is_some().then(|| {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
             let template = if total.is_some() { "{bar:30} {percent:>3}% {msg}" } else { "{spinner} {msg}" };
             let shapes = if s.err.unicode { "━╸─" } else { "#>-" };

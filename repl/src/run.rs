@@ -71,14 +71,16 @@ fn run(cli: Cli) -> Outcome<Exit> {
             let (input, name) = input(&file)?;
             write::transact_stream(&s, input, &name)?;
         }
-        Command::Query { db, query, inputs, rules, view, limit_rows, timeout_ms, explain } => {
+        Command::Query { db, query, inputs, rules, view, limit_rows, timeout_ms, explain, plan } => {
             let mut s = session(&db, Access::Read, &g)?;
             s.moment = at(&view)?;
             let (text, _) = argument(&query)?;
-            let given = given(&inputs, rules.as_deref(), timeout_ms, limit_rows)?;
-            if explain {
-                let answer = ask::explain(&text, &s.db()?, &given)?;
-                explain::show_plan(&s, &answer)?;
+            let mut given = given(&inputs, rules.as_deref(), timeout_ms, limit_rows)?;
+            given.watched = s.progress_screen().cloned();
+            if plan {
+                explain::show_plan(&s, &ask::plan(&text, &s.db()?, &given)?)?;
+            } else if explain {
+                explain::show_run(&s, &ask::explain(&text, &s.db()?, &given)?)?;
             } else {
                 let answered = ask::ask(&text, &s.db()?, &given)?;
                 s.answer(answered.rows)?;

@@ -101,6 +101,8 @@ pub struct Session {
     pub results: VecDeque<Rows>,
     /// The last query.
     pub last_query: Option<String>,
+    /// The last query that had an answer, for `:why`.
+    pub asked: Option<Asked>,
     /// The inverse transaction that `:undo-tx` proposed, and of which t.
     pub proposal: Option<(annals::T, String)>,
     /// Print each form of a stream before its answer.
@@ -111,6 +113,19 @@ pub struct Session {
     pub out: Screen,
     /// Standard error.
     pub err: Screen,
+}
+
+/// A query as it was asked, with its answer: what `:why` of a row needs.
+#[derive(Clone)]
+pub struct Asked {
+    /// Its text.
+    pub text: String,
+    /// Its inputs.
+    pub given: Given,
+    /// The database it was asked of.
+    pub db: Db,
+    /// Its answer.
+    pub rows: Rows,
 }
 
 /// How a database is opened.
@@ -171,6 +186,7 @@ impl Session {
             quiet: false,
             results: VecDeque::new(),
             last_query: None,
+            asked: None,
             proposal: None,
             echo: false,
             depth: 0,
@@ -212,8 +228,14 @@ impl Session {
             named: self.parameters.clone(),
             rules: self.rules.clone(),
             timeout_ms: self.settings.timeout_ms,
+            watched: self.progress_screen().cloned(),
             ..Given::default()
         }
+    }
+
+    /// Where progress of anything long is shown: nowhere when nobody looks, or it was asked to be quiet.
+    pub fn progress_screen(&self) -> Option<&Screen> {
+        (self.err.cursor && !self.quiet).then_some(&self.err)
     }
 
     /// Is the present asked, whole?

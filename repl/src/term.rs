@@ -25,6 +25,8 @@ pub struct Screen {
     pub color: bool,
     /// Box drawing and block characters may be used.
     pub unicode: bool,
+    /// The cursor can be moved: a line can be drawn over.
+    pub cursor: bool,
     /// A width that overrides the terminal's.
     pub fixed_width: Option<usize>,
 }
@@ -40,7 +42,7 @@ impl Screen {
     }
     /// For tests and files: this wide, plain.
     pub fn plain(width: usize) -> Screen {
-        Screen { tty: false, color: false, unicode: true, fixed_width: Some(width) }
+        Screen { tty: false, color: false, unicode: true, cursor: false, fixed_width: Some(width) }
     }
 
     fn of(tty: bool, when: When) -> Screen {
@@ -57,7 +59,13 @@ impl Screen {
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|n| env::var(n).ok().filter(|v| !v.is_empty()));
         let ascii_locale = matches!(locale.as_deref(), Some("C" | "POSIX"));
-        Screen { tty, color, unicode: !(dumb || tty && ascii_locale), fixed_width: None }
+        Screen {
+            tty,
+            color,
+            unicode: !(dumb || tty && ascii_locale),
+            cursor: tty && !dumb,
+            fixed_width: None,
+        }
     }
 
     /// Columns to draw in. A pipe has no width: tables go as wide as they need up to this.

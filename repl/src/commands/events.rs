@@ -465,7 +465,7 @@ pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
         s.print(&rows)?;
     }
     loop {
-        let next = interrupt::cancellable(|cancel| {
+        let next = interrupt::cancellable(None, |cancel| {
             while !cancel.is_cancelled() {
                 match listener.next_timeout(Duration::from_millis(100)) {
                     Ok(None) => {}

@@ -13,7 +13,7 @@ use crate::{
     shell::{dispatch::elapsed, highlight},
     term::theme,
 };
-use annals::{Answer, Value};
+use annals::{Answer, Plan, Step, Value};
 use std::collections::BTreeSet;
 
 /// The clauses of a query's `:where`, and the text with others in their place.
@@ -105,6 +105,7 @@ pub fn why_not(s: &mut Session, query: &str) -> Outcome {
     let mut taken: Vec<usize> = Vec::new();
     let mut left: Vec<usize> = (0..c.clauses.len()).collect();
     let mut t = Table::new([Head::new("clause"), Head::right("alone"), Head::right("together")]);
+    let mut rows = Rows::new([":clause", ":alone", ":together"], Shape::Maps);
     let mut culprit = None;
     while !left.is_empty() && culprit.is_none() {
         let bound: BTreeSet<&str> = taken.iter().flat_map(|i| c.variables(*i)).collect();
@@ -119,8 +120,14 @@ pub fn why_not(s: &mut Session, query: &str) -> Outcome {
         let Some((i, n)) = next else { break };
         taken.push(i);
         left.retain(|l| *l != i);
+        let text = c.clause(i).split_whitespace().collect::<Vec<_>>().join(" ");
+        rows.rows.push(vec![
+            Value::string(&*text),
+            alone[i].map_or(Value::Nil, |n| number(n as u64)),
+            number(n as u64),
+        ]);
         t.rows.push(vec![
-            Cell::plain(c.clause(i).split_whitespace().collect::<Vec<_>>().join(" ")),
+            Cell::plain(text),
             Cell::new(alone[i].map_or_else(|| "–".to_owned(), |n| n.to_string()), theme::DIM),
             Cell::new(n.to_string(), if n == 0 { theme::BAD } else { anstyle::Style::new() }),
         ]);
@@ -128,13 +135,19 @@ pub fn why_not(s: &mut Session, query: &str) -> Outcome {
             culprit = Some(i);
         }
     }
+    if !s.draws() {
+        return s.print(&rows);
+    }
     s.page(&t.draw(&s.out, s.look().layout))?;
     let Some(i) = culprit else {
         return s.say("no clause alone is to blame: the answer is empty after :find, :limit or :having");
     };
     let clause = highlight::paint(c.clause(i), None, None, &s.out);
     match alone[i] {
-        Some(0) => s.say(format!("{clause} finds nothing at all")),
+        Some(0) => {
+            s.say(format!("{clause} finds nothing at all"))?;
+            super::proof::nearby(s, &db, c.clause(i))
+        }
         _ => s.say(format!("no row is left once {clause} joins the clauses above it")),
     }
 }
@@ -143,48 +156,90 @@ pub fn why_not(s: &mut Session, query: &str) -> Outcome {
 pub fn explain(s: &mut Session, query: &str) -> Outcome {
     let given = s.given();
     let answer = ask::explain(query, &s.db()?, &given)?;
-    show_plan(s, &answer)
+    show_run(s, &answer)
 }
 
-/// The steps of an answer.
-pub fn show_plan(s: &Session, answer: &Answer) -> Outcome {
-    let stats = &answer.stats;
-    let mut rows = Rows::new([":depth", ":clause", ":how", ":runs", ":rows", ":micros"], Shape::Maps);
-    for step in &stats.steps {
-        rows.rows.push(vec![
-            Value::Long(step.depth.into()),
-            Value::string(&*step.clause),
-            Value::string(step.how),
-            Value::Long(step.runs as i64),
-            Value::Long(step.rows as i64),
-            Value::Long(step.micros as i64),
-        ]);
-    }
+/// `:plan`: what each clause would do; nothing is run.
+pub fn plan(s: &mut Session, query: &str) -> Outcome {
+    let given = s.given();
+    let plan = ask::plan(query, &s.db()?, &given)?;
+    show_plan(s, &plan)
+}
+
+/// The steps a query would take, with the rows expected of each.
+pub fn show_plan(s: &Session, plan: &Plan) -> Outcome {
     if !s.draws() {
+        let mut rows = Rows::new([":depth", ":clause", ":how", ":expected"], Shape::Maps);
+        rows.rows.extend(plan.steps.iter().map(|step| {
+            vec![
+                Value::Long(step.depth.into()),
+                Value::string(&*step.clause),
+                Value::string(step.how),
+                number(step.estimated),
+            ]
+        }));
         return s.print(&rows);
     }
+    let mut t = Table::new([Head::new("clause"), Head::new("how"), Head::right("expected")]);
+    for step in &plan.steps {
+        t.rows.push(vec![
+            clause(step),
+            Cell::new(step.how, theme::KEYWORD),
+            Cell::plain(format!("~{}", thousands(step.estimated))),
+        ]);
+    }
+    draw(s, &t)?;
+    s.note(s.err.paint(theme::DIM, "not run; :explain runs it and shows the rows found"));
+    Ok(())
+}
+
+/// What a run did, clause by clause.
+pub fn show_run(s: &Session, answer: &Answer) -> Outcome {
+    let stats = &answer.stats;
+    if !s.draws() {
+        let mut rows =
+            Rows::new([":depth", ":clause", ":how", ":runs", ":expected", ":rows", ":micros"], Shape::Maps);
+        rows.rows.extend(stats.steps.iter().map(|step| {
+            vec![
+                Value::Long(step.depth.into()),
+                Value::string(&*step.clause),
+                Value::string(step.how),
+                number(step.runs),
+                number(step.estimated),
+                number(step.rows),
+                number(step.micros),
+            ]
+        }));
+        return s.print(&rows);
+    }
+    let repeats = stats.steps.iter().any(|step| step.runs > 1);
     let mut t = Table::new([
         Head::new("clause"),
         Head::new("how"),
-        Head::right("runs"),
+        Head::right("expected"),
         Head::right("rows"),
         Head::right("time"),
     ]);
+    if repeats {
+        t.heads.insert(2, Head::right("runs"));
+    }
     for step in &stats.steps {
-        let indent = "  ".repeat(step.depth as usize);
-        t.rows.push(vec![
-            Cell::plain(format!("{indent}{}", step.clause.split_whitespace().collect::<Vec<_>>().join(" "))),
+        // Ten times off is worth a look.
+        let (low, high) = (step.rows.min(step.estimated) + 1, step.rows.max(step.estimated) + 1);
+        let style = if high / low >= 10 { theme::NUMBER } else { anstyle::Style::new() };
+        let mut row = vec![
+            clause(step),
             Cell::new(step.how, theme::KEYWORD),
-            Cell::new(thousands(step.runs), theme::DIM),
-            Cell::plain(thousands(step.rows)),
+            Cell::new(format!("~{}", thousands(step.estimated)), theme::DIM),
+            Cell::new(thousands(step.rows), style),
             Cell::new(elapsed(step.micros), theme::DIM),
-        ]);
+        ];
+        if repeats {
+            row.insert(2, Cell::new(thousands(step.runs), theme::DIM));
+        }
+        t.rows.push(row);
     }
-    if t.rows.is_empty() {
-        s.say(s.out.paint(theme::DIM, "no steps: the answer was known before the first one"))?;
-    } else {
-        s.page(&t.draw(&s.out, s.look().layout))?;
-    }
+    draw(s, &t)?;
     let used = stats.used;
     s.note(s.err.paint(
         theme::DIM,
@@ -199,4 +254,20 @@ pub fn show_plan(s: &Session, answer: &Answer) -> Outcome {
         ),
     ));
     Ok(())
+}
+
+fn number(n: u64) -> Value {
+    Value::Long(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn clause(step: &Step) -> Cell {
+    let indent = "  ".repeat(step.depth as usize);
+    Cell::plain(format!("{indent}{}", step.clause.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+fn draw(s: &Session, t: &Table) -> Outcome {
+    if t.rows.is_empty() {
+        return s.say(s.out.paint(theme::DIM, "no steps: the answer was known before the first one"));
+    }
+    s.page(&t.draw(&s.out, s.look().layout))
 }

@@ -7,13 +7,13 @@ use super::{
 use crate::{
     ask,
     cli::Format,
-    commands::{self, admin, events, explain, export, look, time, why, write},
+    commands::{self, admin, events, explain, export, look, proof, time, why, write},
     fail::{Exit, Failure, Outcome, io_words},
     form::{self, FormKind},
     moment,
     output::{Rows, Shape, show, table::counted},
     script::{Item, ItemKind},
-    session::{Access, Mode, Session, open, read_edn, write_rows},
+    session::{Access, Asked, Mode, Session, open, read_edn, write_rows},
     shell::highlight,
     term::theme,
 };
@@ -92,8 +92,10 @@ fn word(s: &mut Session, text: &str) -> Outcome<Flow> {
 
 fn query(s: &mut Session, text: &str) -> Outcome {
     s.last_query = Some(text.to_owned());
-    let answered = ask::ask(text, &s.db()?, &s.given())?;
+    let (db, given) = (s.db()?, s.given());
+    let answered = ask::ask(text, &db, &given)?;
     let n = answered.rows.rows.len();
+    s.asked = Some(Asked { text: text.to_owned(), given, db, rows: answered.rows.clone() });
     s.answer(answered.rows)?;
     if s.settings.timing && s.draws() {
         let made = counted(answered.made, "row");
@@ -216,6 +218,9 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             let t = point(s, words.first().copied().ok_or_else(usage)?)?;
             time::show_tx(s, t)?;
         }
+        "why" if args.is_empty() || args.parse::<usize>().is_ok() => {
+            proof::why_row(s, args.parse().unwrap_or(1))?;
+        }
         "why" => {
             let (entity, rest) = form::split_form(args).ok_or_else(usage)?;
             let (attr, rest) = form::split_form(rest).ok_or_else(usage)?;
@@ -224,12 +229,21 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             why::why(s, e, attr, value)?;
         }
         "why-not" => {
-            let q = query_or_last(s, args)?;
-            explain::why_not(s, &q)?;
+            if let Some((query, row)) = proof::row_asked(s, args)? {
+                s.last_query = Some(query.clone());
+                proof::why_not_row(s, &query, &row)?;
+            } else {
+                let q = query_or_last(s, args)?;
+                explain::why_not(s, &q)?;
+            }
         }
         "explain" => {
             let q = query_or_last(s, args)?;
             explain::explain(s, &q)?;
+        }
+        "plan" => {
+            let q = query_or_last(s, args)?;
+            explain::plan(s, &q)?;
         }
         "with" => {
             let (tx, rest) = form::split_form(args).ok_or_else(usage)?;
