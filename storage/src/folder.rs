@@ -15,7 +15,7 @@
 
 use crate::FORMAT;
 use crate::error::{Res, StorageError};
-use crate::log::sync_dir;
+use crate::segment::sync_dir;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},

@@ -9,7 +9,7 @@
 //! read at (basis, view) = LMDB snapshot + novelty, opened and closed within one call
 //! ```
 //!
-//! Modules in reading order: `types`, `error`, `record`, `log`, `key`, `novelty`,
+//! Modules in reading order: `types`, `error`, `record`, `segment`, `tail`, `log`, `key`, `novelty`,
 //! `read`, `scan`, `columns`, `kv`, `index`, `store`, `checkpoint`, `folder`, `open`;
 //! then `pages` and `verify`, `maintain`, `backup`, `excise`; `fault` for tests.
 //!
@@ -53,7 +53,9 @@ mod pages;
 mod read;
 mod record;
 mod scan;
+mod segment;
 mod store;
+mod tail;
 mod types;
 mod verify;
 

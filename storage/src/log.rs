@@ -5,45 +5,30 @@
 //! log/00000000000000081920.seg    named by its first t
 //! ```
 //!
-//! | header | bytes |
-//! |---|---|
-//! | magic `ANNALSEG` | 8 |
-//! | format | 4, little-endian |
-//! | first t | 8, little-endian |
-//! | uuid of the database | 16 |
-//! | chain hash before the first record | 32 |
-//! | crc32c of the above | 4, little-endian |
-//!
 //! 1. One flush is one write at the end of the last segment and one sync.
-//! 2. A segment is begun by renaming a synced file into place, so a header that
-//!    is wrong is damage and never a torn write.
-//! 3. Bytes past the last sound record are dropped at open if nothing that was
-//!    ever synced lies behind them; else the record is named as damaged.
-//! 4. Reading never locks out writing: a reader stops at the t it was given,
+//! 2. Bytes past the last sound record are dropped at open when they can only be a
+//!    write that was cut short (`tail`); else the record is named as damaged.
+//! 3. Reading never locks out writing: a reader stops at the t it was given,
 //!    which was published, hence written, before.
+//!
+//! Not here: the files (`segment`), the bytes of a record (`record`).
 
+use crate::MAX_RECORD_BYTES;
 use crate::error::{Damage, Res, StorageError};
 use crate::fault::{Faults, FileOp};
 use crate::record::{self, Chain, FRAME};
+use crate::segment::{Frames, HEADER, Segment, frame_at, segment_files};
+use crate::tail;
 use crate::types::{Durability, Record};
-use crate::{FORMAT, MAX_RECORD_BYTES};
 use annals_model::T;
 use parking_lot::{Mutex, RwLock};
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use uuid::Uuid;
 
-const MAGIC: &[u8; 8] = b"ANNALSEG";
-/// Bytes before the first record.
-pub(crate) const HEADER: u64 = 72;
-const READ_BYTES: usize = 256 << 10;
-/// Distance of the entries of the sparse index.
-const SPARSE_BYTES: u64 = 64 << 10;
 const MIN_AHEAD: u64 = 64 << 10;
 const MAX_AHEAD: u64 = 4 << 20;
 
@@ -138,194 +123,12 @@ pub(crate) struct LogOptions {
     pub read_only: bool,
 }
 
-pub(crate) struct Segment {
-    pub path: PathBuf,
-    file: File,
-    pub first: T,
-    /// The chain before its first record.
-    pub chain: Chain,
-    sparse: Mutex<Sparse>,
-}
-
-/// Offsets of some records, found as far as anybody had to look.
-struct Sparse {
-    entries: Vec<(T, u64)>,
-    next_t: T,
-    upto: u64,
-}
-
 struct Tail {
     end: Position,
     allocated: u64,
     /// First t that is not yet synced, when there is one.
     group: Option<T>,
     buffer: Vec<u8>,
-}
-
-impl Segment {
-    fn name(first: T) -> String {
-        format!("{:020}.seg", first.0)
-    }
-
-    fn create(dir: &Path, uuid: Uuid, first: T, chain: &Chain, faults: &Faults) -> Res<Segment> {
-        let path = dir.join(Segment::name(first));
-        let temporary = path.with_extension("tmp");
-        let mut header = Vec::with_capacity(HEADER as usize);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&FORMAT.to_le_bytes());
-        header.extend_from_slice(&first.0.to_le_bytes());
-        header.extend_from_slice(uuid.as_bytes());
-        header.extend_from_slice(chain);
-        header.extend_from_slice(&crc32c::crc32c(&header).to_le_bytes());
-        let make = || -> io::Result<File> {
-            let file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
-            faults.check(FileOp::Write)?;
-            file.write_all_at(&header, 0)?;
-            faults.check(FileOp::Sync)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            Ok(file)
-        };
-        let file = make().map_err(|e| StorageError::io("create", &path, e))?;
-        sync_dir(dir)?;
-        Ok(Segment::of(path, file, first, *chain))
-    }
-
-    fn of(path: PathBuf, file: File, first: T, chain: Chain) -> Segment {
-        let sparse = Sparse { entries: Vec::new(), next_t: first, upto: HEADER };
-        Segment { path, file, first, chain, sparse: Mutex::new(sparse) }
-    }
-
-    fn open(path: &Path, uuid: Uuid, read_only: bool) -> Res<Segment> {
-        let bad = |problem| StorageError::BadSegment { segment: path.into(), problem };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!read_only)
-            .open(path)
-            .map_err(|e| StorageError::io("open", path, e))?;
-        let mut h = [0; HEADER as usize];
-        file.read_exact_at(&mut h, 0).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => bad(Damage::Short),
-            _ => StorageError::io("read", path, e),
-        })?;
-        let number = |r: std::ops::Range<usize>| h[r].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-        if &h[..8] != MAGIC {
-            return Err(bad(Damage::Layout("it does not begin as a segment does")));
-        }
-        if crc32c::crc32c(&h[..68]).to_le_bytes() != h[68..72] {
-            return Err(bad(Damage::Checksum));
-        }
-        let format = number(8..12) as u32;
-        if format > FORMAT {
-            return Err(StorageError::NewerFormat { path: path.into(), found: format, known: FORMAT });
-        }
-        let first = T(number(12..20));
-        if h[20..36] != uuid.as_bytes()[..] {
-            return Err(StorageError::Foreign { path: path.into() });
-        }
-        if path.file_name().is_none_or(|n| n != Segment::name(first).as_str()) {
-            return Err(bad(Damage::WrongT { found: first }));
-        }
-        Ok(Segment::of(path.into(), file, first, h[36..68].try_into().expect("32 bytes")))
-    }
-
-    pub fn len(&self) -> Res<u64> {
-        Ok(self.file.metadata().map_err(|e| StorageError::io("read", &self.path, e))?.len())
-    }
-
-    /// Fills `out` with up to `n` bytes from `at`.
-    pub fn read_at(&self, at: u64, n: usize, out: &mut Vec<u8>) -> Res<()> {
-        out.resize(n, 0);
-        let mut got = 0;
-        while got < n {
-            match self.file.read_at(&mut out[got..], at + got as u64) {
-                Ok(0) => break,
-                Ok(k) => got += k,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(StorageError::io("read", &self.path, e)),
-            }
-        }
-        out.truncate(got);
-        Ok(())
-    }
-
-    fn bad(&self, offset: u64, t: T, problem: Damage) -> StorageError {
-        StorageError::BadRecord { segment: self.path.clone(), offset, t, problem }
-    }
-
-    /// The offset of a record at or before `t`, and which; looks no further than `t`.
-    fn near(&self, t: T) -> Res<(T, u64)> {
-        let mut s = self.sparse.lock();
-        if t >= s.next_t {
-            let mut frames = Frames::new(self, s.upto);
-            while s.next_t <= t {
-                let at = frames.at;
-                let next_t = s.next_t;
-                if s.entries.last().is_none_or(|(_, o)| at - o >= SPARSE_BYTES) {
-                    s.entries.push((next_t, at));
-                }
-                frames.next()?.ok_or_else(|| self.bad(at, next_t, Damage::Short))?;
-                s.next_t = next_t.next();
-                s.upto = frames.at;
-            }
-        }
-        let i = s.entries.partition_point(|(x, _)| *x <= t);
-        Ok(if i == 0 { (self.first, HEADER) } else { s.entries[i - 1] })
-    }
-}
-
-/// Frames of a segment one after the other, through a buffer.
-pub(crate) struct Frames<'s> {
-    segment: &'s Segment,
-    buffer: Vec<u8>,
-    /// Offset of the buffer in the file.
-    base: u64,
-    /// Offset of the next frame in the file.
-    pub at: u64,
-}
-
-impl<'s> Frames<'s> {
-    fn new(segment: &'s Segment, at: u64) -> Frames<'s> {
-        Frames { segment, buffer: Vec::new(), base: at, at }
-    }
-
-    /// The next frame and payload, unchecked; none where the log ends, or the file.
-    fn next(&mut self) -> Res<Option<(&[u8], &[u8])>> {
-        let Some(n) = frame_at(self.segment, &mut self.buffer, &mut self.base, self.at)? else {
-            return Ok(None);
-        };
-        let i = (self.at - self.base) as usize;
-        self.at += n as u64;
-        Ok(Some(self.buffer[i..i + n].split_at(FRAME)))
-    }
-}
-
-/// Makes the buffer hold the whole frame at `at`; its length, or none at the end.
-fn frame_at(segment: &Segment, buffer: &mut Vec<u8>, base: &mut u64, at: u64) -> Res<Option<usize>> {
-    let have = |buffer: &Vec<u8>, base: u64| (base + buffer.len() as u64).saturating_sub(at) as usize;
-    if have(buffer, *base) < FRAME {
-        segment.read_at(at, READ_BYTES, buffer)?;
-        *base = at;
-    }
-    let i = (at - *base) as usize;
-    let Some(len) = buffer.get(i..i + FRAME).and_then(record::payload_len) else { return Ok(None) };
-    if len > MAX_RECORD_BYTES {
-        return Ok(None);
-    }
-    let n = FRAME + len;
-    if have(buffer, *base) < n {
-        segment.read_at(at, n.max(READ_BYTES), buffer)?;
-        *base = at;
-        if buffer.len() < n {
-            return Ok(None);
-        }
-    }
-    Ok(Some(n))
-}
-
-pub(crate) fn sync_dir(dir: &Path) -> Res<()> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| StorageError::io("sync", dir, e))
 }
 
 /// What a replay tells of each record.
@@ -385,30 +188,15 @@ impl FileLog {
         let last = log.segments.get_mut().last().expect("not empty, checked above").clone();
         if !log.options.read_only {
             let io = |e| StorageError::io("truncate", &last.path, e);
-            if last.len()? > end.offset && log.torn_bytes(&last, end.offset)? {
-                last.file.set_len(end.offset).map_err(io)?;
+            if last.len()? > end.offset && tail::data_behind(&last, end.offset)? {
+                last.set_len(end.offset).map_err(io)?;
             }
             // What was read from here on counts as written, whoever wrote it and however.
-            last.file.sync_all().map_err(io)?;
+            last.sync_all().map_err(io)?;
         }
         let allocated = last.len()?.max(end.offset);
         *log.tail.get_mut() = Tail { end, allocated, group: None, buffer: Vec::new() };
         Ok(log)
-    }
-
-    /// Is what lies past the end more than preallocated zeros?
-    fn torn_bytes(&self, s: &Segment, mut at: u64) -> Res<bool> {
-        let mut buffer = Vec::new();
-        loop {
-            s.read_at(at, READ_BYTES, &mut buffer)?;
-            if buffer.is_empty() {
-                return Ok(false);
-            }
-            if buffer.iter().any(|&b| b != 0) {
-                return Ok(true);
-            }
-            at += buffer.len() as u64;
-        }
     }
 
     /// Is the record that a position stands behind there, with that chain?
@@ -498,34 +286,11 @@ impl FileLog {
             // No sound record here: the end of the log, a torn write, or damage.
             let len = s.len()?;
             let ended = len == record_at;
-            if !(ended || last) || (last && self.synced_behind(s, record_at, len, t)?) {
+            if !(ended || last) || (last && tail::was_whole(s, record_at, t, &at.chain)?) {
                 return Err(s.bad(record_at, t, problem));
             }
             return Ok(());
         }
-    }
-
-    /// Is there, behind a place without a sound record, a record of a later sync
-    /// group? Then what stood at that place had been synced.
-    fn synced_behind(&self, s: &Segment, from: u64, len: u64, missing: T) -> Res<bool> {
-        let rest = usize::try_from(len.saturating_sub(from)).unwrap_or(usize::MAX);
-        if rest <= FRAME || !self.torn_bytes(s, from)? {
-            return Ok(false);
-        }
-        let mut bytes = Vec::new();
-        s.read_at(from, rest, &mut bytes)?;
-        for i in 1..bytes.len().saturating_sub(FRAME) {
-            if bytes[i + FRAME] != record::VERSION {
-                continue;
-            }
-            let Some(n) = record::payload_len(&bytes[i..]) else { continue };
-            let Some(payload) = bytes.get(i + FRAME..i + FRAME + n) else { continue };
-            let later = record::head(payload).is_ok_and(|(t, group)| t > missing && group > missing);
-            if later && record::sound(&bytes[i..i + FRAME], payload) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Writes records at the end and syncs.
@@ -565,7 +330,7 @@ impl FileLog {
         let faults = &self.options.faults;
         faults
             .check(FileOp::Write)
-            .and_then(|()| segment.file.write_all_at(&buffer, at))
+            .and_then(|()| segment.write_at(&buffer, at))
             .map_err(|e| StorageError::io("write", &segment.path, e))?;
         if self.options.durability == Durability::Full {
             self.sync_segment(&segment)?;
@@ -579,7 +344,7 @@ impl FileLog {
     }
 
     fn sync_segment(&self, s: &Segment) -> Res<()> {
-        let sync = self.options.faults.check(FileOp::Sync).and_then(|()| s.file.sync_data());
+        let sync = self.options.faults.check(FileOp::Sync).and_then(|()| s.sync_data());
         sync.map_err(|e| StorageError::io("sync", &s.path, e))
     }
 
@@ -598,10 +363,9 @@ impl FileLog {
     }
 
     fn roll(&self, old: &Segment, tail: &mut Tail, first: T) -> Res<Arc<Segment>> {
-        old.file
-            .set_len(tail.end.offset)
+        old.set_len(tail.end.offset)
             .and_then(|()| self.options.faults.check(FileOp::Sync))
-            .and_then(|()| old.file.sync_all())
+            .and_then(|()| old.sync_all())
             .map_err(|e| StorageError::io("close", &old.path, e))?;
         let chain = tail.end.chain;
         let new = Arc::new(Segment::create(&self.dir, self.uuid, first, &chain, &self.options.faults)?);
@@ -662,23 +426,6 @@ impl FileLog {
 /// The place before genesis.
 pub(crate) fn log_start() -> Position {
     Position { t: None, segment: T(0), record_at: HEADER, offset: HEADER, chain: [0; 32] }
-}
-
-/// Segment files of a folder in order; half-made ones are left out.
-pub(crate) fn segment_files(dir: &Path) -> Res<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => StorageError::Missing { path: dir.into() },
-        _ => StorageError::io("list", dir, e),
-    })?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| StorageError::io("list", dir, e))?.path();
-        if path.extension().is_some_and(|x| x == "seg") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// Reads records of a known range.

@@ -126,7 +126,7 @@ impl Store {
         let Some(base) = &shot.base else { return Err(StorageError::InMemory { op: "compact" }) };
         let next = folder.next("index")?;
         base.env.copy_compact(&next)?;
-        crate::log::sync_dir(&next)?;
+        crate::segment::sync_dir(&next)?;
         folder.swap(&["index"])?;
         let env = open_index(&folder.index(), core.options.map_size_bytes, false)?;
         let txn_id = env.read()?.txn_id();
