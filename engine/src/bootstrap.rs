@@ -46,6 +46,8 @@ pub const ENTITY_ATTRS: AttrId = AttrId::new(15);
 pub const ENTITY_PREDS: AttrId = AttrId::new(16);
 /// `:db/fulltext`.
 pub const FULLTEXT: AttrId = AttrId::new(17);
+/// `:db/rules`.
+pub const RULES: AttrId = AttrId::new(26);
 
 /// Attributes whose datoms make the schema.
 pub const SCHEMA_ATTRS: [AttrId; 13] = [
@@ -140,6 +142,7 @@ const ATTRIBUTES: &[Builtin] = &[
         "Principal and key of a request that may be sent again.",
     )),
     one(25, "tx/request-hash", ValueType::String, "Hash of the request that made a transaction."),
+    one(26, "db/rules", ValueType::String, "A set of rules, which queries call by the entity's ident."),
     identity(one(EVENT_BASE, "event/id", ValueType::String, "The unique id of an event.")),
     indexed(one(EVENT_BASE + 1, "event/type", ValueType::String, "What happened.")),
     indexed(one(EVENT_BASE + 2, "event/stream", ValueType::String, "The stream an event belongs to.")),

@@ -9,6 +9,7 @@
 
 use crate::{
     DbError, Eid, IntoTimePoint, IntoTx, TimePoint, TransactError, TxReport, bootstrap as boot,
+    filter::Filter,
     hook::Hook,
     options::Clock,
     query::Prepared,
@@ -18,12 +19,12 @@ use crate::{
     transact::{self, Counters, function::Registry},
 };
 use annals_model::{
-    Attribute, Datom, EntityId, Instant, Keyword, Partition, Schema, T, Value, ValueType, View,
+    AttrId, Attribute, Datom, EntityId, Instant, Keyword, Partition, Schema, T, Value, ValueType, View,
 };
 use parking_lot::RwLock;
 use std::{
     fmt,
-    ops::ControlFlow,
+    ops::{Bound, ControlFlow},
     sync::{Arc, OnceLock},
 };
 
@@ -128,6 +129,7 @@ impl Shared {
             info: info.clone(),
             newest: info,
             counters: None,
+            filter: None,
         }))
     }
 }
@@ -157,6 +159,8 @@ struct Inner {
     named: OnceLock<Arc<Schema>>,
     /// Of speculative databases.
     counters: Option<Counters>,
+    /// What of it is shown at all.
+    filter: Option<Filter>,
 }
 
 impl fmt::Debug for Db {
@@ -187,9 +191,9 @@ impl Db {
         self.0.named.get_or_init(|| pad(&self.0.info.schema, &self.0.newest.schema))
     }
 
-    /// This database without its view of time.
+    /// This database without its view of time and its filter.
     pub(crate) fn present(&self) -> Db {
-        if self.0.view == View::NOW {
+        if self.0.view == View::NOW && self.0.filter.is_none() {
             return self.clone();
         }
         let newest = self.0.newest.clone();
@@ -201,7 +205,25 @@ impl Db {
             info: newest.clone(),
             newest,
             counters: self.0.counters,
+            filter: None,
         }))
+    }
+
+    /// This database with this filter, or with none.
+    pub(crate) fn with_filter(&self, filter: Option<Filter>) -> Db {
+        Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap: self.0.snap.clone(),
+            view: self.0.view,
+            named: self.0.named.clone(),
+            info: self.0.info.clone(),
+            newest: self.0.newest.clone(),
+            counters: self.0.counters,
+            filter,
+        }))
+    }
+    pub(crate) fn the_filter(&self) -> Option<&Filter> {
+        self.0.filter.as_ref()
     }
 
     /// This database with one more transaction on top, unwritten.
@@ -217,6 +239,7 @@ impl Db {
             info: info.clone(),
             newest: info,
             counters: Some(counters),
+            filter: self.0.filter.clone(),
         }))
     }
 
@@ -235,6 +258,7 @@ impl Db {
             newest: self.0.newest.clone(),
             named: OnceLock::new(),
             counters: self.0.counters,
+            filter: self.0.filter.clone(),
         }))
     }
 
@@ -304,6 +328,7 @@ impl Db {
             newest: self.0.newest.clone(),
             named: self.0.named.clone(),
             counters: self.0.counters,
+            filter: self.0.filter.clone(),
         }))
     }
 
@@ -387,6 +412,10 @@ impl Db {
 
     /// Every visible datom with the prefix, computed attributes included.
     pub(crate) fn visit(&self, p: &Prefix, visit: crate::snapshot::Visit) -> Result<(), DbError> {
+        if let Some(filter) = &self.0.filter {
+            let whole = self.with_filter(None);
+            return whole.visit(p, &mut filter.around(&whole, visit));
+        }
         if let Some(hook) = self.0.shared.hook() {
             let computed = match p {
                 Prefix::A(a) | Prefix::Av(a, _) | Prefix::Ea(_, a) | Prefix::Eav(_, a, _) => {
@@ -412,6 +441,25 @@ impl Db {
             }
         }
         Ok(self.0.snap.scan(self.0.view, p, visit)?)
+    }
+
+    /// Every visible datom of a stored attribute with a value in the range, in order of value.
+    pub(crate) fn range(
+        &self,
+        a: AttrId,
+        from: Bound<&Value>,
+        to: Bound<&Value>,
+        reverse: bool,
+        visit: crate::snapshot::Visit,
+    ) -> Result<(), DbError> {
+        let (view, snap) = (self.0.view, &self.0.snap);
+        Ok(match &self.0.filter {
+            None => snap.range(view, a, from, to, reverse, visit)?,
+            Some(filter) => {
+                let whole = self.with_filter(None);
+                snap.range(view, a, from, to, reverse, &mut filter.around(&whole, visit))?
+            }
+        })
     }
 
     /// The visible datoms with the prefix.

@@ -1,13 +1,14 @@
 //! Asking a [`Db`]: queries, pulls, and what changed in an answer.
 //!
 //! 1. `$` is the database asked, unless a database is given for it.
-//! 2. Text is parsed once a database: prepared queries are kept by their text.
+//! 2. Text is parsed once a database: prepared queries, pull patterns and rule sets
+//!    are kept by their text.
 //! 3. `diff` names, for every row gained or lost, the transaction that did it.
 
 use crate::{Db, DbError, Eid, Error, Input, IntoInputs, IntoTimePoint, store::Prefix};
-use annals_model::{EntityId, T, Value};
+use annals_model::{Diagnostic, EntityId, T, Value};
 use annals_query::{
-    ast::{self, PullPattern},
+    ast::{self, PullPattern, RuleSet},
     budget::Budget,
     error::{ParseErrors, QueryError},
     eval::function::Library,
@@ -30,6 +31,8 @@ const KEPT: usize = 256;
 pub(crate) struct Prepared {
     queries: Mutex<HashMap<Arc<str>, Query>>,
     patterns: Mutex<HashMap<Arc<str>, Arc<PullPattern>>>,
+    /// The same text gives the same set, so that a query resolved against it is not resolved again.
+    rules: Mutex<HashMap<Arc<str>, Arc<RuleSet>>>,
 }
 
 impl Prepared {
@@ -37,6 +40,7 @@ impl Prepared {
     pub fn clear(&self) {
         self.queries.lock().clear();
         self.patterns.lock().clear();
+        self.rules.lock().clear();
     }
 }
 
@@ -148,7 +152,7 @@ impl Db {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let q = q.into_query(self)?;
-        q.run(&self.matched(&q, inputs.into_inputs())?, options)
+        q.run(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, options)?)
     }
 
     /// The steps a query would take, with the rows expected at each. (What a run
@@ -165,7 +169,7 @@ impl Db {
         options: &QueryOptions,
     ) -> Result<Plan, QueryError> {
         let q = q.into_query(self)?;
-        q.explain(&self.matched(&q, inputs.into_inputs())?, options)
+        q.explain(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, options)?)
     }
 
     /// What there is to say about a query without running it: warnings, or all
@@ -176,7 +180,8 @@ impl Db {
         inputs: impl IntoInputs,
     ) -> Result<Vec<annals_model::Diagnostic>, QueryError> {
         let q = q.into_query(self)?;
-        q.check(&self.matched(&q, inputs.into_inputs())?, &QueryOptions::default())
+        let options = QueryOptions::default();
+        q.check(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, &options)?)
     }
 
     /// The answer over all of time up to this view, each row with the times at
@@ -197,7 +202,7 @@ impl Db {
         options: &QueryOptions,
     ) -> Result<Vec<TimelineRow>, QueryError> {
         let (q, inputs) = self.over_history(q, inputs)?;
-        q.timeline(&inputs, self.t(), options)
+        q.timeline(&inputs, self.t(), &*self.with_rules(&q, options)?)
     }
 
     /// Why a row is in the answer of a query: the datoms, rules and tests it rests
@@ -209,7 +214,8 @@ impl Db {
         row: &[Value],
     ) -> Result<Option<Proof>, QueryError> {
         let (q, inputs) = self.over_history(q, inputs)?;
-        q.why(&inputs, self.t(), row, &QueryOptions::default())
+        let options = QueryOptions::default();
+        q.why(&inputs, self.t(), row, &*self.with_rules(&q, &options)?)
     }
 
     /// Why a row is not in the answer: the first clause that cannot be satisfied
@@ -221,7 +227,8 @@ impl Db {
         row: &[Value],
     ) -> Result<Option<Missing>, QueryError> {
         let (q, inputs) = self.over_history(q, inputs)?;
-        q.why_not(&inputs, self.t(), row, &QueryOptions::default())
+        let options = QueryOptions::default();
+        q.why_not(&inputs, self.t(), row, &*self.with_rules(&q, &options)?)
     }
 
     /// A query with its inputs, every database as its history.
@@ -231,8 +238,15 @@ impl Db {
         inputs: impl IntoInputs,
     ) -> Result<(Query, Vec<prepared::Input>), QueryError> {
         let q = q.into_query(self)?;
+        let given = inputs.into_inputs();
+        let filtered = |i: &Input| matches!(i, Input::Db(db) if db.is_filtered());
+        if self.is_filtered() || given.iter().any(filtered) {
+            let d = Diagnostic::new("query/unsupported", "a filtered database has no timeline")
+                .help("a filter may tell an assertion from its retraction; ask for single times with as-of");
+            return Err(QueryError::Invalid(vec![d]));
+        }
         let history = |db: Db| if db.view().history { db } else { db.history() };
-        let given = inputs.into_inputs().into_iter().map(|i| match i {
+        let given = given.into_iter().map(|i| match i {
             Input::Db(db) => Input::Db(history(db)),
             other => other,
         });
@@ -256,12 +270,12 @@ impl Db {
                 continue;
             }
             match given.next() {
-                Some(i) => matched.push(i.prepared()?),
+                Some(i) => matched.push(i.prepared(self)?),
                 None => break,
             }
         }
         for extra in given {
-            matched.push(extra.prepared()?);
+            matched.push(extra.prepared(self)?);
         }
         Ok(matched)
     }
@@ -358,6 +372,12 @@ impl Db {
         Ok(rows)
     }
 
+    /// A rule set, read once for each text.
+    pub(crate) fn prepared_rules(&self, text: &str) -> Result<Arc<RuleSet>, QueryError> {
+        let read = || annals_query::parse::rules(text).map(Arc::new);
+        Ok(kept(&self.shared().prepared().rules, text, read)?)
+    }
+
     /// Does any fact mention this entity, as itself or as a value?
     pub fn is_mentioned(&self, e: EntityId) -> Result<bool, DbError> {
         if !self.collect(&Prefix::E(e))?.is_empty() {
@@ -373,11 +393,11 @@ impl Db {
 }
 
 impl Input {
-    fn prepared(self) -> Result<prepared::Input, QueryError> {
+    fn prepared(self, db: &Db) -> Result<prepared::Input, QueryError> {
         Ok(match self {
             Input::Db(db) => db.as_input(),
             Input::Value(v) => prepared::Input::Value(v),
-            Input::Rules(text) => prepared::Input::rules(&text)?,
+            Input::Rules(text) => prepared::Input::Rules(db.prepared_rules(&text)?),
         })
     }
 }

@@ -260,6 +260,18 @@ impl Db {
         to: Bound<&Value>,
         visit: &mut dyn FnMut(Datom) -> ControlFlow<()>,
     ) -> Result<(), DbError> {
+        self.index_range_in(attr, from, to, false, visit)
+    }
+
+    /// The same, upwards or downwards.
+    pub(crate) fn index_range_in(
+        &self,
+        attr: &str,
+        from: Bound<&Value>,
+        to: Bound<&Value>,
+        reverse: bool,
+        visit: Visit<'_>,
+    ) -> Result<(), DbError> {
         let a = self.attribute(attr)?.clone();
         self.must_be_indexed(&a)?;
         if boot::is_virtual(a.id) {
@@ -267,10 +279,13 @@ impl Db {
             let mut found = self.collect(&Prefix::A(a.id))?;
             found.retain(|d| (from, to).contains(&d.v));
             found.sort_by(|x, y| (&x.v, x.e, x.t).cmp(&(&y.v, y.e, y.t)));
+            if reverse {
+                found.reverse();
+            }
             let _ = found.into_iter().try_for_each(visit);
             return Ok(());
         }
-        Ok(self.snapshot().range(self.view(), a.id, from, to, false, visit)?)
+        self.range(a.id, from, to, reverse, visit)
     }
 
     fn must_be_indexed(&self, a: &Attribute) -> Result<(), DbError> {
@@ -303,7 +318,7 @@ impl Db {
 
     fn by_value(&self, a: AttrId, from: Bound<&Value>, visit: Visit<'_>) -> Result<bool, DbError> {
         let mut stopped = false;
-        self.snapshot().range(self.view(), a, from, Bound::Unbounded, false, &mut |d| {
+        self.range(a, from, Bound::Unbounded, false, &mut |d| {
             let flow = visit(d);
             stopped = flow.is_break();
             flow
@@ -396,7 +411,7 @@ impl Db {
         Ok(found)
     }
 
-    fn facts_only(&self, operation: &'static str) -> Result<(), DbError> {
+    pub(crate) fn facts_only(&self, operation: &'static str) -> Result<(), DbError> {
         match self.view().history {
             true => Err(DbError::History { operation }),
             false => Ok(()),

@@ -19,7 +19,7 @@ impl Db {
 
     /// Can storage answer for this attribute alone?
     fn is_plain(&self, a: AttrId) -> bool {
-        !boot::is_virtual(a) && !self.snapshot().overlays(a)
+        !boot::is_virtual(a) && !self.is_filtered() && !self.snapshot().overlays(a)
     }
 }
 

@@ -110,6 +110,8 @@ pub enum TransactError {
     ManyForOne { attr: Keyword, at: Place },
     #[error("the tuple for {attr} does not fit: {why}")]
     BadTuple { attr: Keyword, value: Value, why: String, at: Place },
+    #[error("the text does not read as rules: {}", why.message)]
+    BadRules { why: Box<Diagnostic>, at: Place },
     #[error("{attr} is kept by the database from {parts:?}")]
     CompositeWritten { attr: Keyword, parts: Vec<Keyword>, at: Place },
     #[error("{attr} is computed by the database")]
@@ -220,6 +222,7 @@ impl TransactError {
             E::Oversize { at, .. } => ("tx/oversize", Meaning, Some(at)),
             E::ManyForOne { at, .. } => ("tx/many-for-one", Meaning, Some(at)),
             E::BadTuple { at, .. } => ("tx/bad-tuple", Meaning, Some(at)),
+            E::BadRules { at, .. } => ("tx/bad-rules", Meaning, Some(at)),
             E::CompositeWritten { at, .. } => ("tx/composite-written", Meaning, Some(at)),
             E::VirtualWritten { at, .. } => ("tx/virtual-written", Meaning, Some(at)),
             E::OwnedAttribute { at, .. } => ("tx/owned-attribute", Meaning, Some(at)),
@@ -297,6 +300,7 @@ impl TransactError {
             | E::Oversize { at, .. }
             | E::ManyForOne { at, .. }
             | E::BadTuple { at, .. }
+            | E::BadRules { at, .. }
             | E::CompositeWritten { at, .. }
             | E::VirtualWritten { at, .. }
             | E::OwnedAttribute { at, .. }
@@ -357,6 +361,7 @@ impl TransactError {
             E::ManyForOne { attr, .. } => {
                 format!("give one value, or make {attr} of cardinality many; a lookup ref is [attribute value]")
             }
+            E::BadRules { .. } => "write [[(name ?x) clause …] …]; inside the string, quotes are written \\\"".into(),
             E::CompositeWritten { parts, .. } => format!("assert its parts instead: {}", list(parts)),
             E::NestedNotIdentified { attr, .. } => {
                 format!("make {attr} a component (:db/isComponent true), or give the nested map a unique attribute")

@@ -408,6 +408,10 @@ pub(crate) fn speculate(db: &Db, data: &TxData) -> Result<(Db, Finished), Transa
     let after = present.overlaid(record, finished.schema.clone(), finished.counters);
     let view = db.view();
     let after = if view == View::NOW { after } else { after.viewed(view) };
+    let after = match db.the_filter() {
+        Some(filter) => after.with_filter(Some(filter.clone())),
+        None => after,
+    };
     Ok((after, finished))
 }
 

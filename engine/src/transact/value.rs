@@ -35,6 +35,12 @@ pub(crate) fn coerce(x: &mut Expander<'_>, a: &Arc<Attribute>, v: &Value) -> Res
     if let Val::Known(Value::Keyword(k)) = &v {
         named(x, a, k)?;
     }
+    if a.id == boot::RULES
+        && let Val::Known(Value::String(text)) = &v
+    {
+        let why = crate::rules::check(text);
+        why.map_err(|why| TransactError::BadRules { why: Box::new(why), at: x.at().attr(&a.ident) })?;
+    }
     Ok(v)
 }
 
