@@ -256,7 +256,11 @@ impl Ask {
 fn apply_view(db: Db, as_of: Option<&Value>, since: Option<&Value>, history: bool) -> Result<Db, Problem> {
     let mut db = db;
     if let Some(t) = as_of {
-        db = db.as_of(t).or_problem()?;
+        // As of the newest transaction, or a later time, is now; and now is quicker to read.
+        let t = db.t_of(t).or_problem()?;
+        if t < db.t() {
+            db = db.as_of(t);
+        }
     }
     if let Some(t) = since {
         db = db.since(t).or_problem()?;

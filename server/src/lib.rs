@@ -15,6 +15,8 @@ pub mod answer;
 pub mod ask;
 pub mod blocking;
 pub mod call;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod config;
 pub mod console;
 pub mod edge;

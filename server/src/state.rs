@@ -176,6 +176,7 @@ impl Server {
         }
         let database = self.databases.get(name).filter(|_| who.sees(name)).ok_or_else(|| {
             Problem::new(Class::NotFound, "request/no-database", format!("no database {name:?}"))
+                .hint("GET /v1/db lists the databases you may know of")
         })?;
         self.permit(who, scope)?;
         Ok(database.clone())

@@ -4,6 +4,7 @@
 //!    happened before or after the connection.
 //! 2. With `attr=:a/b,:c/d` only transactions that touch one of these are sent; a
 //!    `checkpoint` carries the id past what was left out.
+//! 3. With `brief` the datoms are left out: the log has them.
 
 use crate::{
     answer::Answer,
@@ -25,7 +26,8 @@ const BATCH: u64 = 64;
 /// The route.
 pub async fn changes(mut call: Call) -> Answer {
     let database = call.database(Scope::Read)?;
-    call.params = std::mem::take(&mut call.params).only(&["after", "from", "attr"])?;
+    call.params = std::mem::take(&mut call.params).only(&["after", "from", "attr", "brief"])?;
+    let brief = call.params.flag("brief")?.then_some(0);
     call.accept(&[Format::Sse], None)?;
     let db = database.conn.db();
     let after = match (sse::last_event_id(&call)?, call.params.number("from")?) {
@@ -46,7 +48,7 @@ pub async fn changes(mut call: Call) -> Answer {
         ),
     };
     let server = call.server.clone();
-    Ok(sse::stream(&call, db.t(), move |sink| follow(server, database, sink, after, attributes))?)
+    Ok(sse::stream(&call, db.t(), move |sink| follow(server, database, sink, after, attributes, brief))?)
 }
 
 async fn follow(
@@ -55,6 +57,7 @@ async fn follow(
     sink: Sink,
     after: T,
     attributes: Option<Vec<AttrId>>,
+    brief: Option<usize>,
 ) -> Result<(), Gone> {
     let mut basis = database.basis.clone();
     let mut last = after;
@@ -70,7 +73,7 @@ async fn follow(
                     let touches = |ids: &Vec<AttrId>| report.tx_data().iter().any(|d| ids.contains(&d.a));
                     let data = wanted.as_ref().is_none_or(touches).then(|| {
                         let mut text = String::new();
-                        Tree::from(transaction(&report, None)).write_json(&mut text);
+                        Tree::from(transaction(&report, brief)).write_json(&mut text);
                         text
                     });
                     events.push((report.t(), data));

@@ -4,6 +4,7 @@ use crate::{
     answer::{self, Answer},
     call::Call,
     extract::Format,
+    failure::OrProblem,
     state::Phase,
     token::Scope,
     wire::{
@@ -17,6 +18,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
+use std::time::Duration;
 
 /// `GET /health`: the process lives and answers. Touches no database.
 pub async fn health(call: Call) -> Answer {
@@ -91,16 +93,28 @@ pub async fn databases(call: Call) -> Answer {
     Ok(answer::tree(StatusCode::OK, format, T::GENESIS, doc))
 }
 
-/// `GET /v1/db/{name}`: one database: its basis.
-pub async fn database(call: Call) -> Answer {
+/// `GET /v1/db/{name}?at=&min_t=&wait=`: one database: its basis, and which t a time means.
+pub async fn database(mut call: Call) -> Answer {
     let format = call.accept_tree(None)?;
     let database = call.database(Scope::Read)?;
-    let t = database.conn.db().t();
+    let params = std::mem::take(&mut call.params).only(&["at", "min_t", "wait"])?;
+    let wait = params.get("wait").map(|w| crate::extract::duration("wait", w)).transpose()?;
+    let wait = wait.unwrap_or(Duration::from_secs(5)).min(Duration::from_millis(call.limits().query_max_ms));
+    database.reach(params.number("min_t")?, wait).await?;
+    let db = database.conn.db();
+    let at = match params.get("at") {
+        None => None,
+        Some(at) => {
+            let (at, of) = (at.to_owned(), db.clone());
+            Some(call.server.readers.run(move |_| of.t_of(at.as_str()).or_problem()).await?)
+        }
+    };
     let doc = Doc::new()
         .with("name", database.name.as_str())
-        .with("basis-t", t)
+        .with("basis-t", db.t())
+        .maybe("t", at)
         .with("read-only", call.server.config.read_only);
-    Ok(answer::tree(StatusCode::OK, format, t, doc))
+    Ok(answer::tree(StatusCode::OK, format, db.t(), doc))
 }
 
 /// Anything that is no route.

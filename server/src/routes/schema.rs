@@ -8,14 +8,15 @@ use crate::{
     token::Scope,
     wire::tree::{Doc, Tree},
 };
-use annals::{Cardinality, Unique, Value};
+use annals::{Attribute, Cardinality, Schema, TupleKind, Unique, Value};
 use axum::http::StatusCode;
 
 /// The route.
 pub async fn schema(mut call: Call) -> Answer {
     let database = call.database(Scope::Read)?;
-    let params = std::mem::take(&mut call.params).only(&["as_of", "counts"])?;
+    let params = std::mem::take(&mut call.params).only(&["as_of", "counts", "names"])?;
     let counts = params.flag("counts")?;
+    let names = params.flag("names")?;
     let format = call.accept_tree(None)?;
     let (basis, doc) = call
         .server
@@ -52,6 +53,36 @@ pub async fn schema(mut call: Call) -> Answer {
                         .maybe("index", flag(a.index))
                         .maybe("component", flag(a.is_component))
                         .maybe("no-history", flag(a.no_history))
+                        .maybe(
+                            "tuple-attrs",
+                            slots(a, |kind| match kind {
+                                TupleKind::Composite(attrs) => {
+                                    Some(attrs.iter().map(|a| Value::Ref(a.entity())).collect())
+                                }
+                                _ => None,
+                            }),
+                        )
+                        .maybe(
+                            "tuple-types",
+                            slots(a, |kind| match kind {
+                                TupleKind::Heterogeneous(types) => {
+                                    Some(types.iter().map(|t| t.name()).collect())
+                                }
+                                _ => None,
+                            }),
+                        )
+                        .maybe(
+                            "tuple-type",
+                            slots(a, |kind| match kind {
+                                TupleKind::Homogeneous(ty) => Some(ty.name().into()),
+                                _ => None,
+                            }),
+                        )
+                        .maybe(
+                            "preds",
+                            (!a.preds.is_empty())
+                                .then(|| a.preds.iter().map(|k| Value::Keyword(k.clone())).collect::<Tree>()),
+                        )
                         .maybe("doc", a.doc.as_deref())
                         .maybe("rows", rows)
                 });
@@ -67,9 +98,22 @@ pub async fn schema(mut call: Call) -> Answer {
                 Doc::new()
                     .with("basis-t", db.t())
                     .with("attributes", Tree::from_iter(attributes))
-                    .with("idents", idents),
+                    .with("idents", idents)
+                    .maybe("names", names.then(|| all_names(schema))),
             ))
         })
         .await?;
     Ok(answer::tree(StatusCode::OK, format, basis, doc))
+}
+
+/// What a tuple attribute is made of.
+fn slots(a: &Attribute, of: impl Fn(&TupleKind) -> Option<Tree>) -> Option<Tree> {
+    a.tuple.as_ref().and_then(of)
+}
+
+/// Every name, former ones included, with its entity; of one entity the present name last.
+fn all_names(schema: &Schema) -> Tree {
+    let mut names: Vec<_> = schema.idents().collect();
+    names.sort_by_key(|(k, e)| schema.ident(*e) == Some(*k));
+    names.into_iter().map(|(k, e)| Tree::from_iter([Value::Keyword(k.clone()), Value::Ref(e)])).collect()
 }

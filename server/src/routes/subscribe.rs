@@ -100,7 +100,7 @@ async fn follow(live: Arc<Live>, sink: Sink, start: T, rows: Rows, resumed: bool
                 Err(problem) => return sink.fail(&problem).await,
             };
             for step in steps {
-                sink.event(Some(step.t.0), "change", &step.json()).await?;
+                sink.event(Some(step.t.0), "change", &step.json(live.style())).await?;
                 told = step.t;
             }
             (rows, at) = (now, reached);
@@ -155,6 +155,10 @@ impl Live {
         Ok((steps, rows, at))
     }
 
+    fn style(&self) -> Style {
+        if self.ask.exact { Style::Exact } else { Style::Plain }
+    }
+
     fn snapshot(&self, t: T, rows: &Rows) -> String {
         let mut sorted: Vec<&Vec<Value>> = rows.iter().collect();
         sorted.sort();
@@ -166,30 +170,30 @@ impl Live {
             value::write_str(&mut out, c);
         }
         out.push_str("],\"rows\":");
-        list(&mut out, sorted.into_iter());
+        list(&mut out, sorted.into_iter(), self.style());
         out.push('}');
         out
     }
 }
 
 impl Step {
-    fn json(&self) -> String {
+    fn json(&self, style: Style) -> String {
         let mut out = format!("{{\"t\":{},\"added\":", self.t.0);
-        list(&mut out, self.added.iter());
+        list(&mut out, self.added.iter(), style);
         out.push_str(",\"removed\":");
-        list(&mut out, self.removed.iter());
+        list(&mut out, self.removed.iter(), style);
         out.push('}');
         out
     }
 }
 
-fn list<'a>(out: &mut String, rows: impl Iterator<Item = &'a Vec<Value>>) {
+fn list<'a>(out: &mut String, rows: impl Iterator<Item = &'a Vec<Value>>, style: Style) {
     out.push('[');
     for (i, row) in rows.enumerate() {
         if i > 0 {
             out.push(',');
         }
-        value::write(out, &Value::vector(row.iter().cloned()), Style::Plain);
+        value::write(out, &Value::vector(row.iter().cloned()), style);
     }
     out.push(']');
 }

@@ -137,7 +137,14 @@ pub fn table() -> Vec<Route> {
         route(
             "/v1/db/{name}",
             get(meta::database),
-            [op("get", "database", "server", "One database and its basis.").answer("Database")],
+            [op("get", "database", "server", "One database and its basis.")
+                .params(&[
+                    ("at", "string", "A date-time: which t it means."),
+                    ("min_t", "integer", "Wait until the database has reached this t."),
+                    ("wait", "string", "How long: 5s, 200ms."),
+                ])
+                .answer("Database")
+                .refuses(&[422, 503])],
         ),
         route(
             "/v1/db/{name}/transact",
@@ -265,7 +272,11 @@ pub fn table() -> Vec<Route> {
             "/v1/db/{name}/schema",
             get(schema::schema),
             [op("get", "schema", "facts", "Attributes and idents.")
-                .params(&[AS_OF, ("counts", "boolean", "Count the facts of each.")])
+                .params(&[
+                    AS_OF,
+                    ("counts", "boolean", "Count the facts of each."),
+                    ("names", "boolean", "Every name with its entity, former ones included."),
+                ])
                 .answer("Schema")],
         ),
         route(
@@ -283,6 +294,7 @@ pub fn table() -> Vec<Route> {
                     ("after", "integer", "Resume after this t."),
                     ("from", "integer", "Begin with this t."),
                     ("attr", "string", "Only transactions that touch these attributes, with commas."),
+                    ("brief", "boolean", "Leave the datoms out."),
                 ])
                 .headers(&[("Last-Event-ID", "Resume after this t.")])
                 .media(&SSE)

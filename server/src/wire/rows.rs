@@ -201,6 +201,9 @@ impl Encoder {
                 for (name, v) in &t.head {
                     let _ = write!(out, ":{name} {} ", annals::edn::print(v));
                 }
+                if t.types {
+                    self.edn_types(out);
+                }
                 out.push_str(":rows ");
                 out.push_str(if self.is_one() { "" } else { "[" });
             }
@@ -213,6 +216,20 @@ impl Encoder {
                 out.push_str("\r\n");
             }
         }
+    }
+
+    /// Shape, columns, keys and types, for readers that want the values exactly.
+    fn edn_types(&self, out: &mut String) {
+        let t = &self.table;
+        let texts = |texts: &mut dyn Iterator<Item = &str>| {
+            annals::edn::print(&Value::vector(texts.map(Value::string)))
+        };
+        let _ = write!(out, ":shape \"{}\" ", t.shape.name());
+        let _ = write!(out, ":columns {} ", texts(&mut t.columns.iter().map(String::as_str)));
+        if matches!(t.shape, Shape::Maps | Shape::Map) {
+            let _ = write!(out, ":keys {} ", annals::edn::print(&Value::vector(t.keys.iter().cloned())));
+        }
+        let _ = write!(out, ":types {} ", texts(&mut (0..t.columns.len()).map(|i| self.column_type(i))));
     }
 
     fn row(&self, out: &mut String, i: usize) {

@@ -15,8 +15,8 @@
 //! | map | an object; a key that is no keyword or string is its EDN text |
 //!
 //! 1. That mapping (`Style::Plain`) reads well and is not one to one. In
-//!    `Style::Exact` whatever JSON cannot tell apart is `{"#edn": "…"}`, and
-//!    [`read`] of what [`write()`] wrote is the same value.
+//!    `Style::Exact` whatever JSON cannot tell apart is `{"#edn": "…"}`, a reference
+//!    is `{"#ref": n}`, and [`read`] of what [`write()`] wrote is the same value.
 //! 2. Reading without a schema, a string that starts with a colon and reads as a
 //!    keyword is one; `{"#string": ":x"}` is how to say the string.
 
@@ -47,6 +47,7 @@ pub fn write(out: &mut String, v: &Value, style: Style) {
         Value::Double(d) if d.is_finite() => drop(write!(out, "{d:?}")),
         Value::String(s) if style == Style::Plain || !s.starts_with(':') => write_str(out, s),
         Value::Vector(items) => write_items(out, items, style),
+        Value::Ref(e) if style == Style::Exact => drop(write!(out, "{{\"#ref\":{}}}", e.raw())),
         _ if style == Style::Exact => write_exact(out, v),
         Value::Long(n) => drop(write!(out, "\"{n}\"")),
         Value::BigInt(n) => match i64::try_from(n.as_ref()) {
@@ -172,7 +173,7 @@ pub fn read(json: &Json) -> Result<Value, Problem> {
     })
 }
 
-/// `{"#edn": "…"}` and `{"#string": "…"}`.
+/// `{"#edn": "…"}`, `{"#string": "…"}` and `{"#ref": n}`.
 pub fn escaped(members: &serde_json::Map<String, Json>) -> Result<Option<Value>, Problem> {
     if members.len() != 1 {
         return Ok(None);
@@ -182,6 +183,10 @@ pub fn escaped(members: &serde_json::Map<String, Json>) -> Result<Option<Value>,
     }
     if let Some(text) = members.get("#string") {
         return Ok(Some(Value::string(text.as_str().ok_or_else(|| bad("#string takes a string"))?)));
+    }
+    if let Some(e) = members.get("#ref") {
+        let e = e.as_u64().ok_or_else(|| bad("#ref takes an entity's id"))?;
+        return Ok(Some(Value::Ref(annals::EntityId::from_raw(e))));
     }
     Ok(None)
 }

@@ -1,8 +1,9 @@
 //! The server over real sockets.
 //!
-//! `http`: routes of facts, refusals, access, limits, live answers. `events`:
+//! `client`: the Rust client. `http`: routes of facts, refusals, access, limits, live answers. `events`:
 //! streams, conditions, feeds, projections. The browser's part is `console.mjs`.
 
+mod client;
 mod common;
 mod events;
 mod http;
