@@ -6,7 +6,8 @@
 //! 3. What leaves is owned bytes; no LMDB type is seen outside.
 //! 4. One environment a folder and process: a registry by device and inode
 //!    refuses a second one.
-//! 5. Readers are short; parked ones are reset and hold no pages.
+//! 5. Readers are short. A parked one shows the newest commit, and is reset when there is a newer: it
+//!    never keeps a page that a later commit could reuse.
 //!
 //! Not here: what the bytes mean.
 #![allow(unsafe_code)]
@@ -80,14 +81,50 @@ pub(crate) struct Env {
 
 #[derive(Default)]
 struct Parked {
-    txns: Vec<RawTxn>,
+    readers: Vec<Reader>,
     live: usize,
+    /// Commits made through this environment. Readers that began before the last are stale.
+    commits: u64,
 }
 
-struct RawTxn(*mut ffi::MDB_txn);
-// SAFETY: a read transaction of a NO_TLS environment may move between threads;
+/// A read transaction with cursors that nobody uses now, by tree. What makes a short read cheap: beginning
+/// a transaction, finding the trees in it and opening cursors cost as much as the read.
+struct Reader {
+    txn: *mut ffi::MDB_txn,
+    idle: [*mut ffi::MDB_cursor; Db::ALL.len()],
+    /// Of [`Parked`], when it began; none while it is reset.
+    commits: Option<u64>,
+}
+// SAFETY: a read transaction of a NO_TLS environment and its cursors may move between threads;
 // each is owned by one `Snapshot` or by the pool, never by two.
-unsafe impl Send for RawTxn {}
+unsafe impl Send for Reader {}
+
+impl Reader {
+    /// Lets go of cursors and pages; keeps the transaction's slot.
+    fn reset(&mut self) {
+        self.close_cursors();
+        if self.commits.take().is_some() {
+            // SAFETY: the transaction is live; reset, it only keeps its reader slot.
+            unsafe { ffi::mdb_txn_reset(self.txn) };
+        }
+    }
+
+    fn close_cursors(&mut self) {
+        for cursor in &mut self.idle {
+            let cursor = std::mem::replace(cursor, ptr::null_mut());
+            if !cursor.is_null() {
+                // SAFETY: the cursor is open, its transaction not yet ended, and nobody else has it.
+                unsafe { ffi::mdb_cursor_close(cursor) };
+            }
+        }
+    }
+
+    fn abort(mut self) {
+        self.close_cursors();
+        // SAFETY: the transaction is live or reset, and nobody else has it.
+        unsafe { ffi::mdb_txn_abort(self.txn) };
+    }
+}
 
 impl Env {
     /// Opens the environment in `path`, making it when `create` and absent.
@@ -191,44 +228,55 @@ impl Env {
 
     /// A consistent view of the last commit.
     pub fn read(self: &Arc<Env>) -> Res<Snapshot> {
-        let parked = {
+        let (parked, commits) = {
             let mut p = self.parked.lock();
             while p.live >= MAX_SNAPSHOTS {
                 self.freed.wait(&mut p);
             }
             p.live += 1;
-            p.txns.pop()
+            (p.readers.pop(), p.commits)
         };
-        let got = match parked {
-            Some(RawTxn(txn)) => {
-                // SAFETY: `txn` was reset when it was parked and belongs to this environment.
-                let rc = unsafe { ffi::mdb_txn_renew(txn) };
-                if rc != 0 {
-                    // SAFETY: nobody else has it.
-                    unsafe { ffi::mdb_txn_abort(txn) };
-                }
-                self.check(rc).map(|()| txn)
-            }
-            None => {
-                let mut txn = ptr::null_mut();
-                // SAFETY: the environment is open; `txn` outlives the call.
-                let rc =
-                    unsafe { ffi::mdb_txn_begin(self.env.env(), ptr::null_mut(), ffi::MDB_RDONLY, &mut txn) };
-                self.check(rc).map(|()| txn)
-            }
-        };
-        match got {
-            Ok(txn) => Ok(Snapshot {
-                env: self.clone(),
-                txn: RawTxn(txn),
-                idle: [const { Cell::new(ptr::null_mut()) }; Db::ALL.len()],
-            }),
+        match self.begin(parked, commits) {
+            Ok(reader) => Ok(Snapshot { env: self.clone(), idle: reader.idle.map(Cell::new), reader }),
             Err(e) => {
                 self.parked.lock().live -= 1;
                 self.freed.notify_one();
                 Err(e)
             }
         }
+    }
+
+    /// A reader of the last commit, of a parked one or anew. `commits` was counted before it begins, so at
+    /// worst a fresh one is taken for stale.
+    fn begin(&self, parked: Option<Reader>, commits: u64) -> Res<Reader> {
+        let Some(mut reader) = parked else {
+            let mut txn = ptr::null_mut();
+            // SAFETY: the environment is open; `txn` outlives the call.
+            let rc =
+                unsafe { ffi::mdb_txn_begin(self.env.env(), ptr::null_mut(), ffi::MDB_RDONLY, &mut txn) };
+            self.check(rc)?;
+            let idle = [ptr::null_mut(); Db::ALL.len()];
+            return Ok(Reader { txn, idle, commits: Some(commits) });
+        };
+        if reader.commits == Some(commits) {
+            return Ok(reader);
+        }
+        reader.reset();
+        // SAFETY: `txn` is reset and belongs to this environment.
+        let rc = unsafe { ffi::mdb_txn_renew(reader.txn) };
+        if rc != 0 {
+            reader.abort();
+            return Err(error(rc, &self.path, self.map_size));
+        }
+        reader.commits = Some(commits);
+        Ok(reader)
+    }
+
+    /// Notes a commit: no parked reader may keep pages from before it.
+    fn committed(&self) {
+        let mut p = self.parked.lock();
+        p.commits += 1;
+        p.readers.iter_mut().for_each(Reader::reset);
     }
 
     /// Begins the one write transaction; waits for another to end.
@@ -251,10 +299,8 @@ impl Env {
 
 impl Drop for Env {
     fn drop(&mut self) {
-        for RawTxn(txn) in self.parked.get_mut().txns.drain(..) {
-            // SAFETY: snapshots hold the environment alive, so all transactions are parked ones.
-            unsafe { ffi::mdb_txn_abort(txn) };
-        }
+        // Snapshots hold the environment alive, so all readers are parked ones.
+        self.parked.get_mut().readers.drain(..).for_each(Reader::abort);
     }
 }
 
@@ -308,9 +354,8 @@ pub(crate) type Visitor<'v> = dyn FnMut(&[u8], &[u8]) -> Res<Step> + 'v;
 /// A consistent view of one commit. Short-lived: it keeps old pages from being reused.
 pub(crate) struct Snapshot {
     env: Arc<Env>,
-    txn: RawTxn,
-    /// Open cursors that nobody uses now, by tree: a seek from near the last place
-    /// stays on its page.
+    reader: Reader,
+    /// The reader's cursors while it is here: a seek from near the last place stays on its page.
     idle: [Cell<*mut ffi::MDB_cursor>; Db::ALL.len()],
 }
 
@@ -318,12 +363,12 @@ impl Snapshot {
     /// The number of the commit it shows.
     pub fn txn_id(&self) -> u64 {
         // SAFETY: the transaction is live.
-        unsafe { ffi::mdb_txn_id(self.txn.0) as u64 }
+        unsafe { ffi::mdb_txn_id(self.reader.txn) as u64 }
     }
 
     /// The bytes under a key.
     pub fn get(&self, db: Db, key: &[u8]) -> Res<Option<Vec<u8>>> {
-        get(&self.env, self.txn.0, db, key)
+        get(&self.env, self.reader.txn, db, key)
     }
 
     /// Number of rows of a tree, and pages it takes.
@@ -331,7 +376,7 @@ impl Snapshot {
         // SAFETY: plain data, filled in by the call.
         let mut st: ffi::MDB_stat = unsafe { std::mem::zeroed() };
         // SAFETY: transaction and handle are live.
-        self.env.check(unsafe { ffi::mdb_stat(self.txn.0, self.env.dbi(db), &mut st) })?;
+        self.env.check(unsafe { ffi::mdb_stat(self.reader.txn, self.env.dbi(db), &mut st) })?;
         let pages = st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
         Ok((st.ms_entries as u64, pages as u64 * u64::from(st.ms_psize)))
     }
@@ -347,7 +392,7 @@ impl Snapshot {
     ) -> Res<()> {
         let slot = &self.idle[db as usize];
         let mut cursor = match slot.replace(ptr::null_mut()) {
-            idle if idle.is_null() => Cursor::open(&self.env, self.txn.0, db)?,
+            idle if idle.is_null() => Cursor::open(&self.env, self.reader.txn, db)?,
             idle => Cursor { env: &self.env, cursor: idle },
         };
         let done = walk(&mut cursor, from, to, back, visit);
@@ -389,20 +434,20 @@ fn walk(
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        for idle in &self.idle {
-            drop(Cursor { env: &self.env, cursor: idle.get() });
-        }
+        let idle = std::array::from_fn(|i| self.idle[i].get());
+        let mut reader = Reader { txn: self.reader.txn, idle, commits: self.reader.commits };
         let mut p = self.env.parked.lock();
         p.live -= 1;
-        if p.txns.len() < PARKED {
-            // SAFETY: the transaction is live; reset, it only keeps its reader slot.
-            unsafe { ffi::mdb_txn_reset(self.txn.0) };
-            p.txns.push(RawTxn(self.txn.0));
+        if p.readers.len() < PARKED {
+            if reader.commits != Some(p.commits) {
+                reader.reset();
+            }
+            p.readers.push(reader);
+            drop(p);
         } else {
-            // SAFETY: the transaction is live and ends here.
-            unsafe { ffi::mdb_txn_abort(self.txn.0) };
+            drop(p);
+            reader.abort();
         }
-        drop(p);
         self.env.freed.notify_one();
     }
 }
@@ -524,8 +569,9 @@ impl WriteTxn {
         // SAFETY: the transaction is live and ends here, whatever the result.
         unsafe {
             let id = ffi::mdb_txn_id(txn) as u64;
-            self.env.check(ffi::mdb_txn_commit(txn))?;
-            Ok(id)
+            let done = self.env.check(ffi::mdb_txn_commit(txn));
+            self.env.committed();
+            done.map(|()| id)
         }
     }
 }
