@@ -105,6 +105,8 @@ pub enum Guard {
     Unchanged(GuardQuery),
     /// The query has at least one row.
     Holds(GuardQuery),
+    /// The query still has exactly the rows that a decision read ([`super::Reads`]).
+    Same(super::decision::ReadQuery),
 }
 
 /// A Datalog query over the database, with its inputs after `$`.
@@ -159,6 +161,8 @@ pub struct Append {
     pub(crate) command: Option<CommandOutcome>,
     pub(crate) tracking: Option<Tracking>,
     pub(crate) instant: Option<Instant>,
+    /// Rows of other side tables that belong to it: snapshots, the states of processes.
+    pub(crate) rows: Vec<annals_storage::Row>,
     wrong: Option<BadEvent>,
 }
 

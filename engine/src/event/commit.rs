@@ -188,6 +188,9 @@ impl Events {
                 let key = Key::new().text(tr.source.as_str());
                 txn.row(table::put(table::TRACKING, key, table::number(tr.number)));
             }
+            for row in &a.rows {
+                txn.row(row.clone());
+            }
             Ok(())
         };
         if let Err(e) = finish(txn) {
@@ -441,19 +444,12 @@ fn known_command(log: &EventLog, c: &CommandOutcome) -> Result<(), Stop> {
     if stored.request != c.request {
         return Err(AppendError::CommandReused { id: c.id }.into());
     }
-    Err(match stored.status {
-        CommandStatus::Done(a) => Stop::Replayed(a),
-        CommandStatus::Rejected { .. } => {
-            let none = Appended {
-                t: T::GENESIS,
-                first: Position::ZERO,
-                last: Position::ZERO,
-                versions: Vec::new(),
-                replayed: true,
-            };
-            Stop::Replayed(none)
-        }
-    })
+    match stored.status {
+        CommandStatus::Done(a) => Err(Stop::Replayed(a)),
+        // It waits to be carried out: that is what happens now.
+        CommandStatus::Accepted => Ok(()),
+        _ => Err(Stop::Replayed(Appended { replayed: true, ..super::command::nothing() })),
+    }
 }
 
 /// Are the events stored already: all, some, or none of them?
@@ -570,6 +566,10 @@ fn judge(events: &Events, db: &Db, log: &EventLog, which: usize, c: &Condition) 
             }
             Ok(())
         }
+        Guard::Same(q) => match c.after >= db.t() || q.holds(db).map_err(wrong)? {
+            true => Ok(()),
+            false => Err(failed(Vec::new())),
+        },
         Guard::Unchanged(q) => {
             if c.after >= db.t() {
                 // Nothing has happened since: the query need not even run twice.

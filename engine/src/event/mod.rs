@@ -21,10 +21,16 @@
 //! data ([`language`]) and as Rust ([`projection`]), old shapes ([`upcast`]),
 //! erasure ([`seal`]), imports ([`import`]), subscriptions ([`subscribe`]).
 
+pub mod aggregate;
 pub mod append;
 pub mod command;
 mod commit;
 pub mod data;
+pub mod decision;
+pub mod dispatch;
+mod domain;
+mod door;
+pub mod event_type;
 pub mod face;
 pub mod facts;
 pub mod id;
@@ -34,16 +40,26 @@ pub mod log;
 pub mod projection;
 pub mod record;
 mod registry;
+pub mod repository;
 pub mod seal;
+mod snapshot;
 pub mod subscribe;
 pub mod table;
 pub mod upcast;
 mod virtual_source;
+mod wire;
 
+pub use aggregate::{Aggregate, LoadError, Loaded};
 pub use append::{
     Append, AppendError, Appended, Condition, Expected, Guard, GuardQuery, Item, StreamWrite, Tracking,
 };
-pub use command::{CommandOutcome, CommandStatus, Dispatch, Retry};
+pub use command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry};
+pub use decision::{Decide, ReadError, ReadQuery, Reads};
+pub use dispatch::{CommandError, CommandStats, DispatchError, Dispatched, Refusal};
+pub use door::{CommandAnswer, CommandRequest};
+pub use repository::Repository;
+pub use snapshot::SnapshotPolicy;
+pub use event_type::{Event, EventTypeError};
 pub use data::{Data, DataError, IntoData, of_json, to_json};
 pub use face::{ProjectionError, ProjectionStatus};
 pub use facts::{Facts, Object, Subject};

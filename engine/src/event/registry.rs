@@ -51,6 +51,8 @@ pub(crate) struct Events {
     pub closed: AtomicBool,
     /// Registrations one at a time.
     pub registering: Mutex<()>,
+    /// The aggregates, processes and reactors of this connection.
+    pub domain: super::domain::Domain,
 }
 
 impl Events {
@@ -66,6 +68,7 @@ impl Events {
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
             registering: Mutex::new(()),
+            domain: super::domain::Domain::default(),
         }
     }
 

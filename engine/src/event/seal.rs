@@ -173,6 +173,30 @@ impl Seals {
         Ok(key)
     }
 
+    /// Every subject with its key in hex; none for one that was forgotten. In order of subjects.
+    pub fn exported(&self) -> Vec<(Arc<str>, Option<String>)> {
+        let keys = self.keys.read();
+        let mut all: Vec<_> = keys.iter().map(|(s, k)| (s.clone(), k.as_ref().map(|k| hex(k)))).collect();
+        all.sort();
+        all
+    }
+
+    /// Takes in what [`Seals::exported`] gave; a subject that is known here stays as it is. False
+    /// when a key is none.
+    pub fn adopt(&self, exported: &[(Arc<str>, Option<String>)]) -> Result<bool, SealError> {
+        let mut keys = self.keys.write();
+        for (subject, key) in exported {
+            let key = match key.as_deref().map(unhex) {
+                None => None,
+                Some(Some(key)) => Some(key),
+                Some(None) => return Ok(false),
+            };
+            keys.entry(subject.clone()).or_insert(key);
+        }
+        self.write(&keys)?;
+        Ok(true)
+    }
+
     /// Forgets a subject's key. True when there was one.
     pub fn forget(&self, subject: &str) -> Result<bool, SealError> {
         let mut keys = self.keys.write();

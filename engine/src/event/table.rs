@@ -14,6 +14,11 @@
 //! | 9 projection | name | `event::registry` |
 //! | 10 support | entity, attribute, hash of value, position | nothing |
 //! | 11 parked | projection, position | why |
+//! | 12 snapshot | stream | `event::snapshot` |
+//! | 13 outbox | t, number | a command to be carried out, `event::outbox` |
+//! | 14 process | process, instance | its state |
+//! | 15 timer | process, instance, name | when, and what to send |
+//! | 16 due | instant, process, instance, name | nothing |
 //! | 18 counter | name | number |
 //!
 //! 1. Numbers in keys are a length byte and big-endian bytes: short, in order, and
@@ -39,6 +44,11 @@ pub(crate) const TRACKING: u8 = 8;
 pub(crate) const PROJECTION: u8 = 9;
 pub(crate) const SUPPORT: u8 = 10;
 pub(crate) const PARKED: u8 = 11;
+pub(crate) const SNAPSHOT: u8 = 12;
+pub(crate) const OUTBOX: u8 = 13;
+pub(crate) const PROCESS: u8 = 14;
+pub(crate) const TIMER: u8 = 15;
+pub(crate) const DUE: u8 = 16;
 pub(crate) const COUNTER: u8 = 18;
 
 /// Ends a text in a key.
