@@ -114,6 +114,15 @@ impl Connection {
         self.0.writer.write_each(fs)
     }
 
+    /// Commits records made elsewhere as they are, in order, with one sync.
+    pub(crate) fn replay<F, E>(&self, makers: Vec<F>) -> (usize, Option<E>)
+    where
+        F: FnOnce(&Db) -> Result<Record, E> + Send,
+        E: From<TransactError> + Send,
+    {
+        self.0.writer.replay(makers)
+    }
+
     pub(crate) fn exclusive<R>(
         &self,
         f: impl FnOnce(&mut Txn) -> Result<(), TransactError>,
@@ -178,6 +187,17 @@ fn open_store(path: &Path, options: &Options) -> Result<Store, OpenError> {
 pub struct TxRange {
     shared: Arc<Shared>,
     log: LogIter,
+}
+
+impl TxRange {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The next transaction as the log has it.
+    pub(crate) fn next_record(&mut self) -> Option<Result<Record, StorageError>> {
+        self.log.next()
+    }
 }
 
 impl Iterator for TxRange {

@@ -23,6 +23,7 @@ mod admin;
 mod bootstrap;
 mod connection;
 mod db;
+mod dump;
 mod error;
 pub mod event;
 mod filter;
@@ -48,6 +49,7 @@ pub use admin::{
 };
 pub use connection::{Connection, TxRange};
 pub use db::Db;
+pub use dump::{Dump, DumpError, Dumped, DumpedFact, SubjectKey};
 pub use error::{DbError, Error, ErrorClass, OpenError, query_class};
 pub use index_pull::Page;
 pub use inputs::{BadTimePoint, Eid, Input, IntoInputs, IntoTimePoint, IntoTx, TimePoint};

@@ -229,6 +229,63 @@ impl Writer {
         (each.made, each.refused)
     }
 
+    /// Commits records that were made elsewhere, as they are, with one sync, up to the first
+    /// refusal: for restoring an export. Each is made from the database before it. Gives how
+    /// many were committed.
+    pub fn replay<F, E>(&self, makers: Vec<F>) -> (usize, Option<E>)
+    where
+        F: FnOnce(&Db) -> Result<Record, E> + Send,
+        E: From<TransactError> + Send,
+    {
+        if let Err(e) = refuse_reentry() {
+            return (0, Some(e.into()));
+        }
+        let mut replay = Replay { makers, staged: Vec::new(), done: 0, refused: None };
+        {
+            let mut state = self.state.lock();
+            self.lead(&mut state, &mut replay);
+        }
+        self.hand_over();
+        (replay.done, replay.refused)
+    }
+
+    /// Stages a record as it is on top of what is staged.
+    fn stage_record(&self, state: &mut State, before: Db, record: Record) -> Result<Staged, TransactError> {
+        let (t, instant, datoms) = (record.t, record.instant, record.datoms.clone());
+        self.shared.store().stage(record).map_err(TransactError::from)?;
+        let mut schema = None;
+        if SchemaInfo::concerns(&datoms) {
+            let mut mine = datoms.clone();
+            mine.sort_by(|x, y| (x.e, x.a, x.added, &x.v).cmp(&(y.e, y.a, y.added, &y.v)));
+            let info = state.info.apply(&mine);
+            self.shared.schemas().record(t, info.clone(), &datoms);
+            state.info = info.clone();
+            schema = Some(info);
+        }
+        (state.staged, state.last_instant) = (t, instant);
+        state.counters = Counters::of(self.shared.store());
+        let after = self.shared.db_with(t, state.info.clone());
+        let report = TxReport::new(t, instant, before, after, datoms, Vec::new());
+        Ok(Staged { report, schema, counters: state.counters })
+    }
+
+    /// May anything be written?
+    fn open(&self, state: &State) -> Result<(), TransactError> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(TransactError::Closed);
+        }
+        if self.read_only {
+            return Err(TransactError::ReadOnly);
+        }
+        match &state.poisoned {
+            Some(because) => {
+                let because = because.clone();
+                Err(TransactError::Storage(Arc::new(StorageError::Poisoned { because })))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Runs `f` on a transaction and hands its record to `commit`, which makes it
     /// durable in its own way, while nobody else writes.
     pub fn exclusive<R>(
@@ -339,16 +396,7 @@ impl Writer {
         F: FnOnce(&mut Txn) -> Result<R, E>,
         E: From<TransactError>,
     {
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(TransactError::Closed.into());
-        }
-        if self.read_only {
-            return Err(TransactError::ReadOnly.into());
-        }
-        if let Some(because) = &state.poisoned {
-            let because = because.clone();
-            return Err(TransactError::Storage(Arc::new(StorageError::Poisoned { because })).into());
-        }
+        self.open(state)?;
         let before = self.shared.db_with(state.staged, state.info.clone());
         let mut txn = Txn::new(before.clone(), state.counters, state.last_instant);
         INSIDE.set(true);
@@ -439,6 +487,47 @@ where
         if let Err(e) = flushed {
             self.made.clear();
             self.refused = Some(TransactError::Storage(e.clone()).into());
+        }
+        self.staged.clear();
+    }
+}
+
+/// Several records of one caller, committed as they are.
+struct Replay<F, E> {
+    makers: Vec<F>,
+    staged: Vec<Staged>,
+    done: usize,
+    refused: Option<E>,
+}
+
+impl<F, E> Job for Replay<F, E>
+where
+    F: FnOnce(&Db) -> Result<Record, E> + Send,
+    E: From<TransactError> + Send,
+{
+    fn run(&mut self, writer: &Writer, state: &mut State) {
+        for make in std::mem::take(&mut self.makers) {
+            let staged = writer.open(state).map_err(E::from).and_then(|()| {
+                let before = writer.shared.db_with(state.staged, state.info.clone());
+                let record = make(&before)?;
+                Ok(writer.stage_record(state, before, record)?)
+            });
+            match staged {
+                Ok(staged) => self.staged.push(staged),
+                Err(e) => {
+                    self.refused = Some(e);
+                    break;
+                }
+            }
+        }
+    }
+    fn staged(&self) -> &[Staged] {
+        &self.staged
+    }
+    fn answer(&mut self, flushed: &Result<(), Arc<StorageError>>) {
+        match flushed {
+            Ok(()) => self.done = self.staged.len(),
+            Err(e) => self.refused = Some(TransactError::Storage(e.clone()).into()),
         }
         self.staged.clear();
     }

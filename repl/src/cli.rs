@@ -452,6 +452,9 @@ pub enum Import {
         /// Install this projection first
         #[arg(long, value_name = "FILE.edn", value_hint = ValueHint::FilePath)]
         projection: Vec<PathBuf>,
+        /// Where to write lines that were refused, with the reason; without it the first one stops the import
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        rejects: Option<PathBuf>,
     },
     /// CloudEvents: NDJSON, one event a line, or a JSON batch; `subject` is the stream
     Cloudevents {
@@ -461,6 +464,9 @@ pub enum Import {
         /// Install this projection first
         #[arg(long, value_name = "FILE.edn", value_hint = ValueHint::FilePath)]
         projection: Vec<PathBuf>,
+        /// Where to write lines that were refused, with the reason; without it the first one stops the import
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        rejects: Option<PathBuf>,
     },
     /// An XES event log; a trace is a stream
     Xes {
@@ -478,15 +484,14 @@ pub enum Import {
     Csv(TableArgs),
     /// JSON objects, one a line; the schema is inferred
     Ndjson(TableArgs),
-    /// Transactions as EDN, as `annals export --history` writes them
-    Edn {
-        /// File, .gz allowed; - for standard input
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: String,
-        /// Transact this file first
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        schema: Option<PathBuf>,
-    },
+    /// Transactions as EDN, Datomic-style or as `annals export` writes them
+    #[command(after_help = "Examples:
+  annals import shop edn orders.edn --schema schema.edn
+  annals import copy edn full.edn                 what `annals export --history` wrote, into a new database
+
+Each top-level vector is one transaction. A full-history export goes on where it was left when imported again;
+other files go on with --skip.")]
+    Edn(EdnArgs),
     /// The history of a git repository: a stream a path, a transaction a commit
     #[command(after_help = "Example:\n  annals import history git ~/src/project")]
     Git {
@@ -500,6 +505,23 @@ pub enum Import {
         #[arg(long, value_name = "FILE.edn", value_hint = ValueHint::FilePath)]
         projection: Vec<PathBuf>,
     },
+}
+
+/// How EDN is imported.
+#[derive(Clone, Debug, Args)]
+pub struct EdnArgs {
+    /// File, .gz allowed; - for standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: String,
+    /// Transact this file first
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub schema: Option<PathBuf>,
+    /// Where to write transactions that were refused, with the reason; without it the first one stops the import
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub rejects: Option<PathBuf>,
+    /// Pass over this many transactions: go on where an import stopped
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: u64,
 }
 
 /// How a table becomes facts.

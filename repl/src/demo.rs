@@ -6,7 +6,7 @@
 use crate::{
     cli::Global,
     fail::{Failure, Outcome},
-    import::{events as importing, source::Source},
+    import::{events as importing, rejects::Rejects, source::Source},
     output::table::counted,
     script,
     session::{Access, Mode, Session, open},
@@ -135,7 +135,8 @@ fn load(s: &mut Session) -> Outcome {
         s.err.paint(theme::DIM, "loading 8,577 events of a permit process (Buijs 2014, 4TU.ResearchData)"),
     );
     let before = s.conn.stats()?;
-    let done = importing::load(s, &mut Source::of_bytes("permits.events.ndjson.gz", LOG))?;
+    let done =
+        importing::load(s, &mut Source::of_bytes("permits.events.ndjson.gz", LOG), &mut Rejects::default())?;
     importing::install(s, &[("permits.edn".to_owned(), PROJECTION.to_owned())])?;
     let after = s.conn.stats()?;
     let facts = (after.current + after.closed).saturating_sub(before.current + before.closed);

@@ -18,18 +18,13 @@ use crate::{
     term::theme,
 };
 use annals::{
-    Db, Instant, Keyword, T, TxData, Value,
+    Db, Keyword, T, Value,
     event::{
         Append, Appended, Data, EventId, Expected, Mode, NewEvent, Position, ProjectionState,
         ProjectionStatus, Recorded, Tag, Version,
     },
 };
-use std::{
-    collections::{BTreeSet, HashSet},
-    io::BufRead,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io::BufRead, path::Path, time::Duration};
 
 /// Words offered by completion.
 const WORDS: usize = 1_000;
@@ -348,11 +343,6 @@ pub fn drop_projection(s: &Session, name: &str) -> Outcome {
     Ok(())
 }
 
-/// Attributes that projections own: only their events write them.
-pub fn owned_attributes(s: &Session) -> HashSet<Keyword> {
-    statuses(s).into_iter().flat_map(|p| p.attributes).collect()
-}
-
 /// The events that a transaction stored.
 pub fn recorded(db: &Db, t: T) -> Outcome<Vec<Recorded>> {
     let log = db.events();
@@ -397,60 +387,6 @@ pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
         out.push(Value::map(map));
     }
     Ok(out)
-}
-
-/// Appends the events of one transaction of an export, with the facts that went with them.
-pub fn restore(s: &Session, events: &[Value], facts: TxData, instant: Instant) -> Outcome {
-    let mut append = Append::new().facts(facts).instant(instant);
-    let mut streams: Vec<(String, Vec<NewEvent>)> = Vec::new();
-    for v in events {
-        let get = |k: &str| v.get(&Value::keyword(k)).cloned();
-        let text = |k: &str| match get(k) {
-            Some(Value::String(t)) => Ok(t.to_string()),
-            _ => Err(Failure::refused("import/history", format!("an event has :{k}"))),
-        };
-        let mut e = event(&text("type")?, get("data"))?;
-        if let Some(Value::Uuid(id)) = get("id") {
-            e = e.id(EventId(id));
-        }
-        if let Some(Value::Long(n)) = get("schema") {
-            e = e.schema(u32::try_from(n).unwrap_or(1));
-        }
-        if let Some(Value::Instant(at)) = get("occurred-at") {
-            e = e.occurred_at(at);
-        }
-        if let Some(Value::Vector(tags)) = get("tags") {
-            for t in tags.iter() {
-                e = e.tag(
-                    Tag::new(crate::output::data::field(t))
-                        .map_err(|b| Failure::refused("import/history", b.to_string()))?,
-                );
-            }
-        }
-        if let Some(Value::Map(meta)) = get("meta") {
-            for (k, v) in meta.iter() {
-                e = match (crate::output::data::field(k).as_str(), v) {
-                    ("correlation", Value::String(c)) => e.correlation(c),
-                    ("causation", Value::Uuid(c)) => e.caused_by(*c),
-                    ("actor", Value::String(a)) => e.actor(a),
-                    (k, v) => e.meta(k, v.clone()),
-                };
-            }
-        }
-        let stream = text("stream")?;
-        match streams.iter_mut().find(|(n, _)| *n == stream) {
-            Some((_, list)) => list.push(e),
-            None => streams.push((stream, vec![e])),
-        }
-    }
-    for (stream, list) in streams {
-        append = append.and_to(&stream);
-        for e in list {
-            append = append.push(e);
-        }
-    }
-    s.conn.append(append)?;
-    Ok(())
 }
 
 /// `:watch`: transactions, or a query's rows, as they change, until Ctrl-C.

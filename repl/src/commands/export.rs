@@ -6,12 +6,12 @@ use crate::{
     fail::{Failure, Outcome},
     moment,
     output::{Rows, Shape, json, table::counted},
+    progress::Progress,
     session::{Mode, Session, write_rows},
 };
 use annals::{Datom, Db, EntityId, Partition, T, Value, edn};
 use clap::Parser as _;
 use std::{
-    collections::HashSet,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -79,58 +79,63 @@ pub fn run(
     Ok(())
 }
 
-/// Every transaction, one map a line: what `annals import … edn` reads. What projections
-/// say is left out, with their attributes: adding a projection after the import makes it
-/// again from the events, filed under the same transactions.
+/// Every transaction, one map a line: what `annals import … edn` reads. Facts of projections
+/// are there like any other, and what stands beside the facts is in `:rows`: a copy needs no
+/// projection to be run again.
 fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Outcome<u64> {
-    let mut n = 0;
-    let projections = s.conn.projections()?;
-    let schema = s.conn.db();
-    let owned: HashSet<EntityId> = projections
-        .iter()
-        .flat_map(|p| &p.attributes)
-        .filter_map(|a| schema.schema().attribute_named(a).map(|a| a.id.entity()))
-        .collect();
-    if !projections.is_empty() {
-        let names: Vec<String> = projections.iter().map(|p| format!("{} v{}", p.name, p.version)).collect();
-        s.note(format!(
-            "without the facts of {}: `projection add` makes them again after the import",
-            names.join(", ")
-        ));
+    let keys = s.conn.subject_keys();
+    if !keys.is_empty() {
+        let map = Value::map(
+            keys.into_iter()
+                .map(|(subject, key)| (Value::String(subject), key.map_or(Value::Nil, Value::from))),
+        );
+        line(format, &[("subject-keys", map)], out)?;
+        s.note("with the keys of personal values: keep the file as you keep the database");
     }
-    for report in s.conn.tx_range(T(1), db.t().next())? {
-        let r = report?;
-        let names = r.db_after();
-        let data = r
-            .tx_data()
-            .iter()
-            .filter(|d| d.e.partition() != Some(Partition::Event))
-            .filter(|d| !owned.contains(&d.a.entity()) && !owned.contains(&d.e))
-            .map(|d| datom_value(names, r.db_before(), d));
+    let total = db.t().0;
+    let mut progress = Progress::new(s, "transactions", Some(total));
+    for d in s.conn.dump(T(1), db.t().next())? {
+        let d = d?;
+        let data = d.facts.iter().map(|f| {
+            let mut parts = vec![Value::Ref(f.e), f.a.clone(), f.v.clone(), Value::Bool(f.added)];
+            if f.t != d.t {
+                parts.push(Value::Long(f.t.0 as i64));
+            }
+            Value::vector(parts)
+        });
         let mut entries = vec![
-            (Value::keyword("t"), Value::Long(r.t().0 as i64)),
-            (Value::keyword("tx-instant"), Value::Instant(r.tx_instant())),
-            (Value::keyword("tx-data"), Value::vector(data)),
+            ("t", Value::Long(d.t.0 as i64)),
+            ("tx-instant", Value::Instant(d.instant)),
+            ("tx-data", Value::vector(data)),
         ];
-        let events = events::of_transaction(s, r.t())?;
-        if !events.is_empty() {
-            entries.push((Value::keyword("events"), Value::vector(events)));
+        if !d.rows.is_empty() {
+            let events = events::of_transaction(s, d.t)?;
+            if !events.is_empty() {
+                entries.push(("events", Value::vector(events)));
+            }
+            entries.push(("rows", Value::Bytes(d.rows.into())));
         }
-        let map = Value::map(entries);
-        match format {
-            Format::Edn => writeln!(out, "{}", edn::print(&map))?,
-            _ => writeln!(out, "{}", json::of(&map))?,
-        }
-        n += 1;
+        line(format, &entries, out)?;
+        progress.add(1, d.t.0);
     }
+    let n = progress.count();
+    progress.done();
     Ok(n)
 }
 
-/// `[e attr v added]`, the attribute by the name it had then.
-fn datom_value(after: &Db, before: &Db, d: &Datom) -> Value {
-    let a = after.ident(d.a.entity()).or_else(|| before.ident(d.a.entity()));
-    let a = a.map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k.clone()));
-    Value::vector([Value::Ref(d.e), a, d.v.clone(), Value::Bool(d.added)])
+/// One map on one line, its keys in this order.
+fn line(format: Format, entries: &[(&str, Value)], out: &mut dyn Write) -> Outcome {
+    match format {
+        Format::Edn => {
+            let parts: Vec<String> = entries.iter().map(|(k, v)| format!(":{k} {}", edn::print(v))).collect();
+            writeln!(out, "{{{}}}", parts.join(", "))?;
+        }
+        _ => {
+            let map = Value::map(entries.iter().map(|(k, v)| (Value::keyword(k), v.clone())));
+            writeln!(out, "{}", json::of(&map))?;
+        }
+    }
+    Ok(())
 }
 
 /// What holds, as transactions: first the attributes and idents, then the facts.

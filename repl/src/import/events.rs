@@ -7,7 +7,7 @@
 //!    time is kept as the event's `:event/occurred-at` alone.
 //! 3. An event that is stored already is not stored again.
 
-use super::source::Source;
+use super::{rejects::Rejects, source::Source};
 use crate::{
     commands::events::install_projection,
     fail::{Failure, Outcome},
@@ -23,7 +23,11 @@ use annals::{
     event::{Append, EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
 };
 use serde_json::{Map, Value as Json};
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// An event on its way in.
 #[derive(Clone, Debug)]
@@ -50,11 +54,16 @@ pub struct Done {
 }
 
 /// `import events`, `import cloudevents`.
-pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
+pub fn run(s: &mut Session, file: &str, projections: &[PathBuf], rejects: Option<&Path>) -> Outcome {
     let texts = read_projections(projections)?;
-    let done = load(s, &mut Source::open(file)?)?;
+    let mut rejects = Rejects::open(rejects)?;
+    let done = load(s, &mut Source::open(file)?, &mut rejects)?;
+    let rejected = rejects.finish()?;
     install(s, &texts)?;
     report(s, done);
+    if rejected > 0 {
+        s.note(format!("{} rejected", counted(rejected, "line")));
+    }
     Ok(())
 }
 
@@ -87,8 +96,9 @@ pub fn report(s: &Session, d: Done) {
     s.note(format!("{} in {}{known}", counted(d.appended, "event"), counted(d.transactions, "transaction")));
 }
 
-/// Reads events, one JSON object a line, or one JSON array of them, into streams.
-pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
+/// Reads events, one JSON object a line, or one JSON array of them, into streams. Lines that are
+/// no events are set aside, or end it.
+pub fn load(s: &Session, source: &mut Source, rejects: &mut Rejects) -> Outcome<Done> {
     let mut sink = Sink::new(s, source.size);
     let mut first = true;
     let mut seen: HashMap<EventId, u64> = HashMap::new();
@@ -99,21 +109,40 @@ pub fn load(s: &Session, source: &mut Source) -> Outcome<Done> {
             let all: Vec<Json> =
                 serde_json::from_str(&text).map_err(|e| source.wrong(&format!("not a JSON array: {e}")))?;
             for j in all {
-                let event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
-                sink.push(event, source.position(), source)?;
+                match incoming(&j, None) {
+                    Ok(event) => sink.push(event, source.position(), source)?,
+                    Err(why) if rejects.are_kept() => {
+                        rejects.put(&source.name, source.line_number() as u64, &why, &j.to_string())?;
+                    }
+                    Err(why) => return Err(source.wrong(&why)),
+                }
             }
             break;
         }
         first = false;
-        let j: Json = serde_json::from_str(&line)
-            .map_err(|e| source.wrong(&format!("column {}: {}", e.column(), json_words(&e))))?;
-        let mut event = incoming(&j, None).map_err(|why| source.wrong(&why))?;
-        if j.get("id").is_none_or(Json::is_null) {
-            event.event.id = id_of_line(&line, &mut seen);
+        match of_line(&line, &mut seen) {
+            Ok(event) => sink.push(event, source.position(), source)?,
+            Err(why) if rejects.are_kept() => {
+                rejects.put(&source.name, source.line_number() as u64, &why, &line)?;
+            }
+            Err(why) => {
+                let help = "what was read before stays: mend the line and import again, or set it aside with --rejects FILE";
+                return Err(source.wrong(&why).help(help));
+            }
         }
-        sink.push(event, source.position(), source)?;
     }
     sink.finish(source)
+}
+
+/// The event of a line.
+fn of_line(line: &str, seen: &mut HashMap<EventId, u64>) -> Result<Incoming, String> {
+    let j: Json =
+        serde_json::from_str(line).map_err(|e| format!("column {}: {}", e.column(), json_words(&e)))?;
+    let mut event = incoming(&j, None)?;
+    if j.get("id").is_none_or(Json::is_null) {
+        event.event.id = id_of_line(line, seen);
+    }
+    Ok(event)
 }
 
 /// The id of an event without one: made from its line, so that importing the line again

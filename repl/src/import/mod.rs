@@ -11,6 +11,7 @@ pub mod events;
 pub mod git;
 pub mod history;
 pub mod infer;
+pub mod rejects;
 pub mod source;
 pub mod tables;
 pub mod xes;
@@ -49,10 +50,8 @@ pub fn from_words(s: &mut Session, words: &[String]) -> Outcome {
 /// Is the source there? Asked before a database is made for it.
 pub fn check(what: &Import) -> Outcome {
     let file = match what {
-        Import::Events { file, .. }
-        | Import::Cloudevents { file, .. }
-        | Import::Xes { file, .. }
-        | Import::Edn { file, .. } => file,
+        Import::Events { file, .. } | Import::Cloudevents { file, .. } | Import::Xes { file, .. } => file,
+        Import::Edn(e) => &e.file,
         Import::Csv(t) | Import::Ndjson(t) => &t.file,
         Import::Git { path, .. } => {
             return match path.exists() {
@@ -73,9 +72,9 @@ pub fn run(s: &mut Session, what: &Import) -> Outcome {
     match what {
         Import::Csv(t) => tables::csv(s, t),
         Import::Ndjson(t) => tables::ndjson(s, t),
-        Import::Edn { file, schema } => edn::run(s, file, schema.as_deref()),
-        Import::Events { file, projection } | Import::Cloudevents { file, projection } => {
-            events::run(s, file, projection)
+        Import::Edn(args) => edn::run(s, args),
+        Import::Events { file, projection, rejects } | Import::Cloudevents { file, projection, rejects } => {
+            events::run(s, file, projection, rejects.as_deref())
         }
         Import::Xes { file, projection } => xes::run(s, file, projection),
         #[cfg(feature = "git")]
