@@ -41,6 +41,8 @@ pub(crate) struct Cache {
 struct Map {
     slots: HashMap<AttrId, Slot>,
     pins: HashMap<Pin, Pinned>,
+    /// Keys probed in the present since an attribute last changed, or was last loaded for them.
+    asked: HashMap<AttrId, u64>,
     clock: u64,
 }
 
@@ -340,10 +342,11 @@ impl Cache {
     /// Notes what a staged record changes.
     pub fn stage(&self, t: T, datoms: &[Datom]) {
         let mut map = self.map.lock();
-        if map.slots.is_empty() && map.pins.is_empty() {
+        if map.slots.is_empty() && map.pins.is_empty() && map.asked.is_empty() {
             return;
         }
         for d in datoms {
+            map.asked.remove(&d.a);
             if d.t < t {
                 map.pins.retain(|pin, _| pin.0 != d.a);
             }
@@ -624,10 +627,23 @@ impl Core {
         if keys as u64 * SCAN_RATIO > rows && rows > 0 {
             return true;
         }
-        let map = self.cache.map.lock();
-        let Some(slot) = map.slots.get(&a).filter(|s| s.bytes > 0) else { return false };
         let plain = !at.view.history && at.view.since.is_none() && at.view.upto(at.basis) >= self.basis();
-        plain && (slot.pending.is_empty() || keys > FEW_KEYS)
+        if !plain {
+            return false;
+        }
+        let mut map = self.cache.map.lock();
+        if map.slots.get(&a).is_some_and(|s| s.bytes > 0 && (s.pending.is_empty() || keys > FEW_KEYS)) {
+            return true;
+        }
+        // Small probes add up: once they have cost what loading does, load (as one rents skis). Probes
+        // between two changes of the attribute count only, so that writing never loads a column.
+        let asked = map.asked.entry(a).or_default();
+        *asked += keys as u64;
+        let pays = *asked * SCAN_RATIO > rows && rows > 0;
+        if pays {
+            *asked = 0;
+        }
+        pays
     }
 }
 

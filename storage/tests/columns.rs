@@ -1,0 +1,48 @@
+//! When columns are loaded: many small probes add up to one load, and writing never does.
+
+use annals_model::*;
+use annals_storage::*;
+
+const A: AttrId = AttrId::new(40);
+const ENTITIES: u64 = 320;
+
+fn ent(n: u64) -> EntityId {
+    EntityId::new(Partition::User, n)
+}
+
+fn record(t: u64, facts: impl Iterator<Item = (u64, u64)>) -> Record {
+    let fact = |(e, v): (u64, u64)| Datom { e: ent(e), a: A, v: Value::Long(v as i64), t: T(t), added: true };
+    Record { t: T(t), instant: Instant(t as i64), datoms: facts.map(fact).collect(), rows: vec![] }
+}
+
+fn probe(store: &Store, e: u64) -> usize {
+    let mut out = ProbeOut::default();
+    store.probe(At::now(store.basis()), A, Order::Eav, &[ent(e).raw()], &Dict::current(), &mut out).unwrap();
+    out.v.len()
+}
+
+/// Probes, one entity after another, until the column is in memory.
+fn probes_until_loaded(store: &Store) -> Option<u64> {
+    (1..=ENTITIES).find(|e| {
+        assert!(probe(store, *e) >= 1);
+        store.is_cached(A)
+    })
+}
+
+#[test]
+fn small_probes_add_up_to_one_load() {
+    let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
+    assert!(!store.is_cached(A));
+    assert_eq!(probes_until_loaded(&store), Some(21), "when 16 rows a probe are more than the column has");
+}
+
+#[test]
+fn probes_between_writes_load_nothing_and_see_every_write() {
+    let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
+    for t in 1..=100 {
+        store.stage(record(t, std::iter::once((1, ENTITIES + t)))).unwrap();
+        store.flush().unwrap();
+        assert_eq!(probe(&store, 1), 1 + t as usize);
+    }
+    assert!(!store.is_cached(A));
+}
