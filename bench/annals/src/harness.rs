@@ -96,6 +96,16 @@ pub fn scratch(name: &str) -> PathBuf {
     path
 }
 
+/// How databases are opened here. `PERF_MAP_BYTES` keeps the map of the indexes small enough for tools
+/// that watch every access.
+pub fn options() -> annals::Options {
+    let options = annals::Options::new().durability(annals::Durability::Relaxed);
+    match env::var("PERF_MAP_BYTES").ok().and_then(|n| n.parse().ok()) {
+        Some(bytes) => options.map_size_bytes(bytes),
+        None => options,
+    }
+}
+
 /// Bytes allotted on disk below a folder.
 pub fn disk(path: &PathBuf) -> u64 {
     let mut total = 0;
@@ -112,24 +122,39 @@ fn peak_mb() -> u64 {
     line.split_whitespace().nth(1).and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-/// The numbers of a data file against the entities they became.
+/// The numbers of a data file against the entities they became. Both ways are arrays: what a checksum
+/// costs counts against us, and the peers sum what they have.
 #[derive(Default)]
 pub struct Ids {
     to: HashMap<u64, EntityId>,
-    from: HashMap<EntityId, u64>,
+    /// Numbers by entity, from the first one entered on.
+    from: Vec<u64>,
+    base: u64,
 }
 
 impl Ids {
     pub fn enter(&mut self, number: u64, e: EntityId) {
+        if self.from.is_empty() {
+            self.base = e.raw();
+        }
+        if e.raw() < self.base {
+            let more = (self.base - e.raw()) as usize;
+            self.from.splice(0..0, std::iter::repeat_n(0, more));
+            self.base = e.raw();
+        }
+        let at = (e.raw() - self.base) as usize;
+        if at >= self.from.len() {
+            self.from.resize(at + 1, 0);
+        }
+        self.from[at] = number;
         self.to.insert(number, e);
-        self.from.insert(e, number);
     }
     pub fn entity(&self, number: u64) -> EntityId {
         self.to[&number]
     }
     pub fn number(&self, v: &Value) -> u64 {
         match v {
-            Value::Ref(e) => self.from[e],
+            Value::Ref(e) => self.from[(e.raw() - self.base) as usize],
             Value::Long(n) => *n as u64,
             other => panic!("not a number: {other:?}"),
         }

@@ -1,7 +1,7 @@
 //! W1 (queries and loads over people) and W2 (transactions of five facts).
 
-use crate::harness::{Bench, Ids, disk, run, scratch, tsv};
-use annals::{Connection, Options, Query, TxData, Value};
+use crate::harness::{Bench, Ids, disk, options, run, scratch, tsv};
+use annals::{Connection, Query, TxData, Value};
 
 const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
  {:db/ident :last-name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
@@ -31,7 +31,7 @@ fn entities(rows: &[Vec<String>]) -> TxData {
 fn open(name: &str, durable: bool) -> (Connection, std::path::PathBuf) {
     let path = scratch(name);
     let durability = if durable { annals::Durability::Full } else { annals::Durability::Relaxed };
-    let conn = Options::new().durability(durability).open(&path).expect("open");
+    let conn = options().durability(durability).open(&path).expect("open");
     conn.transact(SCHEMA).expect("schema");
     (conn, path)
 }

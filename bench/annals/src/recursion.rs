@@ -1,6 +1,6 @@
 //! W3: closures, same generation, reachability, points-to.
 
-use crate::harness::{self, Bench, Ids, Row, load_links, scratch};
+use crate::harness::{self, Bench, Ids, Row, load_links, options, scratch};
 use annals::{Connection, Query};
 
 const TC: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) [?a :edge ?t] (tc ?t ?b)]]";
@@ -18,8 +18,7 @@ fn refs(names: &[&str]) -> String {
 }
 
 fn open(names: &[&str]) -> Connection {
-    let conn =
-        annals::Options::new().durability(annals::Durability::Relaxed).open(scratch("w3")).expect("open");
+    let conn = options().open(scratch("w3")).expect("open");
     conn.transact(refs(names).as_str()).expect("schema");
     conn
 }

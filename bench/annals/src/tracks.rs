@@ -1,7 +1,7 @@
 //! W5: joins and aggregates over artists, releases and tracks; triangles.
 
-use crate::harness::{Bench, Ids, Outcome, disk, run, scratch};
-use annals::{Connection, Options, Query, Value};
+use crate::harness::{Bench, Ids, Outcome, disk, options, run, scratch};
+use annals::{Connection, Query, Value};
 use std::path::PathBuf;
 
 const SCHEMA: &str = "[{:db/ident :artist/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/index true}
@@ -20,7 +20,7 @@ fn long(s: &str) -> Value {
 
 fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
     let path = scratch("w5");
-    let conn = Options::new().durability(annals::Durability::Relaxed).open(&path).expect("open");
+    let conn = options().open(&path).expect("open");
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut facts = 0;
