@@ -229,6 +229,8 @@ fn error_codes(text: &str) -> BTreeSet<String> {
         "tx",
         "db",
         "event",
+        "command",
+        "process",
         "projection",
         "storage",
         "open",

@@ -76,8 +76,8 @@ pub trait Aggregate: Default + 'static {
     type Command: Serialize + DeserializeOwned + Clone + 'static;
     /// What can happen to it.
     type Event: Event;
-    /// Why it refuses. The code of a refusal is `CATEGORY/variant-name`, in lower case
-    /// with dashes; the error itself is stored as data.
+    /// Why it refuses. The code of a refusal is `CATEGORY/variant-name` (of a type that is no
+    /// enum, the type's name), in lower case with dashes; the error itself is stored as data.
     type Error: std::error::Error + Serialize + DeserializeOwned + 'static;
 
     /// Takes in what happened.

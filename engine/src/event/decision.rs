@@ -10,22 +10,125 @@
 //! 5. Ids made by a rule derive from the command's: a retry makes the same ones.
 
 use super::{
-    append::{Guard, Item},
-    id::{CommandId, Position},
+    append::{Append, AppendError, Expected, Guard, Item, StreamWrite},
+    command::{CommandTo, Dispatch},
+    dispatch::{DispatchError, Dispatched, Extra, Request, carry_out, command_event, event_meta, guarded},
+    event_type::{self, Event},
+    id::{CommandId, Position, StreamId},
     log::EventLog,
     record::Recorded,
+    wire,
 };
-use crate::{Db, DbError, Eid, Input, IntoInputs};
+use crate::{Connection, Db, DbError, Eid, Input, IntoInputs};
 use annals_model::{Instant, Value};
 use annals_query::{
     error::QueryError,
     rows::{Answer, Rows, Shape, Stats},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     cell::{Cell, RefCell},
     sync::Arc,
 };
 use uuid::Uuid;
+
+/// A rule over whatever it needs to read, with no aggregate of its own: the dynamic
+/// consistency boundary. What it reads through [`Decide::db`] is its boundary.
+///
+/// ```
+/// use annals::event::{Decide, Decision, Dispatch, Event};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Accounts {
+///     Registered { name: String },
+/// }
+/// impl Event for Accounts {
+///     const TYPES: &'static [(&'static str, u32)] = &[("Registered", 1)];
+///     fn tags(&self) -> Vec<String> {
+///         let Accounts::Registered { name } = self;
+///         vec![format!("username:{name}")]
+///     }
+/// }
+/// #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+/// #[error("the name is taken")]
+/// struct Taken;
+/// #[derive(Serialize)]
+/// struct Register { user: String, name: String }
+/// impl Decision for Register {
+///     const NAME: &'static str = "accounts";
+///     type Event = Accounts;
+///     type Error = Taken;
+///     fn decide(&self, cx: &Decide) -> Result<Vec<(String, Accounts)>, Taken> {
+///         let taken = "[:find ?e :in $ ?tag :where [?e :event/tag ?tag]]";
+///         if cx.db.count(taken, (format!("username:{}", self.name),)) > 0 {
+///             return Err(Taken);
+///         }
+///         Ok(vec![(format!("user-{}", self.user), Accounts::Registered { name: self.name.clone() })])
+///     }
+/// }
+///
+/// let conn = annals::in_memory()?;
+/// let ada = |user: &str| Register { user: user.into(), name: "ada".into() };
+/// conn.decide(&ada("1"), Dispatch::new())?;
+/// assert_eq!(conn.decide(&ada("2"), Dispatch::new()).unwrap_err().code(), "accounts/taken");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Decision: Serialize {
+    /// What the codes of its refusals begin with, and what its events' metadata names.
+    /// Written to disk: never change it.
+    const NAME: &'static str;
+    /// What it makes happen.
+    type Event: Event;
+    /// Why it refuses. A type that is no enum has the code `NAME/its-name`.
+    type Error: std::error::Error + Serialize + DeserializeOwned + 'static;
+
+    /// Decides: events, each with the name of its stream. None: there is nothing to do.
+    fn decide(&self, cx: &Decide<'_>) -> Result<Vec<(String, Self::Event)>, Self::Error>;
+}
+
+impl Connection {
+    /// Carries out a decision: runs its rule, and appends what it decides if all that it
+    /// read is still so at the commit; if not, the rule is run again on fresh data.
+    ///
+    /// `if_version` holds the first stream it writes to a version.
+    ///
+    /// # Errors
+    /// As for [`super::Repository::dispatch`].
+    pub fn decide<D: Decision>(
+        &self,
+        decision: &D,
+        dispatch: Dispatch,
+    ) -> Result<Dispatched, DispatchError<D::Error>> {
+        event_type::check::<D::Event>()?;
+        let payload = wire::to_value(decision).map_err(|e| super::data::DataError::Serialize(e.0))?;
+        let ty = wire::type_name::<D>();
+        let to = CommandTo { category: D::NAME.to_owned(), id: String::new(), ty, payload };
+        let meta = event_meta(&dispatch, D::NAME, &to.ty);
+        let digest = to.digest(dispatch.if_version)?;
+        let request = Request { dispatch: &dispatch, digest, area: D::NAME, extra: Extra::default() };
+        carry_out(self, &request, &mut |_, cx| {
+            let about = || (D::NAME.to_owned(), to.ty.clone());
+            let events = match guarded(about, || decision.decide(cx))? {
+                Ok(events) => events,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let mut writes: Vec<StreamWrite> = Vec::new();
+            for (n, (stream, e)) in events.iter().enumerate() {
+                let stream = StreamId::new(stream).map_err(AppendError::from)?;
+                let event = command_event(&dispatch, &meta, n as u64, e)?;
+                match writes.iter_mut().find(|w| w.stream == stream) {
+                    Some(w) => w.events.push(event),
+                    None => writes.push(StreamWrite { stream, expected: Expected::Any, events: vec![event] }),
+                }
+            }
+            if let (Some(first), Some(v)) = (writes.first_mut(), dispatch.if_version) {
+                first.expected = Expected::Exact(v);
+            }
+            Ok(Ok(writes.into_iter().fold(Append::new(), Append::write)))
+        })
+    }
+}
 
 /// A query as a decision read it: its text, its inputs, and the digest of its rows.
 #[derive(Clone, Debug)]

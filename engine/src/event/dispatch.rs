@@ -380,8 +380,13 @@ impl Connection {
             let status = CommandStatus::Running;
             return Ok(running.then(|| CommandOutcome::of(id, [0; 32], status)));
         };
-        if running && !outcome.status.is_final() {
-            outcome.status = CommandStatus::Running;
+        if !outcome.status.is_final() {
+            let trouble = self.shared().events().domain.trouble(id);
+            outcome.status = match trouble {
+                _ if running => CommandStatus::Running,
+                Some(t) => t.status(),
+                None => outcome.status,
+            };
         }
         Ok(Some(outcome))
     }
@@ -549,7 +554,7 @@ where
     E: std::error::Error + Serialize + DeserializeOwned,
 {
     let (name, payload) = wire::write(error).map_err(|e| DataError::Serialize(e.0))?;
-    let name = name.unwrap_or_else(|| "Refused".to_owned());
+    let name = name.unwrap_or_else(wire::type_name::<E>);
     let code = format!("{area}/{}", kebab(&name));
     let detail =
         Value::map([(Value::keyword(VARIANT), Value::string(&name)), (Value::keyword(PAYLOAD), payload)]);

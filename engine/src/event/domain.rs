@@ -6,8 +6,9 @@
 //!    meanwhile waits and is answered the stored outcome. That is a courtesy that
 //!    saves work; what makes it happen once is the commit.
 
-use super::{door::Handler, id::CommandId};
-use hashbrown::HashSet;
+use super::{door::Handler, id::CommandId, process::AnyProcess, reactor::AnyReactor, runner::ProcessState};
+use annals_model::Instant;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,23 @@ pub(crate) struct Domain {
     running: Mutex<HashSet<CommandId>>,
     done: Condvar,
     pub counts: Counts,
+    processes: RwLock<Arc<Vec<Arc<dyn AnyProcess>>>>,
+    reactors: RwLock<Arc<Vec<Arc<dyn AnyReactor>>>>,
+    /// Those that do not run; the others do.
+    states: Mutex<HashMap<String, ProcessState>>,
+    /// Queued commands that failed and wait.
+    troubles: Mutex<HashMap<CommandId, Trouble>>,
+    /// Steps are made one at a time.
+    pub stepping: Mutex<()>,
+}
+
+/// Why a queued command waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub code: Arc<str>,
+    pub message: Arc<str>,
+    pub attempts: u32,
+    pub retry_at: Instant,
 }
 
 /// What has happened to commands since the database was opened.
@@ -78,5 +96,74 @@ impl Domain {
     /// Is a thread of this process carrying it out?
     pub fn is_running(&self, id: CommandId) -> bool {
         self.running.lock().contains(&id)
+    }
+
+    /// Is a process or reactor of this name registered?
+    pub fn knows(&self, name: &str) -> bool {
+        self.processes().iter().any(|p| p.name() == name) || self.reactors().iter().any(|r| r.name() == name)
+    }
+
+    /// Adds a process; its name, when it is in use.
+    pub fn add_process(&self, p: Arc<dyn AnyProcess>) -> Result<(), &'static str> {
+        let mut held = self.processes.write();
+        if held.iter().any(|x| x.name() == p.name()) {
+            return Err(p.name());
+        }
+        let mut next = held.to_vec();
+        next.push(p);
+        *held = Arc::new(next);
+        Ok(())
+    }
+
+    /// Adds a reactor; its name, when it is in use.
+    pub fn add_reactor(&self, r: Arc<dyn AnyReactor>) -> Result<(), &'static str> {
+        let mut held = self.reactors.write();
+        if held.iter().any(|x| x.name() == r.name()) {
+            return Err(r.name());
+        }
+        let mut next = held.to_vec();
+        next.push(r);
+        *held = Arc::new(next);
+        Ok(())
+    }
+
+    pub fn processes(&self) -> Arc<Vec<Arc<dyn AnyProcess>>> {
+        self.processes.read().clone()
+    }
+
+    pub fn reactors(&self) -> Arc<Vec<Arc<dyn AnyReactor>>> {
+        self.reactors.read().clone()
+    }
+
+    /// How a process or reactor fares.
+    pub fn state(&self, name: &str) -> ProcessState {
+        self.states.lock().get(name).cloned().unwrap_or(ProcessState::Running)
+    }
+
+    pub fn set_state(&self, name: &str, state: ProcessState) {
+        let mut states = self.states.lock();
+        match state {
+            ProcessState::Running => states.remove(name),
+            state => states.insert(name.to_owned(), state),
+        };
+    }
+
+    /// Why a queued command waits, if it does.
+    pub fn trouble(&self, id: CommandId) -> Option<Trouble> {
+        self.troubles.lock().get(&id).cloned()
+    }
+
+    pub fn set_trouble(&self, id: CommandId, trouble: Option<Trouble>) {
+        let mut troubles = self.troubles.lock();
+        match trouble {
+            Some(t) => troubles.insert(id, t),
+            None => troubles.remove(&id),
+        };
+    }
+
+    /// Does anything wait for the clock to go on?
+    pub fn has_trouble(&self) -> bool {
+        let waits = |s: &ProcessState| matches!(s, ProcessState::Waiting { .. });
+        !self.troubles.lock().is_empty() || self.states.lock().values().any(waits)
     }
 }

@@ -183,6 +183,18 @@ impl Events {
         true
     }
 
+    /// Waits like [`Events::wait`], and not at all when `over` says so: asked after the
+    /// sleepers are locked, so that who ends a wait is never missed.
+    pub fn wait_unless(&self, beat: u64, timeout: Duration, over: &dyn Fn() -> bool) {
+        let until = Clock::now() + timeout;
+        let mut held = self.sleepers.lock();
+        while self.beat() == beat && !over() {
+            if self.wake.wait_until(&mut held, until).timed_out() {
+                return;
+            }
+        }
+    }
+
     /// Stops runners and subscriptions.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);

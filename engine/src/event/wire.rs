@@ -73,6 +73,13 @@ pub(crate) fn variants<D: DeserializeOwned>() -> Option<&'static [&'static str]>
     found
 }
 
+/// The last part of a type's name: for people to read, not to be relied on.
+pub(crate) fn type_name<T>() -> String {
+    let name = std::any::type_name::<T>();
+    let bare = name.split('<').next().unwrap_or(name);
+    bare.rsplit("::").next().unwrap_or(bare).to_owned()
+}
+
 /// Listens to what a type asks of its deserializer, and gives it nothing.
 struct Spy<'s>(&'s mut Option<&'static [&'static str]>);
 
