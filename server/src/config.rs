@@ -102,6 +102,8 @@ pub struct Config {
     pub origins_allowed: Vec<String>,
     /// The only folder backups are written to. None: no backup over HTTP.
     pub backup_dir: Option<PathBuf>,
+    /// Refuse commands without an `Idempotency-Key`.
+    pub commands_need_key: bool,
     /// Refuse every write.
     pub read_only: bool,
     /// `text` or `json` lines on standard error.
@@ -156,6 +158,7 @@ impl Default for Config {
             hosts: Vec::new(),
             origins_allowed: Vec::new(),
             backup_dir: None,
+            commands_need_key: false,
             read_only: false,
             log_format: LogFormat::Text,
             limits: Limits::default(),

@@ -4,6 +4,7 @@
 //! bridge, and answers.
 
 pub mod changes;
+pub mod commands;
 pub mod console;
 pub mod entity;
 pub mod log;

@@ -20,7 +20,8 @@ use annals::{
 use axum::{body::Body, http::StatusCode, response::Response};
 use std::time::{Duration, Instant};
 
-fn projection_problem(e: &ProjectionError) -> Problem {
+/// A projection's refusal.
+pub(super) fn projection_problem(e: &ProjectionError) -> Problem {
     let class = match e {
         ProjectionError::Malformed(all) => return Problem::from_diagnostics(Class::Meaning, all.clone()),
         ProjectionError::Transact(e) => return failure::Failure::problem(e),
@@ -133,6 +134,9 @@ pub async fn add(mut call: Call) -> Answer {
         .await?;
     Ok(answer::tree(StatusCode::CREATED, format, t, doc))
 }
+
+/// What can be done to a projection.
+pub const VERBS: [&str; 3] = ["pause", "resume", "catch-up"];
 
 /// `POST …/projections/{projection}/{verb}`: `pause`, `resume`, `catch-up`.
 pub async fn steer(call: Call) -> Answer {

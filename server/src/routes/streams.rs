@@ -531,7 +531,8 @@ fn bare(json: Json) -> Json {
     }
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encodes a name for a path.
+pub(super) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| {
             if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {

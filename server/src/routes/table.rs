@@ -1,7 +1,8 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
 use super::{
-    changes, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline, transact,
+    changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline,
+    transact,
 };
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
@@ -49,8 +50,8 @@ const TREE: [&str; 2] = ["application/json", "application/edn"];
 const SSE: [&str; 1] = ["text/event-stream"];
 
 const AS_OF: (&str, &str, &str) =
-    ("as_of", "string", "A t, a transaction's id, or a date-time: the database as it was then.");
-const SINCE: (&str, &str, &str) = ("since", "string", "Only what was asserted after this time.");
+    ("as_of", "time", "A t, a transaction's id, or a date-time: the database as it was then.");
+const SINCE: (&str, &str, &str) = ("since", "time", "Only what was asserted after this time.");
 const HISTORY: (&str, &str, &str) =
     ("history", "boolean", "Assertions and retractions instead of what holds.");
 const LIMIT: (&str, &str, &str) = ("limit", "integer", "Rows at most.");
@@ -139,9 +140,9 @@ pub fn table() -> Vec<Route> {
             get(meta::database),
             [op("get", "database", "server", "One database and its basis.")
                 .params(&[
-                    ("at", "string", "A date-time: which t it means."),
+                    ("at", "time", "A date-time: which t it means."),
                     ("min_t", "integer", "Wait until the database has reached this t."),
-                    ("wait", "string", "How long: 5s, 200ms."),
+                    ("wait", "duration", "How long: 5s, 200ms."),
                 ])
                 .answer("Database")
                 .refuses(&[422, 503])],
@@ -179,9 +180,9 @@ pub fn table() -> Vec<Route> {
                     .refuses(&asks),
                 op("get", "queryByUrl", "facts", "The same with the query in the URL: cacheable, linkable.")
                     .params(&[
-                        ("q", "string", "The query, EDN."),
-                        ("args", "string", "An EDN vector of inputs."),
-                        ("rules", "string", "EDN."),
+                        ("q", "edn", "The query, EDN."),
+                        ("args", "edn", "An EDN vector of inputs."),
+                        ("rules", "edn", "EDN."),
                         AS_OF,
                         SINCE,
                         HISTORY,
@@ -226,11 +227,11 @@ pub fn table() -> Vec<Route> {
             get(log::datoms),
             [op("get", "datoms", "facts", "An index, from a prefix.")
                 .params(&[
-                    ("index", "string", "eavt, aevt, avet or vaet."),
-                    ("components", "string", "An EDN vector, in the index's order."),
-                    ("e", "string", "EDN."),
-                    ("a", "string", "EDN."),
-                    ("v", "string", "EDN."),
+                    ("index", "index", "eavt, aevt, avet or vaet."),
+                    ("components", "edn", "An EDN vector, in the index's order."),
+                    ("e", "edn", "EDN."),
+                    ("a", "edn", "EDN."),
+                    ("v", "edn", "EDN."),
                     AS_OF,
                     SINCE,
                     HISTORY,
@@ -245,8 +246,8 @@ pub fn table() -> Vec<Route> {
             get(log::log),
             [op("get", "log", "facts", "Transactions [from, to), oldest first.")
                 .params(&[
-                    ("from", "string", "A t or a date-time."),
-                    ("to", "string", "A t or a date-time; exclusive."),
+                    ("from", "time", "A t or a date-time."),
+                    ("to", "time", "A t or a date-time; exclusive."),
                     LIMIT,
                     ("datoms", "integer", "Datoms shown of each, at most."),
                 ])
@@ -264,7 +265,7 @@ pub fn table() -> Vec<Route> {
             "/v1/db/{name}/entity/{id}/history",
             get(entity::history),
             [op("get", "entityHistory", "facts", "An entity's life.")
-                .params(&[("attr", "string", "Only this attribute."), AS_OF])
+                .params(&[("attr", "names", "Only this attribute."), AS_OF])
                 .answer("History")
                 .refuses(&[422])],
         ),
@@ -293,7 +294,7 @@ pub fn table() -> Vec<Route> {
                 .params(&[
                     ("after", "integer", "Resume after this t."),
                     ("from", "integer", "Begin with this t."),
-                    ("attr", "string", "Only transactions that touch these attributes, with commas."),
+                    ("attr", "names", "Only transactions that touch these attributes, with commas."),
                     ("brief", "boolean", "Leave the datoms out."),
                 ])
                 .headers(&[("Last-Event-ID", "Resume after this t.")])
@@ -382,8 +383,8 @@ pub fn table() -> Vec<Route> {
             .params(&[
                 ("after", "integer", "Position."),
                 LIMIT,
-                ("types", "string", "With commas."),
-                ("tags", "string", "With commas; all of them."),
+                ("types", "names", "With commas."),
+                ("tags", "names", "With commas; all of them."),
                 AS_OF,
             ])
             .headers(&[("Last-Event-ID", "Resume after this position.")])
@@ -396,14 +397,37 @@ pub fn table() -> Vec<Route> {
             [op("get", "event", "events", "The event with an id.").answer("Events")],
         ),
         route(
+            "/v1/db/{name}/commands",
+            post(commands::command),
+            [op("post", "command", "events", "Asks the domain to do something, once.")
+                .headers(&[
+                    ("Idempotency-Key", "The command's id: sent again, the first outcome is answered."),
+                    ("If-Match", "\"v3\": the version the user saw."),
+                    ("Prefer", "respond-async: accept it now, carry it out later."),
+                ])
+                .body("Command")
+                .answer("Commanded")
+                .ok(&[200, 201, 202])
+                .refuses(&[409, 410, 412, 422])],
+        ),
+        route(
+            "/v1/db/{name}/commands/{key}",
+            get(commands::status),
+            [op("get", "commandStatus", "events", "What came of a command, or how far it is.")
+                .params(&[("wait", "duration", "Wait until it is decided, this long at most.")])
+                .answer("CommandStatus")
+                .refuses(&[410])],
+        ),
+        route(
             "/v1/db/{name}/projections",
             get(projections::list).post(projections::add),
             [
                 op("get", "projections", "events", "Every projection: state, position, lag.")
                     .answer("Projections"),
                 op("post", "addProjection", "events", "Registers a projection, written in EDN.")
+                    .body("Projection")
                     .ok(&[201])
-                    .refuses(&[409, 413, 415, 422]),
+                    .refuses(&[409, 422]),
             ],
         ),
         route(

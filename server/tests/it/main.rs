@@ -4,6 +4,7 @@
 //! streams, conditions, feeds, projections. The browser's part is `console.mjs`.
 
 mod client;
+mod commands;
 mod common;
 mod events;
 mod http;

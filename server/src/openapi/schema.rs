@@ -1,0 +1,149 @@
+//! The schemas of bodies, answers, parameters and headers, with examples.
+
+use serde_json::{Value as Json, json};
+
+/// The schema of a parameter in a URL, by its kind in the route table.
+pub(super) fn parameter(kind: &str) -> Json {
+    match kind {
+        "integer" => count(),
+        // `?counts` is the same as `?counts=true`.
+        "boolean" => json!({"enum": ["true", "false", ""]}),
+        "time" => time(),
+        "duration" => json!({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m)?$"}),
+        "edn" => json!({"type": "string", "minLength": 1, "description": "EDN"}),
+        "name" => {
+            json!({"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"})
+        }
+        "names" => json!({"type": "string", "pattern": "^[A-Za-z0-9:._/-]+(,[A-Za-z0-9:._/-]+)*$"}),
+        "index" => json!({"enum": ["eavt", "aevt", "avet", "vaet"]}),
+        kind => json!({"type": kind}),
+    }
+}
+
+/// The schema of a request header.
+pub(super) fn header(name: &str) -> Json {
+    match name {
+        "If-Match" => json!({"type": "string", "pattern": "^(\\*|\"v[0-9]{1,15}\")$"}),
+        "If-None-Match" => json!({"enum": ["*"]}),
+        "Last-Event-ID" => json!({"type": "string", "pattern": "^[0-9]{1,15}$"}),
+        "Idempotency-Key" => json!({"type": "string", "pattern": "^[!-~]{1,200}$"}),
+        "Prefer" => json!({"type": "string", "pattern": "^respond-async$"}),
+        _ => json!({"type": "string"}),
+    }
+}
+
+/// A number that JSON holds exactly.
+fn count() -> Json {
+    json!({"type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64})
+}
+
+/// A t, a transaction's id, or a date-time, as text.
+fn time() -> Json {
+    json!({
+        "description": "a t, a transaction's id, or a date-time",
+        "type": "string",
+        "pattern": "^([0-9]{1,15}|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)?)$",
+    })
+}
+
+/// A body that works on any database.
+pub(super) fn example(name: &str) -> Json {
+    match name {
+        "Transaction" => json!([{":db/id": "red", ":db/doc": "a colour"}]),
+        "Query" => json!({"query": "[:find ?t ?at :where [?t :db/txInstant ?at]]"}),
+        "Diff" => json!({"query": "[:find ?t :where [?t :db/txInstant _]]", "t1": 0, "t2": 0}),
+        "Pull" => json!({"pattern": "[*]", "entity": ":db/ident"}),
+        "Events" => json!([{"type": "OrderPlaced", "data": {"total": 12}}]),
+        "Append" => {
+            json!({"writes": [{"stream": "order-1", "expected": "any", "events": [{"type": "OrderPlaced", "data": {"total": 12}}]}]})
+        }
+        "Command" => json!({"category": "order", "type": "Place", "payload": {"total": 12}}),
+        _ => json!({}),
+    }
+}
+
+pub(super) fn edn_example(name: &str) -> &'static str {
+    match name {
+        "Transaction" => "[{:db/id \"red\" :db/doc \"a colour\"}]",
+        "Query" => "{:query [:find ?t ?at :where [?t :db/txInstant ?at]]}",
+        "Diff" => "{:query [:find ?t :where [?t :db/txInstant _]] :t1 0 :t2 0}",
+        "Pull" => "{:pattern [*] :entity :db/ident}",
+        "Projection" => {
+            "{:projection/name :arrivals :projection/version 1 :projection/schema [{:db/ident :arrival/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}] :projection/on [{:event \"OrderArrived\" :assert [{:arrival/order $stream.key}]}]}"
+        }
+        "Command" => "{:category \"order\" :type \"Place\" :payload {:total 12}}",
+        "Events" => "[{:type \"OrderPlaced\" :data {:total 12}}]",
+        "Append" => "{:writes [{:stream \"order-1\" :events [{:type \"OrderPaid\" :data {:total 12}}]}]}",
+        _ => "{}",
+    }
+}
+
+pub(super) fn schemas() -> Json {
+    let time = json!({"anyOf": [count(), time()]});
+    let count = count();
+    let edn = json!({"type": "string", "minLength": 1, "description": "EDN"});
+    let any = json!({});
+    let list = |items: Json| json!({"type": "array", "items": items});
+    let object = |required: &[&str], properties: Json| json!({"type": "object", "required": required, "properties": properties});
+    let query = json!({
+        "query": edn,
+        "args": {"type": "array", "description": "inputs in the order of :in, without $ and %"},
+        "args_edn": {"type": "string", "minLength": 2, "description": "the same as one EDN vector"},
+        "rules": {"type": "string", "minLength": 2, "description": "EDN, for %"},
+        "as_of": time, "since": time, "history": {"type": "boolean"},
+        "min_t": count, "min_position": count, "wait": {"anyOf": [parameter("duration"), {"type": "integer", "minimum": 0, "maximum": 60_000}]},
+        "timeout_ms": count, "limit": count, "types": {"type": "boolean"}, "exact": {"type": "boolean"},
+    });
+    let mut diff = query.clone();
+    diff["t1"] = time.clone();
+    diff["t2"] = time.clone();
+    let closed = |required: &[&str], properties: Json| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
+    json!({
+        "Problem": object(&["type", "title", "status", "code", "detail"], json!({
+            "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+            "code": {"type": "string", "description": "stable, for programs"}, "detail": {"type": "string"},
+            "retryable": {"type": "boolean"}, "hint": {"type": "string"}, "path": {"type": "string"},
+            "span": object(&["start", "end"], json!({"start": count, "end": count})),
+            "of": {"type": "string", "description": "what the span points into"},
+            "errors": list(json!({"type": "object"})),
+            "basis-t": count, "actual_version": count, "witness": list(count.clone()),
+        })),
+        "Status": object(&["status"], json!({"status": {"type": "string"}, "version": {"type": "string"}})),
+        "Limits": {"type": "object"},
+        "Databases": object(&["databases"], json!({"databases": list(object(&["name", "basis-t"], json!({"name": {"type": "string"}, "basis-t": count}))), "open": {"type": "boolean"}})),
+        "Database": object(&["name", "basis-t"], json!({"name": {"type": "string"}, "basis-t": count})),
+        "Transaction": {"anyOf": [
+            {"type": "array", "items": {"anyOf": [{"type": "object"}, {"type": "array"}]}},
+            object(&["tx"], json!({"tx": {"type": "array"}})),
+        ]},
+        "Report": object(&["basis-t", "t", "tx-instant", "tempids", "datoms"], json!({
+            "basis-t": count, "t": count, "tx": count, "tx-instant": {"type": "string"},
+            "tempids": {"type": "object", "additionalProperties": count}, "datoms": count,
+            "tx-data": list(any.clone()), "replayed": {"type": "boolean"}, "speculative": {"type": "boolean"},
+        })),
+        "Query": closed(&["query"], query),
+        "Diff": closed(&["query", "t1"], diff),
+        "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [count, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": time, "min_t": count})),
+        "Rows": object(&["basis-t", "shape", "rows"], json!({"basis-t": count, "shape": {"enum": ["rel", "coll", "tuple", "scalar", "maps", "map"]}, "columns": list(json!({"type": "string"})), "types": list(json!({"type": "string"})), "rows": any})),
+        "Pulled": object(&["basis-t", "entity"], json!({"basis-t": count, "entity": any})),
+        "Difference": object(&["basis-t", "added", "removed"], json!({"basis-t": count, "t1": count, "t2": count, "columns": list(any.clone()), "added": list(any.clone()), "removed": list(any.clone())})),
+        "Plan": object(&["basis-t", "text"], json!({"basis-t": count, "text": {"type": "string"}})),
+        "Datoms": object(&["basis-t", "datoms"], json!({"basis-t": count, "datoms": list(any.clone()), "next-offset": count})),
+        "Log": object(&["basis-t", "transactions"], json!({"basis-t": count, "transactions": list(object(&["t", "tx-instant", "datoms"], json!({"t": count}))), "next": count})),
+        "Entity": object(&["basis-t", "e", "entity"], json!({"basis-t": count, "e": count, "entity": {"type": "object"}})),
+        "History": object(&["basis-t", "e", "values", "changes"], json!({"basis-t": count, "e": count, "values": list(any.clone()), "changes": list(any.clone())})),
+        "Schema": object(&["basis-t", "attributes", "idents"], json!({"basis-t": count, "attributes": list(object(&["ident", "type", "cardinality"], json!({}))), "idents": list(json!({"type": "string"}))})),
+        "Streams": object(&["basis-t", "streams"], json!({"basis-t": count, "streams": list(object(&["stream", "version"], json!({"stream": {"type": "string"}, "version": count})))})),
+        "Events": {"anyOf": [list(object(&["type"], json!({"id": {"type": "string"}, "type": {"type": "string"}, "data": any, "tags": list(json!({"type": "string"})), "meta": {"type": "object"}}))), {"type": "object"}]},
+        "Append": object(&["writes"], json!({"writes": list(object(&["stream", "events"], json!({"stream": {"type": "string"}, "expected": any, "events": list(any.clone())}))), "conditions": list(any.clone()), "facts": any, "tracking": {"type": "object"}})),
+        "Command": {"anyOf": [
+            closed(&["category", "type"], json!({"category": {"type": "string", "minLength": 1}, "id": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": count})),
+            closed(&["aggregateName", "type"], json!({"aggregateName": {"type": "string", "minLength": 1}, "aggregateId": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": count})),
+        ]},
+        "Commanded": object(&["basis-t", "command", "status"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "done"]}, "id": {"type": "string"}, "stream": {"type": "string"}, "version": count, "t": count, "first": count, "last": count, "events": count, "retries": count, "replayed": {"type": "boolean"}})),
+        "CommandStatus": object(&["basis-t", "command", "status", "views"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "t": count, "code": {"type": "string"}, "views": {"type": "object", "additionalProperties": count}})),
+        "Appended": object(&["basis-t", "t", "first", "last", "replayed"], json!({"basis-t": count, "t": count, "first": count, "last": count, "version": count, "versions": {"type": "object"}, "replayed": {"type": "boolean"}})),
+        "Projections": object(&["basis-t", "projections", "head"], json!({"basis-t": count, "head": count, "projections": list(any.clone())})),
+        "Timeline": object(&["basis-t", "buckets"], json!({"basis-t": count, "buckets": list(any.clone())})),
+    })
+}

@@ -1,0 +1,341 @@
+//! `POST /v1/db/{name}/commands` and `GET …/commands/{key}`: asking the domain.
+//!
+//! 1. A command is carried out by the aggregate that the program which serves the
+//!    database registered (`annals::Connection::register_commands`). Without one the
+//!    answer names the categories there are.
+//! 2. `Idempotency-Key` is the command's id: sent again, the stored outcome is answered,
+//!    after a restart too; with another request it is refused. A key that is no UUID
+//!    stands for the UUID made from it.
+//! 3. A rule that refuses is 422 with the rule's own code; a version that does not hold
+//!    is 412, whether it stood in a header or in the body; a conflict that stayed is 409.
+//! 4. `Prefer: respond-async` stores the command and answers 202; it is carried out even
+//!    when the server is stopped in between.
+
+use crate::{
+    answer::{self, Answer},
+    call::Call,
+    extract::{self, Format},
+    failure::{self, Failure, OrProblem},
+    idempotency,
+    routes::{
+        streams::{append_problem, encode},
+        transact::json,
+    },
+    state::{Database, Server},
+    token::Scope,
+    wire::{
+        problem::{Class, Problem},
+        tree::{Doc, Tree},
+    },
+};
+use annals::{
+    T, Value,
+    event::{
+        Appended, CommandAnswer, CommandError, CommandId, CommandOutcome, CommandRequest, CommandStatus,
+        Data, Dispatch, DispatchError, Mode,
+    },
+};
+use axum::{
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A command as it was sent.
+struct Asked {
+    category: String,
+    id: Option<String>,
+    ty: String,
+    payload: Value,
+    if_version: Option<u64>,
+}
+
+/// `POST …/commands`
+pub async fn command(mut call: Call) -> Answer {
+    let database = call.database(Scope::Write)?;
+    call.params = std::mem::take(&mut call.params).only(&[])?;
+    let max = call.limits().body_bytes;
+    let (sent, body) = call.body(max).await?;
+    let format = call.accept_tree(Some(sent))?;
+    let asked = asked(sent, &body)?;
+    let key = idempotency::key(&call.headers)?;
+    if key.is_none() && call.server.config.commands_need_key {
+        return Err(Problem::new(
+            Class::Syntax,
+            "command/no-key",
+            "this server takes commands with an Idempotency-Key alone",
+        )
+        .hint("send Idempotency-Key: a fresh UUID, and the same one when you send the command again")
+        .into());
+    }
+    let id = key.map_or_else(CommandId::fresh, CommandId::of_text);
+    let mut dispatch = Dispatch::id(id).actor(&*call.who.name);
+    if let Some(version) = if_version(&call.headers)?.or(asked.if_version) {
+        dispatch = dispatch.if_version(version);
+    }
+    dispatch.meta.more.insert("request-id".into(), Value::string(&call.id.0));
+    let request = CommandRequest {
+        category: asked.category,
+        id: asked.id,
+        ty: asked.ty,
+        payload: asked.payload,
+        dispatch,
+    };
+    let of = database.clone();
+    let done =
+        call.server.writers.run(move |_| of.conn.command(request).map_err(|e| command_problem(&e))).await?;
+    Ok(carried_out(format, &database, &done))
+}
+
+/// `GET …/commands/{key}?wait=`
+pub async fn status(mut call: Call) -> Answer {
+    let database = call.database(Scope::Read)?;
+    let params = std::mem::take(&mut call.params).only(&["wait"])?;
+    let format = call.accept_tree(None)?;
+    let wait = params.get("wait").map(|w| extract::duration("wait", w)).transpose()?.unwrap_or_default();
+    let until = Instant::now() + wait.min(Duration::from_millis(call.limits().query_max_ms));
+    let id = CommandId::of_text(call.part("key"));
+    let mut basis = database.basis.clone();
+    loop {
+        let seen = *basis.borrow_and_update();
+        let of = database.clone();
+        let outcome =
+            call.server.readers.run(move |_| of.conn.command_status(id).or_problem()).await?.ok_or_else(
+                || {
+                    Problem::new(Class::NotFound, "command/unknown", "no command with this key was ever seen")
+                        .hint("it was not received: send it again with the same key")
+                },
+            )?;
+        let left = until.saturating_duration_since(Instant::now());
+        if outcome.status.is_final() || left.is_zero() {
+            return shown(call.server.clone(), database, outcome, format).await;
+        }
+        // An outcome comes with a transaction; a failure that may pass comes without one.
+        let moved = async { basis.wait_for(|t| *t > seen).await.is_ok() };
+        let _ = tokio::time::timeout(left.min(Duration::from_millis(200)), moved).await;
+    }
+}
+
+async fn shown(
+    server: Arc<Server>,
+    database: Arc<Database>,
+    outcome: CommandOutcome,
+    format: Format,
+) -> Answer {
+    if let CommandStatus::Forgotten { since } = &outcome.status {
+        return Err(Problem::new(
+            Class::Gone,
+            "command/forgotten",
+            "what came of this command is not kept any more",
+        )
+        .with("since", since.to_string())
+        .into());
+    }
+    let of = database.clone();
+    let views = server
+        .readers
+        .run(move |_| {
+            let all = of.conn.projections().map_err(|e| super::projections::projection_problem(&e))?;
+            let late = all.iter().filter(|p| !matches!(p.mode, Mode::Inline));
+            Ok(late.map(|p| (p.name.to_string(), long(p.position.0))).collect::<Vec<_>>())
+        })
+        .await?;
+    let t = database.conn.db().t();
+    let mut doc = Doc::new()
+        .with("basis-t", t)
+        .with("command", outcome.id.to_string())
+        .with("status", outcome.status.name());
+    match &outcome.status {
+        CommandStatus::Done(appended) => doc = with_appended(doc, appended),
+        CommandStatus::Rejected { code, message, detail } => {
+            doc = doc.with("code", &**code).with("message", &**message).with("detail", detail.clone());
+        }
+        CommandStatus::Failed { code, message, attempts, retry_at } => {
+            doc = doc
+                .with("code", &**code)
+                .with("message", &**message)
+                .with("attempts", u64::from(*attempts))
+                .with("retry-at", *retry_at);
+        }
+        _ => {}
+    }
+    Ok(answer::tree(StatusCode::OK, format, t, doc.with("views", Tree::Table(views))))
+}
+
+/// The path of a command's status.
+fn location(database: &Database, id: CommandId) -> String {
+    format!("/v1/db/{}/commands/{id}", database.name)
+}
+
+fn carried_out(format: Format, database: &Database, done: &CommandAnswer) -> Response {
+    let t = match done.appended.t {
+        // Nothing was written: the answer is based on what there is.
+        T::GENESIS => database.conn.db().t(),
+        t => t,
+    };
+    let doc = Doc::new()
+        .with("basis-t", t)
+        .with("command", done.id.to_string())
+        .with("status", "done")
+        .with("id", done.key.as_str())
+        .with("stream", done.stream.as_str())
+        .with("version", done.version.0)
+        .with("retries", u64::from(done.retries));
+    let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = answer::tree(status, format, t, with_appended(doc, &done.appended));
+    answer::set(&mut response, header::ETAG, &format!("\"v{}\"", done.version.0));
+    let stream = format!("/v1/db/{}/streams/{}", database.name, encode(done.stream.as_str()));
+    let place = if done.created { stream } else { location(database, done.id) };
+    let name = if done.created { header::LOCATION } else { header::CONTENT_LOCATION };
+    answer::set(&mut response, name, &place);
+    response
+}
+
+fn with_appended(doc: Doc, a: &Appended) -> Doc {
+    let versions: Vec<(String, Value)> = a.versions.iter().map(|(s, v)| (s.to_string(), long(v.0))).collect();
+    let n = if a.first.0 == 0 { 0 } else { a.last.0 + 1 - a.first.0 };
+    doc.with("t", a.t)
+        .maybe("first", (n > 0).then_some(a.first.0))
+        .maybe("last", (n > 0).then_some(a.last.0))
+        .with("events", n)
+        .with("versions", Tree::Table(versions))
+        .with("replayed", a.replayed)
+}
+
+fn long(n: u64) -> Value {
+    Value::Long(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+/// `If-Match: "v3"`
+fn if_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(tag) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let tag = tag.to_str().unwrap_or("").trim();
+    let version = tag.strip_prefix("\"v").and_then(|t| t.strip_suffix('"')).and_then(|n| n.parse().ok());
+    version.map(Some).ok_or_else(|| {
+        Problem::new(Class::Syntax, "request/precondition", "If-Match of a command is \"v3\": a version")
+            .hint("the tag is the one the stream's ETag gave")
+    })
+}
+
+/// `{category, id?, type, payload, if_version?}`, or reSolve's names for them.
+fn asked(sent: Format, body: &Bytes) -> Result<Asked, Problem> {
+    let entries: Vec<(String, Value)> = match sent {
+        Format::Edn => {
+            match annals::edn::read_value(extract::utf8(body)?).map_err(|e| crate::ask::syntax(e, "body"))? {
+                Value::Map(entries) => entries
+                    .iter()
+                    .map(|(k, v)| match k {
+                        Value::Keyword(k) => Ok((k.as_str().replace('-', "_"), v.clone())),
+                        _ => Err(member("body", "has keywords for keys")),
+                    })
+                    .collect::<Result<_, _>>()?,
+                _ => return Err(member("body", "is a map with :category, :type and :payload")),
+            }
+        }
+        _ => match json(body)? {
+            serde_json::Value::Object(members) => members
+                .iter()
+                .map(|(k, v)| {
+                    // As events' payloads are read: strings stay strings, keys become keywords.
+                    let data = Data::from_json(v).and_then(|d| d.value());
+                    Ok((k.replace('-', "_"), data.map_err(|e| member(k, &e.to_string()))?))
+                })
+                .collect::<Result<_, Problem>>()?,
+            _ => return Err(member("body", "is an object with category, type and payload")),
+        },
+    };
+    let text = |name: &str, v: Value| match v {
+        Value::String(s) => Ok(s.to_string()),
+        Value::Keyword(k) => Ok(k.as_str().to_owned()),
+        _ => Err(member(name, "is a string")),
+    };
+    let (mut category, mut id, mut ty, mut payload, mut if_version) = (None, None, None, None, None);
+    for (name, v) in entries {
+        match (name.as_str(), v) {
+            ("id" | "aggregateId" | "if_version", Value::Nil) => {}
+            ("category" | "aggregateName", v) => category = Some(text(&name, v)?),
+            ("id" | "aggregateId", v) => id = Some(text(&name, v)?).filter(|id| !id.is_empty()),
+            ("type", v) => ty = Some(text(&name, v)?),
+            ("payload", v) => payload = Some(v),
+            ("if_version", Value::Long(n)) => {
+                if_version = Some(u64::try_from(n).map_err(|_| member(&name, "is a version"))?);
+            }
+            ("if_version", _) => return Err(member(&name, "is a version")),
+            (name, _) => {
+                let name: String = name.chars().take(40).collect();
+                return Err(Problem::new(
+                    Class::Syntax,
+                    "request/unknown-member",
+                    format!("there is no member {name:?}"),
+                )
+                .hint("known: category, id, type, payload, if_version; or aggregateName, aggregateId"));
+            }
+        }
+    }
+    Ok(Asked {
+        category: category.ok_or_else(|| member("category", "is missing"))?,
+        id,
+        ty: ty.ok_or_else(|| member("type", "is missing"))?,
+        payload: payload.unwrap_or(Value::Nil),
+        if_version,
+    })
+}
+
+fn member(name: &str, what: &str) -> Problem {
+    let name: String = name.chars().take(40).collect();
+    Problem::new(Class::Syntax, "request/member", format!("member {name:?} {what}"))
+}
+
+/// A command that was not carried out.
+fn command_problem(e: &CommandError) -> Problem {
+    let plain = || failure::problem(e.class(), "command/failed", e.diagnostics());
+    match e {
+        DispatchError::Rejected { error, code, replayed } => {
+            rejected(code, &error.message, &error.detail).with("replayed", *replayed)
+        }
+        DispatchError::RejectedBefore(r) => rejected(&r.code, &r.message, &r.detail).with("replayed", true),
+        DispatchError::WrongVersion { actual, expected, .. } => {
+            let mut p = plain().with("actual_version", actual.0).with("expected_version", expected.0);
+            p.class = Class::Precondition;
+            p
+        }
+        DispatchError::TooManyConflicts { attempts, .. } => plain().with("attempts", *attempts),
+        DispatchError::Forgotten { .. } => {
+            let mut p = plain();
+            p.class = Class::Gone;
+            p
+        }
+        DispatchError::UnknownCategory { known, .. } => {
+            let mut p = plain().with("known", known.clone());
+            p.class = Class::Meaning;
+            p
+        }
+        DispatchError::UnknownCommand { known, .. } => plain().with("known", known.clone()),
+        DispatchError::Append(e) => append_problem(e, false),
+        DispatchError::Panicked { about, command, message } => {
+            tracing::error!(%about, %command, %message, "a rule panicked");
+            Problem::new(
+                Class::Internal,
+                "command/panicked",
+                "the rule for this command failed; nothing was stored",
+            )
+        }
+        _ => plain(),
+    }
+}
+
+fn rejected(code: &str, message: &str, detail: &Value) -> Problem {
+    Problem::new(Class::Meaning, code.to_owned(), message)
+        .with("rejected", true)
+        .with("detail-data", crate::wire::value::to_json(detail))
+}
+
+impl Failure for CommandError {
+    fn problem(&self) -> Problem {
+        command_problem(self)
+    }
+}
