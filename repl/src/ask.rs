@@ -5,15 +5,14 @@
 //! 2. Places in errors are places in the text as the user wrote it.
 
 use crate::{
+    backend::Db,
     fail::{Exit, Failure, Outcome},
     form::{self, Names, Wanted, WithRules, names},
     interrupt,
     output::{Column, Rows, Shape},
     term::Screen,
 };
-use annals::{
-    Answer, Cancel, Db, Input, Missing, Plan, Proof, Query, QueryError, QueryOptions, T, Value, edn,
-};
+use annals::{Answer, Cancel, Input, Missing, Plan, Proof, Query, QueryOptions, T, Value, edn};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a query is given.
@@ -109,19 +108,24 @@ impl Prepared {
     fn on<R: Send>(
         &self,
         given: &Given,
-        f: impl FnOnce(&Query, Vec<Input>, &QueryOptions) -> Result<R, QueryError> + Send,
+        f: impl FnOnce(&Query, Vec<Input>, &QueryOptions) -> Outcome<R> + Send,
     ) -> Outcome<R> {
         let result = interrupt::cancellable(given.watched.as_ref(), |cancel| {
             f(&self.query, self.inputs.clone(), &options(given, cancel))
         });
-        result.map_err(|e| placed(e.into(), self.rewritten.as_ref(), &self.text))
+        result.map_err(|f| placed(f, self.rewritten.as_ref(), &self.text))
+    }
+
+    /// The query's text as it is run: with the stored rules among its inputs.
+    fn text(&self) -> &str {
+        self.rewritten.as_ref().map_or(&self.text, |w| &w.text)
     }
 }
 
 /// Runs a prepared query.
 pub fn run(p: &Prepared, db: &Db, given: &Given) -> Outcome<Answered> {
     let started = std::time::Instant::now();
-    let answer = p.on(given, |q, inputs, options| db.query_with(q, inputs, options))?;
+    let answer = p.on(given, |q, inputs, options| db.query_with(q, p.text(), inputs, options))?;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let made = answer.stats.used.rows;
     let mut rows = rows_of(&answer, &p.text);
@@ -139,7 +143,14 @@ pub fn ask(text: &str, db: &Db, given: &Given) -> Outcome<Answered> {
 
 /// What each clause of a run did: index or operator, rows, time.
 pub fn explain(text: &str, db: &Db, given: &Given) -> Outcome<Answer> {
-    prepare(text, given)?.on(given, |q, inputs, options| db.query_with(q, inputs, options))
+    let p = prepare(text, given)?;
+    p.on(given, |q, inputs, options| db.query_with(q, p.text(), inputs, options))
+}
+
+/// How a run went, as a server tells it: `:text` for people; none for a database of this process.
+pub fn explained(text: &str, db: &Db, given: &Given) -> Outcome<Option<Value>> {
+    let p = prepare(text, given)?;
+    p.on(given, |_, inputs, _| db.explained(p.text(), inputs).transpose())
 }
 
 /// What each clause would do, and how many rows are expected of it; nothing is run.
@@ -229,10 +240,7 @@ fn rows_of(a: &Answer, text: &str) -> Rows {
 /// did it: columns `:change`, the query's own, `:t`.
 pub fn diff(text: &str, db: &Db, from: T, to: T, given: &Given) -> Outcome<Rows> {
     let p = prepare(text, given)?;
-    let changes = interrupt::cancellable(given.watched.as_ref(), |cancel| {
-        db.diff_with(&p.query, p.inputs.clone(), from, to, &options(given, cancel))
-    });
-    let changes = changes.map_err(|e| placed(e.into(), p.rewritten.as_ref(), &p.text))?;
+    let changes = p.on(given, |q, inputs, o| db.diff_with(q, p.text(), inputs, (from, to), o))?;
     let mut names = vec![":change".to_owned()];
     names.extend(form::find_names(text));
     names.push(":t".to_owned());

@@ -121,7 +121,8 @@ pub fn run(db: Option<&Path>, no_pause: bool, g: &Global) -> Outcome {
 
 /// `:demo` in a shell: loads into the open database if it is empty, else into one in memory.
 pub fn in_session(s: &mut Session) -> Outcome {
-    if s.conn.db().basis_t().0 > 0 && s.conn.db().attribute("case/id").is_err() {
+    let db = s.conn.db()?;
+    if db.basis_t().0 > 0 && db.attribute("case/id").is_err() {
         return Err(Failure::refused("demo/not-empty", "the demo wants an empty database")
             .help(":open first, for one in memory"));
     }
@@ -134,11 +135,12 @@ fn load(s: &mut Session) -> Outcome {
     s.note(
         s.err.paint(theme::DIM, "loading 8,577 events of a permit process (Buijs 2014, 4TU.ResearchData)"),
     );
-    let before = s.conn.stats()?;
+    let conn = s.conn.local(":demo")?;
+    let before = conn.stats()?;
     let done =
         importing::load(s, &mut Source::of_bytes("permits.events.ndjson.gz", LOG), &mut Rejects::default())?;
     importing::install(s, &[("permits.edn".to_owned(), PROJECTION.to_owned())])?;
-    let after = s.conn.stats()?;
+    let after = s.conn.local(":demo")?.stats()?;
     let facts = (after.current + after.closed).saturating_sub(before.current + before.closed);
     let (events, seconds) = (counted(done.appended, "event"), started.elapsed().as_secs_f64());
     s.note(

@@ -2,7 +2,8 @@
 //! importers and exporters over the public face of package `annals`.
 //!
 //! Reading order: [`cli`] (what can be typed), [`run`] (what it does), [`session`]
-//! (what a command works on), [`ask`] (queries), [`commands`], [`import`], [`output`]
+//! (what a command works on), [`backend`]
+//! (the database: here or on a server), [`ask`] (queries), [`commands`], [`import`], [`output`]
 //! (how answers look), [`lexer`] and [`script`] (text to forms), [`shell`] (the
 //! prompt), [`demo`].
 //!
@@ -11,6 +12,7 @@
 //! the face of `annals` is added there.
 
 pub mod ask;
+pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod demo;

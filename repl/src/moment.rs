@@ -4,7 +4,7 @@
 //! before now, `now` the newest transaction.
 
 use crate::fail::{Failure, Outcome};
-use annals::{Db, Instant, T, TimePoint};
+use annals::{Instant, T, TimePoint};
 use jiff::{Span as Stretch, Timestamp, tz::TimeZone};
 
 /// A point in time as written.
@@ -46,11 +46,6 @@ fn ago(text: &str) -> Option<Instant> {
     .ok()?;
     let then = Timestamp::now().to_zoned(TimeZone::UTC).checked_sub(span).ok()?;
     Some(Instant(then.timestamp().as_microsecond()))
-}
-
-/// The instant of a transaction, if it is one of this database.
-pub fn instant_of(db: &Db, t: T) -> Option<Instant> {
-    db.instant_of(t).ok().flatten()
 }
 
 /// How long before now: `-8mo`, `-3d`, `-5m`, `now`.

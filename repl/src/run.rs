@@ -2,6 +2,7 @@
 
 use crate::{
     ask::{self, Given},
+    backend::{self, Conn},
     cli::{Cli, Command, Durable, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
     commands::{admin, events, explain, export, look, serve, time, why, write},
     demo, diagnose,
@@ -80,7 +81,7 @@ fn run(cli: Cli) -> Outcome<Exit> {
             if plan {
                 explain::show_plan(&s, &ask::plan(&text, &s.db()?, &given)?)?;
             } else if explain {
-                explain::show_run(&s, &ask::explain(&text, &s.db()?, &given)?)?;
+                explain::show_explained(&s, &text, &given)?;
             } else {
                 let answered = ask::ask(&text, &s.db()?, &given)?;
                 s.answer(answered.rows)?;
@@ -98,8 +99,8 @@ fn run(cli: Cli) -> Outcome<Exit> {
         }
         Command::Log { db, from, to } => {
             let s = session(&db, Access::Read, &g)?;
-            let db = s.conn.db();
-            let point = |text: &str| Ok::<_, Failure>(db.t_of(moment::parse(text)?)?);
+            let db = s.conn.db()?;
+            let point = |text: &str| db.t_of(moment::parse(text)?);
             let from = from.as_deref().map(point).transpose()?.unwrap_or(annals::T(1));
             let to = match to.as_deref() {
                 Some("now") | None => db.t().next(),
@@ -112,14 +113,14 @@ fn run(cli: Cli) -> Outcome<Exit> {
         }
         Command::History { db, entity, attr } => {
             let mut s = session(&db, Access::Read, &g)?;
-            let db = s.conn.db();
+            let db = s.conn.db()?;
             let e = crate::commands::entity(&db, &entity)
                 .or_else(|f| crate::commands::entity(&db.history(), &entity).map_err(|_| f))?;
             time::history(&mut s, e, attr.as_deref())?;
         }
         Command::Why { db, entity, attr, value } => {
             let mut s = session(&db, Access::Read, &g)?;
-            let e = crate::commands::entity(&s.conn.db(), &entity)?;
+            let e = crate::commands::entity(&s.conn.db()?, &entity)?;
             why::why(&mut s, e, &attr, value.as_deref())?;
         }
         Command::Append { db, stream, file, expect } => {
@@ -178,11 +179,20 @@ fn run(cli: Cli) -> Outcome<Exit> {
 
 /// A session for one command.
 pub fn session(db: &Path, access: Access, g: &Global) -> Outcome<Session> {
-    let conn = open(db, access)?;
-    let mut s = Session::new(conn, Some(db.to_owned()), Screen::stdout(g.color), Screen::stderr(g.color));
+    let (conn, path) = conn_to(&db.to_string_lossy(), access)?;
+    let mut s = Session::new(conn, path, Screen::stdout(g.color), Screen::stderr(g.color));
     dress(&mut s, g);
     s.read_only = access == Access::Read;
     Ok(s)
+}
+
+/// Opens a folder, or connects to a server; with the folder.
+pub fn conn_to(db: &str, access: Access) -> Outcome<(Conn, Option<PathBuf>)> {
+    if backend::is_url(db) {
+        return Ok((backend::connect(db)?, None));
+    }
+    let path = PathBuf::from(db);
+    Ok((open(&path, access)?.into(), Some(path)))
 }
 
 /// Applies the global flags.
@@ -236,13 +246,12 @@ fn input(file: &str) -> Outcome<(Box<dyn BufRead>, String)> {
 }
 
 fn shell(db: Option<&str>, args: &ShellArgs, g: &Global) -> Outcome<Exit> {
-    let path = db.map(PathBuf::from);
-    if let Some(name) = db {
-        not_a_slip(name)?;
-    }
-    let conn = match &path {
-        None => annals::in_memory()?,
-        Some(p) => open(p, if args.read_only { Access::Read } else { Access::Create })?,
+    let (conn, path) = match db {
+        None => (annals::in_memory()?.into(), None),
+        Some(name) => {
+            not_a_slip(name)?;
+            conn_to(name, if args.read_only { Access::Read } else { Access::Create })?
+        }
     };
     let mut s = Session::new(conn, path, Screen::stdout(g.color), Screen::stderr(g.color));
     dress(&mut s, g);

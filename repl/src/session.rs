@@ -3,6 +3,7 @@
 
 use crate::{
     ask::Given,
+    backend::{Conn, Db},
     cli::Format,
     fail::{Exit, Failure, Outcome, io_words},
     moment,
@@ -10,7 +11,7 @@ use crate::{
     shell::vocabulary::{AttributeWord, Vocabulary},
     term::Screen,
 };
-use annals::{Connection, Db, Diagnostic, Durability, Options, TimePoint, Value, edn};
+use annals::{Connection, Diagnostic, Durability, Options, TimePoint, Value, edn};
 use std::{
     collections::{BTreeMap, VecDeque},
     io::Write,
@@ -76,7 +77,7 @@ pub struct Moment {
 /// Everything a command needs.
 pub struct Session {
     /// The database.
-    pub conn: Connection,
+    pub conn: Conn,
     /// Its name in the prompt.
     pub name: String,
     /// Where it is; none in memory.
@@ -170,8 +171,13 @@ pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
 
 impl Session {
     /// A session on an open database.
-    pub fn new(conn: Connection, path: Option<PathBuf>, out: Screen, err: Screen) -> Session {
-        let name = path.as_deref().map_or_else(|| "memory".to_owned(), name_of);
+    pub fn new(conn: impl Into<Conn>, path: Option<PathBuf>, out: Screen, err: Screen) -> Session {
+        let conn = conn.into();
+        let name = match (&conn, path.as_deref()) {
+            (Conn::Remote(c), _) => remote_name(c.url()),
+            (Conn::Local(_), Some(path)) => name_of(path),
+            (Conn::Local(_), None) => "memory".to_owned(),
+        };
         Session {
             conn,
             name,
@@ -197,7 +203,7 @@ impl Session {
 
     /// The database at the moment in the prompt.
     pub fn db(&self) -> Outcome<Db> {
-        self.view(self.conn.db())
+        self.view(self.conn.db()?)
     }
 
     /// A database value seen at the moment in the prompt.
@@ -208,7 +214,7 @@ impl Session {
 
     /// The moment in the prompt, facts and not their history.
     pub fn view_without_history(&self) -> Outcome<Db> {
-        Session::placed(&self.moment, self.conn.db())
+        Session::placed(&self.moment, self.conn.db()?)
     }
 
     fn placed(moment: &Moment, mut db: Db) -> Outcome<Db> {
@@ -275,7 +281,7 @@ impl Session {
 
     /// The rows as drawn for people.
     pub fn drawn(&self, rows: &Rows) -> String {
-        show::rows(rows, Some(&self.conn.db()), self.look(), &self.out)
+        show::rows(rows, self.conn.db().ok().as_ref(), self.look(), &self.out)
     }
 
     /// How rows are drawn.
@@ -320,7 +326,7 @@ impl Session {
         match (&self.moment.as_of, &db) {
             (Some(_), Ok(db)) => {
                 let t = db.t();
-                let when = moment::instant_of(&self.conn.db(), t).map_or(String::new(), |i| {
+                let when = self.conn.db().ok().and_then(|db| db.instant_of(t)).map_or(String::new(), |i| {
                     let date: String = i.to_string().chars().take(10).collect();
                     format!(" {date} ({})", moment::distance(i, moment::now()))
                 });
@@ -329,7 +335,7 @@ impl Session {
             _ => at.push("@now".to_owned()),
         }
         if let (Some(_), Ok(db)) = (&self.moment.since, &db) {
-            at.push(format!("since t{}", db.view().since.map_or(0, |t| t.0)));
+            at.push(format!("since t{}", db.shown().since.map_or(0, |t| t.0)));
         }
         if self.moment.history {
             at.push("history".into());
@@ -349,7 +355,8 @@ impl Session {
     pub fn vocabulary(&self) -> Vocabulary {
         let Ok(db) = self.db() else { return Vocabulary::default() };
         let mut words = Vocabulary::default();
-        for a in db.schema().attributes() {
+        let Ok(schema) = db.schema() else { return Vocabulary::default() };
+        for a in schema.attributes() {
             words.attributes.push(AttributeWord {
                 name: a.ident.to_string(),
                 value_type: a.value_type.name(),
@@ -357,18 +364,21 @@ impl Session {
             });
         }
         words.attributes.sort_by(|a, b| a.name.cmp(&b.name));
-        words.idents = db
-            .schema()
-            .idents()
-            .map(|(k, _)| k.to_string())
-            .filter(|k| words.attribute(k).is_none())
-            .collect();
+        words.idents =
+            schema.idents().map(|(k, _)| k.to_string()).filter(|k| words.attribute(k).is_none()).collect();
         words.idents.sort();
         words.rules = crate::ask::rule_names(&self.rules);
         words.parameters = self.parameters.keys().cloned().collect();
         crate::commands::events::add_words(self, &mut words);
         words
     }
+}
+
+/// `orders@127.0.0.1:7407`, from the address of a database on a server.
+fn remote_name(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    format!("{}@{host}", url.rsplit('/').next().unwrap_or(""))
 }
 
 /// The name of a database folder.

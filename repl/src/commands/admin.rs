@@ -61,7 +61,7 @@ fn exit_of(code: i32) -> Exit {
 
 /// `:verify`.
 pub fn verify(s: &Session) -> Outcome {
-    let r = s.conn.verify()?;
+    let r = s.conn.local(":verify")?.verify()?;
     show(s, &r)?;
     if r.is_sound() { Ok(()) } else { Err(damaged(&r)) }
 }
@@ -148,7 +148,7 @@ fn existing(dir: &Path) -> Outcome {
 
 /// `annals backup`.
 pub fn backup(s: &Session, dir: &Path) -> Outcome {
-    let r = s.conn.backup(dir)?;
+    let r = s.conn.local("a backup into a folder")?.backup(dir)?;
     if s.draws() {
         let how = if r.incremental { "added to" } else { "written to" };
         return s.say(format!("{} {how} {}, up to t{}", bytes(r.copied_bytes), dir.display(), r.t));
@@ -166,9 +166,9 @@ pub fn backup(s: &Session, dir: &Path) -> Outcome {
 /// `annals compact`.
 pub fn compact(db: &Path, g: &Global) -> Outcome {
     let s = session(db, Access::Write, g)?;
-    let before = s.conn.stats()?.index_bytes;
-    s.conn.compact()?;
-    let after = s.conn.stats()?.index_bytes;
+    let before = s.conn.local("compact")?.stats()?.index_bytes;
+    s.conn.local("compact")?.compact()?;
+    let after = s.conn.local("compact")?.stats()?.index_bytes;
     if s.draws() {
         return s.say(format!("indexes {} before, {} now", bytes(before), bytes(after)));
     }

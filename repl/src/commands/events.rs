@@ -5,6 +5,7 @@
 use super::{facts, write};
 use crate::{
     ask,
+    backend::{self, Appended, Db, ProjectionRow, Report},
     fail::{Failure, Outcome, io_words},
     form,
     import::events::incoming,
@@ -18,26 +19,29 @@ use crate::{
     term::theme,
 };
 use annals::{
-    Db, Keyword, T, Value,
-    event::{
-        Append, Appended, Data, EventId, Expected, Mode, NewEvent, Position, ProjectionState,
-        ProjectionStatus, Recorded, Tag, Version,
-    },
+    Keyword, T, Value,
+    event::{Data, EventId, Expected, NewEvent, Tag, Version},
 };
 use std::{collections::BTreeSet, io::BufRead, path::Path, time::Duration};
 
 /// Words offered by completion.
 const WORDS: usize = 1_000;
+/// Longest time a prompt waits for them.
+const WORDS_MS: u64 = 50;
 
 /// Streams, types and projections for completion.
 pub fn add_words(s: &Session, words: &mut Vocabulary) {
     words.projections = statuses(s).into_iter().map(|p| p.name.as_str().to_owned()).collect();
-    let db = s.conn.db();
+    let Ok(db) = s.conn.db() else { return };
     let mut streams = BTreeSet::new();
     let mut types = BTreeSet::new();
     // Newest first, and no more than a prompt can wait for.
-    let seen = db.query("[:find ?s ?y ?p :where [?e :event/stream ?s] [?e :event/type ?y] [?e :event/position ?p] :order-by [?p :desc] :limit 2000]", ());
-    for row in seen.iter().flat_map(|a| a.rows.iter()) {
+    let seen = ask::ask(
+        "[:find ?s ?y ?p :where [?e :event/stream ?s] [?e :event/type ?y] [?e :event/position ?p] :order-by [?p :desc] :limit 2000]",
+        &db,
+        &ask::Given { timeout_ms: Some(WORDS_MS), ..ask::Given::default() },
+    );
+    for row in seen.iter().flat_map(|a| &a.rows.rows) {
         if let [Value::String(stream), Value::String(ty), ..] = &row[..] {
             if streams.len() < WORDS {
                 streams.insert(stream.to_string());
@@ -50,7 +54,7 @@ pub fn add_words(s: &Session, words: &mut Vocabulary) {
 }
 
 /// Every version of every projection; none when they cannot be read.
-fn statuses(s: &Session) -> Vec<ProjectionStatus> {
+fn statuses(s: &Session) -> Vec<ProjectionRow> {
     s.conn.projections().unwrap_or_default()
 }
 
@@ -80,8 +84,7 @@ pub fn append_stream(
     expect: Expected,
 ) -> Outcome {
     s.writable()?;
-    let mut append = Append::to(stream).expect(expect);
-    let mut n = 0usize;
+    let mut events = Vec::new();
     for (i, line) in input.lines().enumerate() {
         let line =
             line.map_err(|e| Failure::refused("shell/file", format!("{name}:{}: {}", i + 1, io_words(&e))))?;
@@ -95,13 +98,12 @@ pub fn append_stream(
         if e.stream != stream {
             return Err(wrong(format!("the event is for stream {}, not {stream}", e.stream)));
         }
-        append = append.push(e.event);
-        n += 1;
+        events.push(e.event);
     }
-    if n == 0 {
+    if events.is_empty() {
         return Err(Failure::refused("import/empty", format!("{name} holds no event")));
     }
-    let appended = s.conn.append(append)?;
+    let appended = s.conn.append(backend::write_to(stream, expect, events)?)?;
     s.print(&appended_row(&appended))
 }
 
@@ -110,9 +112,9 @@ fn appended_row(a: &Appended) -> Rows {
     let mut rows = Rows::new([":t", ":first", ":last", ":version", ":replayed"], Shape::Map);
     rows.rows.push(vec![
         Value::Long(a.t.0 as i64),
-        Value::Long(a.first.0 as i64),
-        Value::Long(a.last.0 as i64),
-        Value::Long(a.version().0 as i64),
+        Value::Long(a.first as i64),
+        Value::Long(a.last as i64),
+        Value::Long(a.version as i64),
         Value::Bool(a.replayed),
     ]);
     rows
@@ -162,7 +164,7 @@ fn event(ty: &str, data: Option<Value>) -> Outcome<NewEvent> {
 
 fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> Outcome {
     s.writable()?;
-    let appended = s.conn.append(Append::to(stream).expect(expect).push(e))?;
+    let appended = s.conn.append(backend::write_to(stream, expect, vec![e])?)?;
     if !s.draws() {
         return s.print(&appended_row(&appended));
     }
@@ -174,10 +176,7 @@ fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> O
     s.say(format!(
         "{}  {}",
         write::headline(s, &report),
-        s.out.paint(
-            theme::DIM,
-            format!("{stream} version {}, position {}", appended.version(), appended.last)
-        )
+        s.out.paint(theme::DIM, format!("{stream} version {}, position {}", appended.version, appended.last))
     ))?;
     let data = write::content(&report);
     s.page(&facts::datoms(&data, report.db_after(), report.db_before(), 20, &s.out))
@@ -265,14 +264,14 @@ pub fn projections(s: &mut Session) -> Outcome {
     for p in s.conn.projections()? {
         rows.rows.push(vec![
             Value::Keyword(p.name.clone()),
-            Value::Long(p.version.into()),
-            Value::keyword(if matches!(p.mode, Mode::Inline) { "inline" } else { "async" }),
-            Value::keyword(p.state.name()),
-            Value::Long(p.position.0 as i64),
+            Value::Long(p.version as i64),
+            Value::keyword(&p.mode),
+            Value::keyword(&p.state),
+            Value::Long(p.position as i64),
             Value::Long(p.lag as i64),
         ]);
-        if let ProjectionState::Halted { at, why } = p.state {
-            notes.push(format!("{} halted at event {at}: {why}", p.name));
+        if let Some(why) = p.halted {
+            notes.push(format!("{} v{} {why}", p.name, p.version));
         }
     }
     if rows.rows.is_empty() && s.draws() {
@@ -302,7 +301,7 @@ pub fn add_projection(s: &Session, file: &Path) -> Outcome {
 
 /// Installs a projection from its text; nothing happens when it is there already.
 pub fn install_projection(s: &Session, text: &str, name: &str) -> Outcome {
-    let installed = s.conn.add_projection(text).map_err(|e| Failure::from(e).of(name, text))?;
+    let installed = s.conn.add_projection(text).map_err(|f| f.of(name, text))?;
     s.note(s.err.paint(theme::DIM, format!("projection {} v{}", installed.name, installed.version)));
     Ok(())
 }
@@ -324,7 +323,7 @@ fn projection_name(s: &Session, name: &str) -> Outcome<Keyword> {
 pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
     s.writable()?;
     let name = projection_name(s, name)?;
-    let status = s.conn.catch_up(name.as_str())?;
+    let status = s.conn.local(":projections rebuild")?.catch_up(name.as_str())?;
     if status.lag == 0 {
         // A live version is never rewritten in place: answers of the past would change under their readers.
         return Err(Failure::refused("projection/live", format!("{name} v{} is live and has taken every event", status.version))
@@ -338,28 +337,15 @@ pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
 pub fn drop_projection(s: &Session, name: &str) -> Outcome {
     s.writable()?;
     let name = projection_name(s, name)?;
-    s.conn.pause_projection(name.as_str())?;
+    s.conn.local(":projections drop")?.pause_projection(name.as_str())?;
     s.note(format!("{name} is paused; what it said stays, as facts of the past do (`projection add` of a higher version replaces it)"));
     Ok(())
 }
 
-/// The events that a transaction stored.
-pub fn recorded(db: &Db, t: T) -> Outcome<Vec<Recorded>> {
-    let log = db.events();
-    let mut out = Vec::new();
-    if let Some((first, last)) = log.positions_of(t)? {
-        for p in first.0..=last.0 {
-            out.extend(log.at(Position(p))?);
-        }
-    }
-    Ok(out)
-}
-
 /// The events that a transaction stored, as maps for an export.
 pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
-    let db = s.conn.db();
     let mut out = Vec::new();
-    for e in recorded(&db, t)? {
+    for e in s.conn.events_of(t)? {
         let event = &e.event;
         let mut map = vec![
             (Value::keyword("stream"), Value::string(e.stream.as_str())),
@@ -391,7 +377,7 @@ pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
 
 /// `:watch`: transactions, or a query's rows, as they change, until Ctrl-C.
 pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
-    let mut listener = s.conn.listen();
+    let mut watch = s.conn.watch()?;
     s.note(s.err.paint(theme::DIM, "watching; Ctrl-C ends it"));
     let given = s.given();
     let mut before: BTreeSet<Vec<Value>> = BTreeSet::new();
@@ -403,7 +389,7 @@ pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
     loop {
         let next = interrupt::cancellable(None, |cancel| {
             while !cancel.is_cancelled() {
-                match listener.next_timeout(Duration::from_millis(100)) {
+                match watch.next_timeout(Duration::from_millis(100)) {
                     Ok(None) => {}
                     other => return Some(other),
                 }
@@ -424,12 +410,7 @@ pub fn watch(s: &mut Session, query: Option<&str>) -> Outcome {
     }
 }
 
-fn changes(
-    s: &Session,
-    r: &annals::TxReport,
-    before: &BTreeSet<Vec<Value>>,
-    after: &BTreeSet<Vec<Value>>,
-) -> Outcome {
+fn changes(s: &Session, r: &Report, before: &BTreeSet<Vec<Value>>, after: &BTreeSet<Vec<Value>>) -> Outcome {
     let lost = before.difference(after).map(|v| ("-", theme::BAD, v));
     let gained = after.difference(before).map(|v| ("+", theme::GOOD, v));
     let all: Vec<_> = lost.chain(gained).collect();

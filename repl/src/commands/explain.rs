@@ -7,7 +7,7 @@ use crate::{
     lexer::{Kind, tokens},
     output::{
         Rows, Shape,
-        table::{Cell, Head, Table, counted, thousands},
+        table::{Cell, Head, Table, counted, thousands, visible_lines},
     },
     session::Session,
     shell::{dispatch::elapsed, highlight},
@@ -155,8 +155,23 @@ pub fn why_not(s: &mut Session, query: &str) -> Outcome {
 /// `:explain`: runs the query and shows what each clause did, in the order it was done.
 pub fn explain(s: &mut Session, query: &str) -> Outcome {
     let given = s.given();
-    let answer = ask::explain(query, &s.db()?, &given)?;
-    show_run(s, &answer)
+    show_explained(s, query, &given)
+}
+
+/// Runs a query and shows what each clause did; a server draws for itself.
+pub fn show_explained(s: &Session, query: &str, given: &ask::Given) -> Outcome {
+    let db = s.db()?;
+    let Some(told) = ask::explained(query, &db, given)? else {
+        return show_run(s, &ask::explain(query, &db, given)?);
+    };
+    match told.get(&Value::keyword("text")) {
+        Some(Value::String(text)) if s.draws() => s.page(&format!("{}\n", visible_lines(text.trim_end()))),
+        _ => {
+            let mut rows = Rows::new(["explain"], Shape::Scalar);
+            rows.rows.push(vec![told]);
+            s.print(&rows)
+        }
+    }
 }
 
 /// `:plan`: what each clause would do; nothing is run.

@@ -2,6 +2,7 @@
 
 use super::events;
 use crate::{
+    backend::Db,
     cli::{Format, ViewArgs2},
     fail::{Failure, Outcome},
     moment,
@@ -9,7 +10,7 @@ use crate::{
     progress::Progress,
     session::{Mode, Session, write_rows},
 };
-use annals::{Datom, Db, EntityId, Partition, T, Value, edn};
+use annals::{Datom, EntityId, Partition, T, Value, edn};
 use clap::Parser as _;
 use std::{
     io::{BufWriter, Write},
@@ -58,7 +59,7 @@ pub fn run(
         Mode::Data(f) => f,
         Mode::Table | Mode::Records => Format::Edn,
     });
-    let mut db = s.conn.db();
+    let mut db = s.conn.db()?;
     if let Some(text) = as_of {
         db = db.as_of(moment::parse(text)?)?;
     }
@@ -83,7 +84,8 @@ pub fn run(
 /// are there like any other, and what stands beside the facts is in `:rows`: a copy needs no
 /// projection to be run again.
 fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Outcome<u64> {
-    let keys = s.conn.subject_keys();
+    let conn = s.conn.local("an export of the full history")?;
+    let keys = conn.subject_keys();
     if !keys.is_empty() {
         let map = Value::map(
             keys.into_iter()
@@ -94,7 +96,7 @@ fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Ou
     }
     let total = db.t().0;
     let mut progress = Progress::new(s, "transactions", Some(total));
-    for d in s.conn.dump(T(1), db.t().next())? {
+    for d in conn.dump(T(1), db.t().next())? {
         let d = d?;
         let data = d.facts.iter().map(|f| {
             let mut parts = vec![Value::Ref(f.e), f.a.clone(), f.v.clone(), Value::Bool(f.added)];
@@ -141,14 +143,14 @@ fn line(format: Format, entries: &[(&str, Value)], out: &mut dyn Write) -> Outco
 /// What holds, as transactions: first the attributes and idents, then the facts.
 fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
     let all = db.datoms("eavt", &[])?;
-    let genesis = s.conn.db_at(T::GENESIS)?;
+    let genesis = s.conn.genesis()?;
     let own = |e: EntityId| match e.partition() {
         Some(Partition::Db) => genesis.ident(e).is_none(),
         Some(Partition::User) => true,
         _ => false,
     };
     let name = |e: EntityId| match (db.ident(e), e.partition()) {
-        (Some(k), Some(Partition::Db)) => Value::Keyword(k.clone()),
+        (Some(k), Some(Partition::Db)) => Value::Keyword(k),
         _ => Value::string(format!("e{}", e.raw())),
     };
     let mut n = 0;
@@ -163,12 +165,10 @@ fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
             let entries = chunk.iter().filter_map(|d| {
                 let a = db.ident(d.a.entity())?;
                 let v = match &d.v {
-                    Value::Ref(target) => {
-                        db.ident(*target).map_or_else(|| d.v.clone(), |k| Value::Keyword(k.clone()))
-                    }
+                    Value::Ref(target) => db.ident(*target).map_or_else(|| d.v.clone(), Value::Keyword),
                     v => v.clone(),
                 };
-                Some((Value::Keyword(a.clone()), v))
+                Some((Value::Keyword(a), v))
             });
             schema.push(edn::print(&Value::map(entries)));
             n += chunk.len() as u64;
@@ -188,12 +188,7 @@ fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
                 Value::Ref(e) => name(*e),
                 v => v.clone(),
             };
-            Some(edn::print(&Value::vector([
-                Value::keyword("db/add"),
-                name(d.e),
-                Value::Keyword(a.clone()),
-                v,
-            ])))
+            Some(edn::print(&Value::vector([Value::keyword("db/add"), name(d.e), Value::Keyword(a), v])))
         });
         writeln!(out, "[{}]", lines.collect::<Vec<_>>().join("\n "))?;
     }
@@ -249,18 +244,18 @@ fn connected(facts: &[Datom]) -> Vec<Vec<Datom>> {
 /// Facts as rows `e a v t`, and in history the op.
 fn datom_rows(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Outcome<u64> {
     let mut names = vec![":e", ":a", ":v", ":t"];
-    if db.view().history {
+    if db.shown().history {
         names.push(":added");
     }
     let mut rows = Rows::new(names, Shape::Relation);
-    let genesis = s.conn.db_at(T::GENESIS)?;
+    let genesis = s.conn.genesis()?;
     for d in db.datoms("eavt", &[])? {
         if genesis.ident(d.e).is_some() || d.e == T::GENESIS.entity() {
             continue;
         }
-        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k.clone()));
+        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), Value::Keyword);
         let mut row = vec![Value::Ref(d.e), a, d.v, Value::Long(d.t.0 as i64)];
-        if db.view().history {
+        if db.shown().history {
             row.push(Value::Bool(d.added));
         }
         rows.rows.push(row);

@@ -1,8 +1,11 @@
 //! Datoms for people: `+ [:order/id "A-1"]  :order/status  :placed`.
 
 use super::{label, value_text};
-use crate::term::{Screen, theme};
-use annals::{Datom, Db};
+use crate::{
+    backend::Db,
+    term::{Screen, theme},
+};
+use annals::Datom;
 use std::{collections::HashMap, fmt::Write as _};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -26,7 +29,7 @@ pub fn datoms(list: &[Datom], db: &Db, before: &Db, most: usize, screen: &Screen
             let attr = db
                 .ident(d.a.entity())
                 .or_else(|| before.ident(d.a.entity()))
-                .map_or_else(|| d.a.entity().to_string(), ToString::to_string);
+                .map_or_else(|| d.a.entity().to_string(), |k| k.to_string());
             let value = match &d.v {
                 annals::Value::Ref(e) => name(*e),
                 v => value_text(db, v, true),

@@ -2,27 +2,28 @@
 
 use super::{label, value_text};
 use crate::{
-    fail::{Failure, Outcome},
+    backend::Db,
+    fail::Outcome,
     output::{
         Rows, Shape, show,
         table::{Cell, Head, Table, thousands},
     },
-    session::{Session, read_edn},
+    session::Session,
     term::theme,
 };
-use annals::{Attribute, Cardinality, Db, EntityId, StoreStats, T, Unique, Value, edn};
+use annals::{Attribute, Cardinality, EntityId, Unique, Value, edn};
 use std::sync::Arc;
 
 /// The user's attributes, or all; of one namespace or name.
 fn attributes(s: &Session, db: &Db, all: bool, only: Option<&str>) -> Outcome<Vec<Arc<Attribute>>> {
-    let genesis = s.conn.db_at(T::GENESIS)?;
+    let (genesis, schema) = (s.conn.genesis()?.schema()?, db.schema()?);
     let only = only.map(|o| o.trim_start_matches(':'));
-    let own = |a: &Attribute| genesis.schema().attribute(a.id).is_none();
+    let own = |a: &Attribute| genesis.attribute(a.id).is_none();
     let fits = |a: &Attribute| match only {
         None => all || own(a),
         Some(o) => a.ident.as_str() == o || a.ident.namespace() == Some(o),
     };
-    let mut list: Vec<Arc<Attribute>> = db.schema().attributes().filter(|a| fits(a)).cloned().collect();
+    let mut list: Vec<Arc<Attribute>> = schema.attributes().filter(|a| fits(a)).cloned().collect();
     list.sort_by(|a, b| a.ident.cmp(&b.ident));
     if let (Some(o), true) = (only, list.is_empty()) {
         // Either the name is wrong, and the error says which is near, or there is none in the namespace.
@@ -139,8 +140,9 @@ pub fn entity(s: &mut Session, e: EntityId) -> Outcome {
         }
     }
     if !s.draws() {
+        let schema = db.schema()?;
         let map = found.attributes.iter().map(|(k, vs)| {
-            let many = db.schema().attribute_named(k).is_some_and(|a| a.is_many());
+            let many = schema.attribute_named(k).is_some_and(|a| a.is_many());
             let v = if many {
                 Value::vector(vs.iter().cloned())
             } else {
@@ -168,12 +170,11 @@ pub fn entity(s: &mut Session, e: EntityId) -> Outcome {
 /// `annals pull`.
 pub fn pull(s: &mut Session, pattern: &str, entity: &str) -> Outcome {
     let db = s.db()?;
-    let eid = read_edn(entity, "entity")?;
-    let eid = annals::Eid::from_value(&eid).ok_or_else(|| {
-        Failure::usage(format!("not an entity: {}", edn::print(&eid)))
-            .help("write a number, an ident, or a lookup ref ([:order/id \"A-1\"])")
-    })?;
-    let v = db.pull(pattern, eid).map_err(|e| Failure::from(e).of("pattern", pattern))?;
+    // What is not there pulls nothing; that is an answer.
+    let v = match super::found(&db, entity)? {
+        Some(e) => db.pull(pattern, e).map_err(|f| f.of("pattern", pattern))?,
+        None => Value::Nil,
+    };
     let mut rows = Rows::new(["pull"], Shape::Scalar);
     rows.rows.push(vec![v]);
     s.answer(rows)
@@ -181,11 +182,9 @@ pub fn pull(s: &mut Session, pattern: &str, entity: &str) -> Outcome {
 
 /// `annals stats`.
 pub fn stats(s: &mut Session) -> Outcome {
-    let db = s.conn.db();
-    let st = s.conn.stats()?;
     let mut rows = Rows::new([":what", ":value"], Shape::Maps);
-    for (name, value) in stat_lines(&db, &st) {
-        rows.rows.push(vec![Value::keyword(name), value]);
+    for (name, value) in s.conn.stats()? {
+        rows.rows.push(vec![Value::keyword(&name), value]);
     }
     if !s.draws() {
         let mut one = Rows::new(["stats"], Shape::Scalar);
@@ -204,34 +203,6 @@ pub fn stats(s: &mut Session) -> Outcome {
     }
     s.keep(rows);
     Ok(())
-}
-
-fn stat_lines(db: &Db, st: &StoreStats) -> Vec<(&'static str, Value)> {
-    let long = |n: u64| Value::Long(i64::try_from(n).unwrap_or(i64::MAX));
-    let own = st
-        .attributes
-        .iter()
-        .filter(|(a, now, past)| {
-            now + past > 0 && db.ident(a.entity()).is_some_and(|k| k.namespace() != Some("db"))
-        })
-        .count();
-    let mut lines = vec![("t", long(st.basis.0))];
-    if let Ok(Some(i)) = db.instant_of(st.basis) {
-        lines.push(("tx-instant", Value::Instant(i)));
-    }
-    lines.extend([
-        ("facts", long(st.current)),
-        ("facts-ended", long(st.closed)),
-        ("attributes-used", long(own as u64)),
-        ("indexed-to-t", long(st.indexed.0)),
-        ("facts-not-yet-indexed", long(st.novelty_facts as u64)),
-        ("log-segments", long(st.segments as u64)),
-        ("log-bytes", long(st.log_bytes)),
-        ("log-disk-bytes", long(st.log_disk_bytes)),
-        ("index-bytes", long(st.index_bytes)),
-        ("cache-bytes", long(st.cache_bytes as u64)),
-    ]);
-    lines
 }
 
 /// `12.3 MB`.

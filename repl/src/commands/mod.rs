@@ -14,11 +14,12 @@ pub mod why;
 pub mod write;
 
 use crate::{
+    backend::Db,
     fail::{Failure, Outcome},
     output::data::field,
     session::read_edn,
 };
-use annals::{Db, Eid, EntityId, Keyword, Value, edn};
+use annals::{Eid, EntityId, Keyword, Value, edn};
 
 /// The entity that a text names: a number, an ident, a lookup ref.
 pub fn entity(db: &Db, text: &str) -> Outcome<EntityId> {
@@ -27,13 +28,22 @@ pub fn entity(db: &Db, text: &str) -> Outcome<EntityId> {
     entity_of(db, &v).map_err(|f| f.of("entity", text))
 }
 
-/// The entity that a value names.
-pub fn entity_of(db: &Db, v: &Value) -> Outcome<EntityId> {
-    let eid = Eid::from_value(v).ok_or_else(|| {
+/// The entity that a text names, if it is there.
+pub fn found(db: &Db, text: &str) -> Outcome<Option<EntityId>> {
+    let v = read_edn(text.trim(), "entity")?;
+    db.resolve(eid(&v)?).map_err(|f| f.of("entity", text.trim()))
+}
+
+fn eid(v: &Value) -> Outcome<Eid> {
+    Eid::from_value(v).ok_or_else(|| {
         Failure::usage(format!("not an entity: {}", edn::print(v)))
             .help("write a number, an ident (:color/red), or a lookup ref ([:order/id \"A-1\"])")
-    })?;
-    db.resolve(eid)?.ok_or_else(|| {
+    })
+}
+
+/// The entity that a value names.
+pub fn entity_of(db: &Db, v: &Value) -> Outcome<EntityId> {
+    db.resolve(eid(v)?)?.ok_or_else(|| {
         Failure::refused("db/unknown-entity", format!("no entity {} in this view", edn::print(v)))
             .help("it may be there at another moment: :now, or another --as-of")
     })
@@ -52,31 +62,17 @@ pub fn label(db: &Db, e: EntityId) -> String {
     if let Some(t) = e.as_t() {
         return format!("t{t}");
     }
-    unique_name(db, e).map_or_else(|| e.to_string(), |(a, v)| format!("[{a} {}]", edn::print(&v)))
+    db.unique_name(e).map_or_else(|| e.to_string(), |(a, v)| format!("[{a} {}]", edn::print(&v)))
 }
 
 /// The shortest name of a value: of an entity, the value that identifies it.
 pub fn short_text(db: &Db, v: &Value) -> String {
     match v {
         Value::Ref(e) if db.ident(*e).is_none() => {
-            unique_name(db, *e).map_or_else(|| label(db, *e), |(_, v)| field(&v))
+            db.unique_name(*e).map_or_else(|| label(db, *e), |(_, v)| field(&v))
         }
         v => value_text(db, v, false),
     }
-}
-
-/// A unique identity of an entity in this view.
-pub fn unique_name(db: &Db, e: EntityId) -> Option<(Keyword, Value)> {
-    let unique = db
-        .schema()
-        .attributes()
-        .filter(|a| a.unique == Some(annals::Unique::Identity) && a.ident.namespace() != Some("db"));
-    for a in unique {
-        if let Ok(Some(v)) = db.value(e, a.ident.as_str()) {
-            return Some((a.ident.clone(), v));
-        }
-    }
-    None
 }
 
 /// A value for people: entities by name, the rest without quotes only if asked.

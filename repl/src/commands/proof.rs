@@ -6,9 +6,9 @@
 use super::{label, value_text};
 use crate::{
     ask,
+    backend::Db,
     fail::{Failure, Outcome},
     form::{self, FormKind},
-    moment,
     output::{
         Rows, Shape, show,
         table::{counted, cut, visible},
@@ -17,7 +17,7 @@ use crate::{
     shell::highlight,
     term::{Screen, theme},
 };
-use annals::{Datom, Db, Proof, ProofStep, Value, diagnostic::nearest, edn};
+use annals::{Datom, Proof, ProofStep, Value, diagnostic::nearest, edn};
 use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -102,7 +102,7 @@ fn proof_value(db: &Db, p: &Proof) -> Value {
 }
 
 fn datom_value(db: &Db, d: &Datom) -> Value {
-    let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k.clone()));
+    let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k));
     Value::vector([Value::Ref(d.e), a, d.v.clone(), Value::Long(i64::try_from(d.t.0).unwrap_or(i64::MAX))])
 }
 
@@ -191,10 +191,9 @@ impl Drawing<'_> {
 
     /// `[:city/name "Utrecht"] :city/people 376000  t2 2026-11-21 06:14:11`.
     fn fact(&self, d: &Datom, used: usize) -> String {
-        let when =
-            moment::instant_of(self.db, d.t).map_or(String::new(), |i| format!(" {}", show::moment(i)));
+        let when = self.db.instant_of(d.t).map_or(String::new(), |i| format!(" {}", show::moment(i)));
         let when = format!("t{}{when}", d.t);
-        let a = self.db.ident(d.a.entity()).map_or_else(|| d.a.entity().to_string(), ToString::to_string);
+        let a = self.db.ident(d.a.entity()).map_or_else(|| d.a.entity().to_string(), |k| k.to_string());
         let e = visible(&label(self.db, d.e));
         let room = self.screen.width().saturating_sub(used + e.width() + a.width() + when.width() + 4);
         let v = visible(&value_text(self.db, &d.v, true));

@@ -3,6 +3,7 @@
 use super::{facts, label, value_text, write};
 use crate::{
     ask,
+    backend::{Db, Report},
     fail::{Failure, Outcome},
     moment,
     output::{
@@ -14,7 +15,7 @@ use crate::{
     session::Session,
     term::theme,
 };
-use annals::{Datom, Db, EntityId, Instant, T, TxReport, Value};
+use annals::{Datom, EntityId, Instant, T, Value};
 use std::collections::BTreeMap;
 
 /// Does the fact of this datom hold in a view?
@@ -32,17 +33,17 @@ pub fn log(s: &Session, from: T, to: T) -> Outcome {
         Head::right("-"),
         Head::new("about"),
     ]);
-    for report in s.conn.tx_range(from, to)? {
-        let r = report?;
+    s.conn.transactions(from, to, &mut |r| {
         if s.draws() {
             drawn.rows.push(log_row(&r));
-        } else {
-            rows.rows.push(vec![t_value(r.t()), Value::Instant(r.tx_instant()), data_value(&r)]);
-            // Rows go out as they are read: a log may be long.
-            s.print(&rows)?;
-            rows.rows.clear();
+            return Ok(());
         }
-    }
+        rows.rows.push(vec![t_value(r.t()), Value::Instant(r.tx_instant()), data_value(&r)]);
+        // Rows go out as they are read: a log may be long.
+        s.print(&rows)?;
+        rows.rows.clear();
+        Ok(())
+    })?;
     if !s.draws() {
         return Ok(());
     }
@@ -52,7 +53,7 @@ pub fn log(s: &Session, from: T, to: T) -> Outcome {
     s.page(&drawn.draw(&s.out, s.look().layout))
 }
 
-fn log_row(r: &TxReport) -> Vec<Cell> {
+fn log_row(r: &Report) -> Vec<Cell> {
     let data = write::content(r);
     let added = data.iter().filter(|d| d.added).count();
     vec![
@@ -65,7 +66,7 @@ fn log_row(r: &TxReport) -> Vec<Cell> {
 }
 
 /// What a transaction is about, in a few words: its own facts, else the entities it touches.
-fn about(r: &TxReport, data: &[Datom]) -> String {
+fn about(r: &Report, data: &[Datom]) -> String {
     let db = r.db_after();
     let own: Vec<String> = data
         .iter()
@@ -93,17 +94,17 @@ fn about(r: &TxReport, data: &[Datom]) -> String {
 }
 
 fn attr_name(db: &Db, d: &Datom) -> String {
-    db.ident(d.a.entity()).map_or_else(|| d.a.entity().to_string(), ToString::to_string)
+    db.ident(d.a.entity()).map_or_else(|| d.a.entity().to_string(), |k| k.to_string())
 }
 
 fn t_value(t: T) -> Value {
     Value::Long(i64::try_from(t.0).unwrap_or(i64::MAX))
 }
 
-fn data_value(r: &TxReport) -> Value {
+fn data_value(r: &Report) -> Value {
     let db = r.db_after();
     Value::vector(r.tx_data().iter().map(|d| {
-        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k.clone()));
+        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k));
         Value::vector([Value::Ref(d.e), a, d.v.clone(), Value::Bool(d.added)])
     }))
 }
@@ -234,7 +235,7 @@ fn split_lane((name, stretches): (String, Vec<Stretch>)) -> Vec<(String, Vec<Str
 /// `annals diff`: rows gained and lost, with the transaction that did it.
 pub fn diff(s: &mut Session, query: &str, t1: &str, t2: &str) -> Outcome {
     let (a, b) = (moment::parse(t1)?, moment::parse(t2)?);
-    let db = s.conn.db();
+    let db = s.conn.db()?;
     let (t1, t2) = (db.t_of(a)?, db.t_of(b)?);
     if t1 > t2 {
         return Err(Failure::usage(format!("t{t1} is after t{t2}")).help("the earlier time comes first"));

@@ -39,10 +39,10 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
     let text = |t: Option<String>| t.map_or(Value::Nil, Value::from);
     for v in &values {
         for d in db.datoms("eavt", &[Value::Ref(e), Value::Keyword(attr.clone()), v.clone()])? {
-            let instant = db.instant_of(d.t)?.map_or(Value::Nil, Value::Instant);
+            let instant = db.instant_of(d.t).map_or(Value::Nil, Value::Instant);
             let t = Value::Long(i64::try_from(d.t.0).unwrap_or(i64::MAX));
             // A projected fact is filed under the transaction of the event it comes from.
-            let events = if owner.is_some() { super::events::recorded(&db, d.t)? } else { Vec::new() };
+            let events = if owner.is_some() { s.conn.events_of(d.t)? } else { Vec::new() };
             let mut causes: Vec<Option<&annals::event::Recorded>> = events.iter().map(Some).collect();
             if causes.is_empty() {
                 causes.push(None);

@@ -2,13 +2,14 @@
 
 use super::facts;
 use crate::{
+    backend::{Conn, Report},
     fail::{Exit, Failure, Origin, Outcome},
     output::{Rows, Shape},
     script::{Item, ItemKind, Script},
     session::Session,
     term::theme,
 };
-use annals::{Connection, Datom, Diagnostic, Span, T, TxReport, Value, edn};
+use annals::{Datom, Diagnostic, Span, T, Value, edn};
 use std::{io::BufRead, sync::Arc};
 
 /// Datoms shown under a transaction at the prompt.
@@ -20,7 +21,7 @@ pub fn transact_stream(s: &Session, input: impl BufRead, name: &str) -> Outcome 
     let mut script = Script::forms_only(input);
     while let Some(item) = script.next_item()? {
         let text = form_text(&item, name)?;
-        let report = s.conn.transact(text.as_str()).map_err(|e| at_item(e.into(), &item, name))?;
+        let report = s.conn.transact(text.as_str()).map_err(|f| at_item(f, &item, name))?;
         s.print(&report_row(&report))?;
     }
     Ok(())
@@ -56,7 +57,7 @@ pub fn at_item(mut f: Failure, item: &Item, name: &str) -> Failure {
 }
 
 /// `{:t … :tx-instant … :tempids {…} :datoms n}`.
-pub fn report_row(r: &TxReport) -> Rows {
+pub fn report_row(r: &Report) -> Rows {
     let mut rows = Rows::new([":t", ":tx-instant", ":tempids", ":datoms"], Shape::Maps);
     let tempids = r.tempids().map(|(n, e)| (Value::string(n), Value::Ref(e)));
     rows.rows.push(vec![
@@ -74,12 +75,12 @@ pub fn transact(s: &mut Session, text: &str) -> Outcome {
     if !s.is_now() {
         s.note(s.err.paint(theme::DIM, "the transaction extends the present, not the moment in the prompt"));
     }
-    let report = s.conn.transact(text).map_err(|e| Failure::from(e).of("transaction", text))?;
+    let report = s.conn.transact(text).map_err(|f| f.of("transaction", text))?;
     show_report(s, &report)
 }
 
 /// A report: drawn for people, else as a map.
-pub fn show_report(s: &Session, r: &TxReport) -> Outcome {
+pub fn show_report(s: &Session, r: &Report) -> Outcome {
     if !s.draws() {
         return s.print(&report_row(r));
     }
@@ -89,7 +90,7 @@ pub fn show_report(s: &Session, r: &TxReport) -> Outcome {
 }
 
 /// `t12  2026-03-01 10:00:00  +3 -1`.
-pub fn headline(s: &Session, r: &TxReport) -> String {
+pub fn headline(s: &Session, r: &Report) -> String {
     let rest = content(r);
     let added = rest.iter().filter(|d| d.added).count();
     let when = crate::output::show::moment(r.tx_instant());
@@ -110,19 +111,23 @@ pub fn headline(s: &Session, r: &TxReport) -> String {
 }
 
 /// The datoms of a transaction besides its own instant.
-pub fn content(r: &TxReport) -> Vec<Datom> {
+pub fn content(r: &Report) -> Vec<Datom> {
     let instant = r.db_after().attribute("db/txInstant").map(|a| a.id).ok();
     r.tx_data().iter().filter(|d| !(d.e == r.tx() && Some(d.a) == instant)).cloned().collect()
 }
 
 /// `:with`: what a transaction would do, and what a query would answer after it.
 pub fn with(s: &mut Session, tx: &str, query: Option<&str>) -> Outcome {
-    let report = s.conn.db().with(tx).map_err(|e| Failure::from(e).of("transaction", tx))?;
+    let report = s.conn.db()?.with(tx).map_err(|f| f.of("transaction", tx))?;
     s.note(s.err.paint(theme::DIM, "not written"));
     match query {
         None => show_report(s, &report),
         Some(q) => {
-            let db = s.view(report.db_after().clone())?;
+            let after = report.askable().cloned().ok_or_else(|| {
+                Failure::refused("shell/local-only", "a query after a speculative transaction works on a database of this machine, not on a server's")
+                    .help(":with TX alone shows what it would change; or POST /with with a query")
+            })?;
+            let db = s.view(after)?;
             let answered = crate::ask::ask(q, &db, &s.given())?;
             s.answer(answered.rows)
         }
@@ -132,14 +137,15 @@ pub fn with(s: &mut Session, tx: &str, query: Option<&str>) -> Outcome {
 /// The transaction that takes `t` back: what it asserted and still holds is
 /// retracted, what it retracted and does not hold again is asserted. The second
 /// list is what later transactions changed, and so is left alone.
-pub fn inverse(conn: &Connection, t: T) -> Outcome<(Vec<Value>, Vec<Datom>)> {
+pub fn inverse(conn: &Conn, t: T) -> Outcome<(Vec<Value>, Vec<Datom>)> {
     let report = transaction(conn, t)?;
-    let db = conn.db();
+    let db = conn.db()?;
+    let schema = db.schema()?;
     let (mut forms, mut left) = (Vec::new(), Vec::new());
     // What the transaction says of itself, who and why, stays said.
     let data: Vec<Datom> = content(&report).into_iter().filter(|d| d.e != report.tx()).collect();
     for d in &data {
-        let attr = db.schema().attribute(d.a).map(|a| (a.ident.clone(), a.is_many()));
+        let attr = schema.attribute(d.a).map(|a| (a.ident.clone(), a.is_many()));
         let Some((ident, many)) = attr else {
             left.push(d.clone());
             continue;
@@ -174,12 +180,16 @@ pub fn inverse(conn: &Connection, t: T) -> Outcome<(Vec<Value>, Vec<Datom>)> {
 }
 
 /// One transaction of the log.
-pub fn transaction(conn: &Connection, t: T) -> Outcome<TxReport> {
-    let mut range = conn.tx_range(t, t.next())?;
-    match range.next() {
-        Some(r) => Ok(r?),
+pub fn transaction(conn: &Conn, t: T) -> Outcome<Report> {
+    let mut found = None;
+    conn.transactions(t, t.next(), &mut |r| {
+        found.get_or_insert(r);
+        Ok(())
+    })?;
+    match found {
+        Some(r) => Ok(r),
         None => Err(Failure::refused("shell/no-transaction", format!("there is no transaction t{t}"))
-            .help(format!("the newest is t{}", conn.db().basis_t()))),
+            .help(format!("the newest is t{}", conn.db()?.basis_t()))),
     }
 }
 
@@ -195,7 +205,7 @@ pub fn undo(s: &mut Session, t: T, go: bool) -> Outcome {
         return transact(s, &text);
     }
     let (forms, left) = inverse(&s.conn, t)?;
-    let db = s.conn.db();
+    let db = s.conn.db()?;
     if !left.is_empty() {
         s.note(s.err.paint(theme::DIM, "changed since then, left alone:"));
         if !s.quiet {

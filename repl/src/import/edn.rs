@@ -35,7 +35,7 @@ pub fn run(s: &mut Session, args: &EdnArgs) -> Outcome {
         let name = f.display().to_string();
         let text = read_text(&name)?;
         for tx in annals::read_transactions(&text).map_err(|e| Failure::from(e).of(&name, &text))? {
-            s.conn.transact(tx).map_err(|e| Failure::from(e).of(&name, &text))?;
+            s.conn.transact(tx).map_err(|f| f.of(&name, &text))?;
         }
     }
     let mut source = Source::open(&args.file)?;
@@ -144,13 +144,13 @@ impl Import<'_> {
         while !txs.is_empty() {
             let rest = if self.rejects.are_kept() { txs.clone() } else { Vec::new() };
             let (done, refused) = self.s.conn.transact_all(txs);
-            self.facts += done.iter().map(|r| r.tx_data().len() as u64 - 1).sum::<u64>();
+            self.facts += done.iter().map(|n| *n as u64 - 1).sum::<u64>();
             self.read += done.len() as u64;
             self.progress.add(done.len() as u64, self.source.position());
-            let Some(e) = refused else { return Ok(()) };
+            let Some(f) = refused else { return Ok(()) };
             let n = done.len();
-            let Some(item) = items.get(n).cloned() else { return Err(e.into()) };
-            self.refused(&item, at_item(e.into(), &item, &self.source.name))?;
+            let Some(item) = items.get(n).cloned() else { return Err(f) };
+            self.refused(&item, at_item(f, &item, &self.source.name))?;
             items.drain(..=n);
             txs = rest.into_iter().skip(n + 1).collect();
         }

@@ -9,6 +9,7 @@
 
 use super::{rejects::Rejects, source::Source};
 use crate::{
+    backend::Group,
     commands::events::install_projection,
     fail::{Failure, Outcome},
     output::{
@@ -20,7 +21,7 @@ use crate::{
 };
 use annals::{
     Instant, Value,
-    event::{Append, EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
+    event::{EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
 };
 use serde_json::{Map, Value as Json};
 use std::{
@@ -271,7 +272,7 @@ pub struct Sink<'s> {
     s: &'s Session,
     group: Vec<Incoming>,
     /// Appends ready to be made durable together, and their numbers of events.
-    pending: Vec<(Append, u64)>,
+    pending: Vec<(Group, u64)>,
     progress: Progress,
     done: Done,
     /// Instant of the newest transaction: times before it cannot become instants.
@@ -281,8 +282,7 @@ pub struct Sink<'s> {
 impl<'s> Sink<'s> {
     /// Appends to the session's database; `total` is what positions are compared with.
     pub fn new(s: &'s Session, total: Option<u64>) -> Sink<'s> {
-        let db = s.conn.db();
-        let last = db.instant_of(db.t()).ok().flatten().unwrap_or_default();
+        let last = s.conn.db().ok().and_then(|db| db.instant_of(db.t())).unwrap_or_default();
         Sink {
             s,
             group: Vec::new(),
@@ -322,41 +322,33 @@ impl<'s> Sink<'s> {
         }
         let n = group.len() as u64;
         let time = group.iter().filter_map(|e| e.time).max();
-        let mut append = Append::new();
-        let mut streams: Vec<(String, Vec<NewEvent>)> = Vec::new();
+        let mut out = Group::default();
         for e in group {
-            match streams.iter_mut().find(|(s, _)| *s == e.stream) {
+            match out.streams.iter_mut().find(|(s, _)| *s == e.stream) {
                 Some((_, list)) => list.push(e.event),
-                None => streams.push((e.stream, vec![e.event])),
-            }
-        }
-        for (stream, events) in streams {
-            append = append.and_to(&stream);
-            for e in events {
-                append = append.push(e);
+                None => out.streams.push((e.stream, vec![e.event])),
             }
         }
         if let Some(t) = time.filter(|t| *t >= self.last && *t <= crate::moment::now()) {
-            append = append.instant(t);
+            out.instant = Some(t);
             self.last = t;
         }
-        self.pending.push((append, n));
+        self.pending.push((out, n));
     }
 
     /// Makes what is pending durable, with one sync.
     fn flush(&mut self) -> Outcome {
-        let (appends, counts): (Vec<Append>, Vec<u64>) =
-            std::mem::take(&mut self.pending).into_iter().unzip();
+        let (appends, counts): (Vec<Group>, Vec<u64>) = std::mem::take(&mut self.pending).into_iter().unzip();
         let (done, refused) = self.s.conn.append_all(appends);
-        for (a, n) in done.iter().zip(counts) {
-            if a.replayed {
+        for (replayed, n) in done.iter().zip(counts) {
+            if *replayed {
                 self.done.known += n;
             } else {
                 self.done.appended += n;
                 self.done.transactions += 1;
             }
         }
-        refused.map_or(Ok(()), |e| Err(e.into()))
+        refused.map_or(Ok(()), Err)
     }
 }
 

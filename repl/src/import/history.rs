@@ -25,6 +25,9 @@ const TOGETHER: usize = 1_024;
 /// Facts held for one sync.
 const TOGETHER_FACTS: usize = 200_000;
 
+/// What is said of it to somebody on a server.
+const RESTORE: &str = "the import of a full history";
+
 /// Does a form look like a line of a full-history export?
 pub fn is_line(text: &str) -> bool {
     text.starts_with('{')
@@ -49,10 +52,15 @@ impl Restore {
     pub fn line(&mut self, s: &Session, item: &Item) -> Outcome<u64> {
         let line = read_edn(&item.text, "line")?;
         if let Some(keys) = line.get(&Value::keyword("subject-keys")) {
-            return s.conn.load_subject_keys(&subject_keys(keys)?).map_err(Failure::from).map(|()| 0);
+            return s
+                .conn
+                .local(RESTORE)?
+                .load_subject_keys(&subject_keys(keys)?)
+                .map_err(Failure::from)
+                .map(|()| 0);
         }
         let dumped = parsed(&line)?;
-        let here = s.conn.db().basis_t();
+        let here = s.conn.db()?.basis_t();
         let next = *self.next.get_or_insert_with(|| here.next());
         if dumped.t < next {
             return Ok(0);
@@ -80,7 +88,7 @@ impl Restore {
             return Ok(0);
         }
         let sizes: Vec<u64> = all.iter().map(|d| d.facts.len() as u64).collect();
-        let (done, refused) = s.conn.load_dump(all);
+        let (done, refused) = s.conn.local(RESTORE).map_err(|f| (f, None))?.load_dump(all);
         match refused {
             None => Ok(sizes[..done].iter().sum()),
             Some(e) => Err((e.into(), items.get(done).cloned())),

@@ -211,10 +211,10 @@ fn commit(
     let forms: Vec<Value> = batch.iter().map(|(_, v)| v.clone()).collect();
     let refused = match s.conn.transact(TxData { forms, text: None }) {
         Ok(r) => return Ok((r.tx_data().len() as u64 - 1, 0)),
-        Err(e) => e,
+        Err(f) => f,
     };
     if batch.len() == 1 && rejects.is_none() {
-        let mut f = Failure::from(refused);
+        let mut f = refused;
         f.diagnostics[0].message = format!("{name}:{}: {}", batch[0].0, f.diagnostics[0].message);
         return Err(f);
     }
@@ -223,11 +223,12 @@ fn commit(
         match s.conn.transact(vec![v]) {
             Ok(r) => wrote += r.tx_data().len() as u64 - 1,
             Err(e) if rejects.is_some() => {
-                reject(rejects, name, line, &e.to_string())?;
+                let why = e.diagnostics.first().map_or("refused", |d| d.message.as_str()).to_owned();
+                reject(rejects, name, line, &why)?;
                 bad += 1;
             }
             Err(e) => {
-                let mut f = Failure::from(e);
+                let mut f = e;
                 f.diagnostics[0].message = format!("{name}:{line}: {}", f.diagnostics[0].message);
                 return Err(f.help("--rejects FILE sets such rows aside and goes on"));
             }
@@ -254,7 +255,7 @@ fn install(s: &Session, text: &str) -> Outcome {
             );
         }
     };
-    s.conn.transact(attrs).map(|_| ()).map_err(|e| Failure::from(e).of("schema", text))
+    s.conn.transact(attrs).map(|_| ()).map_err(|f| f.of("schema", text))
 }
 
 fn namespace(file: &str) -> String {
@@ -273,7 +274,8 @@ fn fields(
     ns: &str,
     strict: bool,
 ) -> Outcome<Vec<Field>> {
-    let db = s.conn.db();
+    let db = s.conn.db()?;
+    let schema = db.schema()?;
     let mut refs: BTreeMap<&str, Keyword> = BTreeMap::new();
     for r in &args.refs {
         let (column, attr) = r
@@ -307,7 +309,7 @@ fn fields(
             ));
         }
         let refers = refs.get(heading.as_str()).cloned();
-        let known = db.schema().attribute_named(&attr);
+        let known = schema.attribute_named(&attr);
         if known.is_none() && strict && refers.is_none() {
             db.attribute(attr.as_str())?;
         }
@@ -387,11 +389,12 @@ fn key_field<'a>(args: &TableArgs, fields: &'a [Field]) -> Outcome<Option<&'a Fi
 
 /// Attribute maps for what is not installed yet.
 fn missing_schema(s: &Session, fields: &[Field], key: Option<&Field>) -> Outcome<Vec<Value>> {
-    let db = s.conn.db();
+    let db = s.conn.db()?;
+    let schema = db.schema()?;
     let mut out = Vec::new();
     for f in fields {
         let is_key = key.is_some_and(|k| k.attr == f.attr);
-        if let Some(a) = db.schema().attribute_named(&f.attr) {
+        if let Some(a) = schema.attribute_named(&f.attr) {
             if is_key && a.unique != Some(Unique::Identity) {
                 return Err(Failure::usage(format!(
                     "--key {}: {} is installed and no identity",

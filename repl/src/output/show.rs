@@ -7,10 +7,11 @@ use super::{
     table::{Cell, Head, Layout, Table, counted, thousands},
 };
 use crate::{
+    backend::Db,
     shell::highlight,
     term::{Screen, theme},
 };
-use annals::{Db, Value, edn};
+use annals::{Value, edn};
 use anstyle::Style;
 use std::fmt::Write as _;
 
@@ -104,7 +105,7 @@ pub fn cell(v: &Value, db: Option<&Db>, screen: &Screen) -> Cell {
     let _ = screen;
     match v {
         Value::Nil => Cell::new("nil", theme::DIM),
-        Value::Ref(e) => match db.and_then(|db| db.ident(*e).cloned()) {
+        Value::Ref(e) => match db.and_then(|db| db.ident(*e)) {
             Some(k) => Cell::new(k.to_string(), theme::KEYWORD),
             None => match e.as_t() {
                 Some(t) if t.0 > 0 => Cell::new(format!("t{t}"), theme::DIM),

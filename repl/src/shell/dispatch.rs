@@ -12,13 +12,14 @@ use crate::{
     form::{self, FormKind},
     moment,
     output::{Rows, Shape, show, table::counted},
+    run::conn_to,
     script::{Item, ItemKind},
-    session::{Access, Asked, Mode, Session, open, read_edn, write_rows},
+    session::{Access, Asked, Mode, Session, read_edn, write_rows},
     shell::highlight,
     term::theme,
 };
 use annals::{Diagnostic, Span, T, Value, diagnostic::nearest, edn};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What the loop does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -326,7 +327,7 @@ fn time_arg(text: &str) -> Option<(&str, &str)> {
 
 fn point(s: &Session, text: &str) -> Outcome<T> {
     let p = moment::parse(text)?;
-    Ok(s.conn.db().t_of(p)?)
+    s.conn.db()?.t_of(p)
 }
 
 fn set_time(s: &mut Session, which: &str, args: &str, usage: impl Fn() -> Failure) -> Outcome {
@@ -334,11 +335,11 @@ fn set_time(s: &mut Session, which: &str, args: &str, usage: impl Fn() -> Failur
         return Err(usage());
     }
     let p = moment::parse(args)?;
-    let newest = s.conn.db().basis_t();
+    let newest = s.conn.db()?.basis_t();
     let at = match args.trim() {
         "now" => None,
         // Pinned: "-2h" means the moment it was typed, not a window that slides.
-        _ => Some(annals::TimePoint::T(s.conn.db().t_of(p)?)),
+        _ => Some(annals::TimePoint::T(s.conn.db()?.t_of(p)?)),
     };
     if let annals::TimePoint::T(t) = p
         && t > newest
@@ -474,11 +475,11 @@ fn show_rules(s: &Session) -> Outcome {
 }
 
 fn reopen(s: &mut Session, path: Option<&str>) -> Outcome {
-    let conn = match path {
-        None => annals::in_memory()?,
-        Some(p) => open(Path::new(p), if s.read_only { Access::Read } else { Access::Create })?,
+    let (conn, path) = match path {
+        None => (annals::in_memory()?.into(), None),
+        Some(p) => conn_to(p, if s.read_only { Access::Read } else { Access::Create })?,
     };
-    let mut fresh = Session::new(conn, path.map(PathBuf::from), s.out.clone(), s.err.clone());
+    let mut fresh = Session::new(conn, path, s.out.clone(), s.err.clone());
     fresh.settings = s.settings.clone();
     fresh.mode = s.mode;
     fresh.quiet = s.quiet;
@@ -576,16 +577,19 @@ fn curl(s: &mut Session, args: &str) -> Outcome {
     if s.moment.as_of.is_some() {
         body.push(format!(":as-of {}", db.t()));
     }
-    if let Some(t) = db.view().since {
+    if let Some(t) = db.shown().since {
         body.push(format!(":since {t}"));
     }
     if s.moment.history {
         body.push(":history true".to_owned());
     }
     let body = format!("{{{}}}", body.join(" "));
+    let base = match s.conn.url() {
+        Some(url) => url.to_owned(),
+        None => format!("http://127.0.0.1:7407/v1/db/{}", s.name),
+    };
     s.say(format!(
-        "curl -s http://127.0.0.1:7407/v1/db/{}/query \\\n  -H 'Content-Type: application/edn' -H 'Accept: application/edn' \\\n  -d '{}'",
-        s.name,
+        "curl -s {base}/query \\\n  -H 'Content-Type: application/edn' -H 'Accept: application/edn' \\\n  -d '{}'",
         body.replace('\'', "'\\''")
     ))?;
     if s.path.is_some() {

@@ -110,15 +110,16 @@ fn banner(s: &Session) {
     if s.quiet {
         return;
     }
-    let db = s.conn.db();
+    let t = s.conn.db().map_or(0, |db| db.basis_t().0);
     let version = env!("CARGO_PKG_VERSION");
-    let what = match (&s.path, db.basis_t().0) {
-        (None, _) => "in memory: it goes when you leave".to_owned(),
-        (Some(p), 0) => format!("{}, new", p.display()),
-        (Some(p), t) => format!("{}, at t{t}", p.display()),
+    let what = match (s.conn.url(), &s.path, t) {
+        (Some(url), _, t) => format!("{url}, at t{t}"),
+        (None, None, _) => "in memory: it goes when you leave".to_owned(),
+        (None, Some(p), 0) => format!("{}, new", p.display()),
+        (None, Some(p), t) => format!("{}, at t{t}", p.display()),
     };
     eprintln!("{} {version} · {what}", s.err.paint(theme::HEAD, "annals"));
-    let hint = if db.basis_t().0 == 0 {
+    let hint = if t == 0 && s.conn.url().is_none() {
         ":help for help, :demo for a tour, :quit to leave"
     } else {
         ":help for help, :schema to look around, :quit to leave"
@@ -176,9 +177,14 @@ fn history_file(s: &Session) -> Option<PathBuf> {
         .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state")))?;
     let dir = state.join("annals");
     std::fs::create_dir_all(&dir).ok()?;
-    let name = match &s.path {
-        None => "history".to_owned(),
-        Some(p) => {
+    let name = match (s.conn.url(), &s.path) {
+        (Some(url), _) => {
+            let mut h = DefaultHasher::new();
+            url.hash(&mut h);
+            format!("history-{}-{:08x}", s.name.replace(['/', '\\', ':'], "_"), h.finish() as u32)
+        }
+        (None, None) => "history".to_owned(),
+        (None, Some(p)) => {
             let full = p.canonicalize().unwrap_or_else(|_| p.clone());
             let mut h = DefaultHasher::new();
             full.hash(&mut h);
