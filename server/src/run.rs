@@ -91,7 +91,7 @@ pub async fn serve(
         tracing::warn!("some connections were still open at the end");
     }
     for database in server.databases() {
-        database.conn.close();
+        database.close();
     }
     tracing::info!("stopped");
     Ok(())

@@ -17,7 +17,7 @@ use crate::{
 };
 use annals::{
     Connection, T,
-    event::{Mode, ProjectionState},
+    event::{Mode, ProcessRunner, ProjectionState},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -51,9 +51,17 @@ pub struct Database {
     pub keys: Keys,
     /// Transactions over time, for the console.
     pub density: Mutex<Density>,
+    /// Carries out accepted commands, process managers and timers. None when read-only, or stopped.
+    processes: Mutex<Option<ProcessRunner>>,
 }
 
 impl Database {
+    /// Ends what works in the background, then closes the database.
+    pub fn close(&self) {
+        drop(self.processes.lock().take());
+        self.conn.close();
+    }
+
     /// Waits until the database has reached `min_t`, as long as `wait` allows.
     pub async fn reach(&self, min_t: Option<u64>, wait: Duration) -> Result<(), Problem> {
         let Some(min_t) = min_t else { return Ok(()) };
@@ -134,7 +142,8 @@ impl Server {
             if !config.read_only {
                 drive_projections(&name, &conn);
             }
-            let database = Arc::new(watched(name.clone(), conn));
+            let processes = (!config.read_only).then(|| conn.run_processes());
+            let database = Arc::new(watched(name.clone(), conn, processes));
             if named.insert(name.clone(), database).is_some() {
                 return Err(ConfigError::Value {
                     name: "database".into(),
@@ -321,7 +330,7 @@ fn drive_projections(name: &str, conn: &Connection) {
 }
 
 /// A database with a thread that turns its reports into a moving basis.
-fn watched(name: String, conn: Connection) -> Database {
+fn watched(name: String, conn: Connection, processes: Option<ProcessRunner>) -> Database {
     let (sender, basis) = watch::channel(conn.db().t());
     let mut reports = conn.listen();
     let thread = std::thread::Builder::new().name(format!("basis-{name}"));
@@ -341,5 +350,12 @@ fn watched(name: String, conn: Connection) -> Database {
     if let Err(e) = spawned {
         tracing::error!(error = %e, database = %name, "no thread to watch the basis: live answers will stand still");
     }
-    Database { name, conn, basis, keys: Keys::default(), density: Mutex::default() }
+    Database {
+        name,
+        conn,
+        basis,
+        keys: Keys::default(),
+        density: Mutex::default(),
+        processes: Mutex::new(processes),
+    }
 }

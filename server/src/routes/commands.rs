@@ -86,6 +86,15 @@ pub async fn command(mut call: Call) -> Answer {
         dispatch,
     };
     let of = database.clone();
+    if prefers_async(&call.headers) {
+        let work = move |_| {
+            of.conn.submit(request).map_err(|e| command_problem(&e))?;
+            // Sent again it may be decided already.
+            Ok((of.conn.command_status(id).or_problem()?, of.conn.db().t()))
+        };
+        let (outcome, t) = call.server.writers.run(work).await?;
+        return Ok(accepted(format, &database, id, outcome.as_ref(), t));
+    }
     let done =
         call.server.writers.run(move |_| of.conn.command(request).map_err(|e| command_problem(&e))).await?;
     Ok(carried_out(format, &database, &done))
@@ -164,6 +173,28 @@ async fn shown(
         _ => {}
     }
     Ok(answer::tree(StatusCode::OK, format, t, doc.with("views", Tree::Table(views))))
+}
+
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok());
+    wishes.flat_map(|v| v.split(',')).any(|w| w.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// 202: stored, to be carried out.
+fn accepted(
+    format: Format,
+    database: &Database,
+    id: CommandId,
+    outcome: Option<&CommandOutcome>,
+    t: T,
+) -> Response {
+    let status = outcome.map_or("accepted", |o| o.status.name());
+    let doc = Doc::new().with("basis-t", t).with("command", id.to_string()).with("status", status);
+    let mut response = answer::tree(StatusCode::ACCEPTED, format, t, doc);
+    answer::set(&mut response, header::LOCATION, &location(database, id));
+    answer::set(&mut response, header::RETRY_AFTER, "1");
+    answer::set(&mut response, axum::http::HeaderName::from_static("preference-applied"), "respond-async");
+    response
 }
 
 /// The path of a command's status.

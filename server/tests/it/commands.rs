@@ -215,3 +215,41 @@ fn an_aggregate_without_an_id_gets_one_and_a_retry_the_same() {
     send(&strict, &[], &body).refused(400, "command/no-key");
     done(send(&strict, &[("idempotency-key", "k-1")], &body), 201);
 }
+
+#[test]
+fn an_accepted_command_is_carried_out_and_its_status_tells() {
+    let s = shop();
+    let later = |key: &str, body: &Json| {
+        let reply = send(&s, &[("prefer", "respond-async"), ("idempotency-key", key)], body);
+        assert_eq!(reply.header("retry-after"), "1");
+        done(reply, 202)
+    };
+    let (doc, place) = later("r-1", &receive("bolt", 5));
+    assert!(place.ends_with(doc["command"].as_str().unwrap()));
+    let status = s.get(&format!("{place}?wait=10s")).ok();
+    assert_eq!((&status["status"], status["events"].as_u64()), (&json!("done"), Some(1)));
+    let t = status["t"].as_u64().unwrap();
+    assert!(
+        s.json(
+            &format!("{DB}/query"),
+            json!({"query": "[:find ?e :where [?e :event/type \"Received\"]]", "min_t": t})
+        )
+        .ok()["rows"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 1
+    );
+    // The same key asks after it by its own text.
+    assert_eq!(s.get(&format!("{DB}/commands/r-1")).ok()["t"], t);
+    let (_, place) = later("r-2", &order("bolt", 6));
+    let status = s.get(&format!("{place}?wait=10s")).ok();
+    assert_eq!((&status["status"], &status["code"]), (&json!("rejected"), &json!("stock/out-of-stock")));
+    // Sent again it is not carried out again.
+    let (doc, _) = later("r-1", &receive("bolt", 5));
+    assert_eq!(doc["status"], "done");
+    assert_eq!(s.get(&format!("{DB}/streams/stock-bolt")).ok()["version"], 1);
+    // What cannot be carried out is not accepted.
+    send(&s, &[("prefer", "respond-async")], &json!({"category": "none", "type": "X"}))
+        .refused(422, "command/unknown-category");
+}
