@@ -58,7 +58,7 @@ impl Db {
     /// conn.transact(r#"[{:note/text "later"} {:db/id "datomic.tx" :db/doc "draft"}]"#)?;
     /// // Only what no draft wrote.
     /// let final_only = conn.db().filter(move |db, d| {
-    ///     db.entity(d.t.entity()).is_ok_and(|tx| tx.get("db/doc").is_none())
+    ///     db.entity(d.t.entity()).is_ok_and(|tx| tx.is_none_or(|tx| tx.get("db/doc").is_none()))
     /// });
     /// let texts = final_only.query("[:find [?t ...] :where [_ :note/text ?t]]", ())?.value();
     /// assert_eq!(annals::edn::print(&texts), "[\"kept\"]");

@@ -129,12 +129,14 @@ impl Reader {
 impl Env {
     /// Opens the environment in `path`, making it when `create` and absent.
     pub fn open(path: &Path, map_size: usize, read_only: bool, create: bool) -> Res<Arc<Env>> {
-        let meta = std::fs::metadata(path).map_err(|e| StorageError::io("open", path, e))?;
+        let io = |e| StorageError::io("open", path, e);
+        let held = std::fs::File::open(path).map_err(io)?;
+        let meta = held.metadata().map_err(io)?;
         let inode = (meta.dev(), meta.ino());
         if !OPEN.lock().get_or_insert_default().insert(inode) {
             return Err(StorageError::Locked { path: path.into(), pid: Some(std::process::id()) });
         }
-        let registered = Registered(inode);
+        let registered = Registered { inode, _held: held };
         let mut flags = EnvironmentFlags::NO_TLS;
         if read_only {
             // The folder may be unwritable, and our own lock excludes writers.
@@ -150,8 +152,9 @@ impl Env {
                 .open_with_permissions(path, 0o644);
             match opened {
                 Ok(env) => break env,
-                // No room for so large a map (a limit on address space): try a smaller one.
-                Err(lmdb::Error::Other(12)) if size > 1 << 28 => size /= 4,
+                // No room for so large a map (ENOMEM: a limit on address space; EINVAL: a debugger's): try a
+                // smaller one.
+                Err(lmdb::Error::Other(12 | 22)) if size > 1 << 28 => size /= 4,
                 Err(e) => return Err(error(e.to_err_code(), path, size)),
             }
         };
@@ -304,10 +307,15 @@ impl Drop for Env {
     }
 }
 
-struct Registered((u64, u64));
+/// A folder that has an environment. Held open, so that its number is not given to another
+/// folder if it is removed (as compaction does) before the environment is closed.
+struct Registered {
+    inode: (u64, u64),
+    _held: std::fs::File,
+}
 impl Drop for Registered {
     fn drop(&mut self) {
-        OPEN.lock().get_or_insert_default().remove(&self.0);
+        OPEN.lock().get_or_insert_default().remove(&self.inode);
     }
 }
 
