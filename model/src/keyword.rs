@@ -4,6 +4,12 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
+/// Where the namespace ends, when there is one.
+fn slash(text: &str) -> Option<usize> {
+    let at = text.bytes().position(|b| b == b'/')?;
+    (at > 0 && text.len() > 1).then_some(at)
+}
+
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident, $sigil:literal) => {
         $(#[$doc])*
@@ -21,17 +27,11 @@ macro_rules! named {
             }
             /// What stands before the slash. The name `/` itself has none.
             pub fn namespace(&self) -> Option<&str> {
-                match self.0.find('/') {
-                    Some(i) if i > 0 && self.0.len() > 1 => Some(&self.0[..i]),
-                    _ => None,
-                }
+                slash(&self.0).map(|i| &self.0[..i])
             }
             /// What stands after the slash.
             pub fn name(&self) -> &str {
-                match self.0.find('/') {
-                    Some(i) if i > 0 && self.0.len() > 1 => &self.0[i + 1..],
-                    _ => &self.0,
-                }
+                slash(&self.0).map_or(&self.0, |i| &self.0[i + 1..])
             }
             /// From namespace and name.
             pub fn from_parts(namespace: Option<&str>, name: &str) -> Self {
@@ -49,7 +49,13 @@ macro_rules! named {
         }
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
-                (self.namespace(), self.name()).cmp(&(other.namespace(), other.name()))
+                match (slash(&self.0), slash(&other.0)) {
+                    // With slashes in the same place, texts are ordered as their parts are.
+                    (i, j) if i == j => self.0.cmp(&other.0),
+                    (None, _) => Ordering::Less,
+                    (_, None) => Ordering::Greater,
+                    (Some(i), Some(j)) => self.0[..i].cmp(&other.0[..j]),
+                }
             }
         }
         impl fmt::Display for $name {
@@ -73,3 +79,21 @@ named!(
     /// `db.fn/cas`, `?x`, `count`.
     Symbol, ""
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_by_namespace_then_name() {
+        let texts = [
+            "", "/", "//", "a", "b", "/a", "a/", "a/b", "a/c", "a-b/a", "a.b/a", "aa/a", "b/a", "a/b/c", "ab",
+        ];
+        for x in texts.map(Keyword::new) {
+            for y in texts.map(Keyword::new) {
+                let parts = |k: &Keyword| (k.namespace().map(str::to_owned), k.name().to_owned());
+                assert_eq!(x.cmp(&y), parts(&x).cmp(&parts(&y)), "{x} {y}");
+            }
+        }
+    }
+}
