@@ -1,6 +1,7 @@
 //! What crosses crates: generators, the model of transactions, the runner of
 //! conformance cases. The tests themselves are in `tests/`.
 
+pub mod checker;
 pub mod conformance;
 pub mod generate;
 pub mod txmodel;

@@ -105,6 +105,16 @@ impl Model {
         &self.log
     }
 
+    /// The schema, which transactions here do not change.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The facts that hold now, each with the transaction that asserted it.
+    pub fn facts(&self) -> &[(EntityId, AttrId, Value, T)] {
+        &self.facts
+    }
+
     /// The facts that hold after transaction `t`, by replaying the log.
     pub fn as_of(&self, t: T) -> BTreeSet<(EntityId, AttrId, Value, T)> {
         let mut facts = BTreeSet::new();
