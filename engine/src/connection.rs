@@ -213,6 +213,6 @@ impl Shared {
     pub(crate) fn report_of(self: &Arc<Shared>, r: Record) -> TxReport {
         let before = self.db_at(T(r.t.0.saturating_sub(1)));
         let after = self.db_at(r.t);
-        TxReport::new(r.t, r.instant, before, after, r.datoms, Vec::new())
+        TxReport::new(Arc::new(r), before, after, Vec::new())
     }
 }

@@ -346,8 +346,7 @@ impl Db {
     pub fn with(&self, tx: impl IntoTx) -> Result<TxReport, TransactError> {
         let data = tx.into_tx()?;
         let (after, done) = transact::speculate(self, &data)?;
-        let record = done.record;
-        Ok(TxReport::new(record.t, record.instant, self.clone(), after, record.datoms, done.tempids))
+        Ok(TxReport::new(done.record, self.clone(), after, done.tempids))
     }
 
     /// The attribute with this name, or an error with a suggestion.

@@ -1,6 +1,6 @@
 //! What a transaction did.
 
-use crate::Db;
+use crate::{Db, store::Record};
 use annals_model::{Datom, EntityId, Instant, T};
 use std::{
     collections::HashMap,
@@ -20,11 +20,9 @@ use std::{
 pub struct TxReport(Arc<Inner>);
 
 struct Inner {
-    t: T,
-    instant: Instant,
+    record: Arc<Record>,
     before: Db,
     after: Db,
-    datoms: Vec<Datom>,
     tempids: Vec<(Arc<str>, EntityId)>,
     /// The tempids by name, made when the first one is asked for.
     by_name: OnceLock<HashMap<Arc<str>, EntityId>>,
@@ -32,26 +30,24 @@ struct Inner {
 
 impl TxReport {
     pub(crate) fn new(
-        t: T,
-        instant: Instant,
+        record: Arc<Record>,
         before: Db,
         after: Db,
-        datoms: Vec<Datom>,
         tempids: Vec<(Arc<str>, EntityId)>,
     ) -> TxReport {
-        TxReport(Arc::new(Inner { t, instant, before, after, datoms, tempids, by_name: OnceLock::new() }))
+        TxReport(Arc::new(Inner { record, before, after, tempids, by_name: OnceLock::new() }))
     }
     /// The number of the transaction.
     pub fn t(&self) -> T {
-        self.0.t
+        self.0.record.t
     }
     /// The transaction as an entity.
     pub fn tx(&self) -> EntityId {
-        self.0.t.entity()
+        self.0.record.t.entity()
     }
     /// Its `:db/txInstant`.
     pub fn tx_instant(&self) -> Instant {
-        self.0.instant
+        self.0.record.instant
     }
     /// The database it was judged against.
     pub fn db_before(&self) -> &Db {
@@ -63,7 +59,7 @@ impl TxReport {
     }
     /// What it asserted and retracted, its instant first.
     pub fn tx_data(&self) -> &[Datom] {
-        &self.0.datoms
+        &self.0.record.datoms
     }
     /// The entity a tempid became.
     pub fn tempid(&self, name: &str) -> Option<EntityId> {
@@ -79,9 +75,9 @@ impl TxReport {
 impl std::fmt::Debug for TxReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TxReport")
-            .field("t", &self.0.t)
-            .field("tx_instant", &self.0.instant)
-            .field("tx_data", &self.0.datoms)
+            .field("t", &self.0.record.t)
+            .field("tx_instant", &self.0.record.instant)
+            .field("tx_data", &self.0.record.datoms)
             .field("tempids", &self.0.tempids)
             .finish_non_exhaustive()
     }

@@ -251,21 +251,22 @@ impl Writer {
 
     /// Stages a record as it is on top of what is staged.
     fn stage_record(&self, state: &mut State, before: Db, record: Record) -> Result<Staged, TransactError> {
-        let (t, instant, datoms) = (record.t, record.instant, record.datoms.clone());
-        self.shared.store().stage(record).map_err(TransactError::from)?;
+        let record = Arc::new(record);
+        let (t, instant) = (record.t, record.instant);
+        self.shared.store().stage(record.clone()).map_err(TransactError::from)?;
         let mut schema = None;
-        if SchemaInfo::concerns(&datoms) {
-            let mut mine = datoms.clone();
+        if SchemaInfo::concerns(&record.datoms) {
+            let mut mine = record.datoms.clone();
             mine.sort_by(|x, y| (x.e, x.a, x.added, &x.v).cmp(&(y.e, y.a, y.added, &y.v)));
             let info = state.info.apply(&mine);
-            self.shared.schemas().record(t, info.clone(), &datoms);
+            self.shared.schemas().record(t, info.clone(), &record.datoms);
             state.info = info.clone();
             schema = Some(info);
         }
         (state.staged, state.last_instant) = (t, instant);
         state.counters = Counters::of(self.shared.store());
         let after = self.shared.db_with(t, state.info.clone());
-        let report = TxReport::new(t, instant, before, after, datoms, Vec::new());
+        let report = TxReport::new(record, before, after, Vec::new());
         Ok(Staged { report, schema, counters: state.counters })
     }
 
@@ -296,7 +297,9 @@ impl Writer {
         refuse_reentry()?;
         let done = {
             let mut state = self.state.lock();
-            let put = |record| commit(self.shared.store(), record).map_err(TransactError::from);
+            let put = |record: Arc<Record>| {
+                commit(self.shared.store(), Record::clone(&record)).map_err(TransactError::from)
+            };
             let (staged, ((), r)) = self.stage_by(&mut state, f, put)?;
             self.announce(&staged);
             (staged.report, r)
@@ -390,7 +393,7 @@ impl Writer {
         &self,
         state: &mut State,
         f: F,
-        put: impl FnOnce(Record) -> Result<P, E>,
+        put: impl FnOnce(Arc<Record>) -> Result<P, E>,
     ) -> Result<(Staged, (R, P)), E>
     where
         F: FnOnce(&mut Txn) -> Result<R, E>,
@@ -404,18 +407,18 @@ impl Writer {
         INSIDE.set(false);
         let r = made??;
         let done = txn.finish()?;
-        let (t, instant) = (done.record.t, done.record.instant);
-        let datoms = done.record.datoms.clone();
-        let p = put(done.record)?;
+        let record = done.record;
+        let (t, instant) = (record.t, record.instant);
+        let p = put(record.clone())?;
         state.staged = t;
         state.counters = done.counters;
         state.last_instant = instant;
         if let Some(info) = &done.schema {
-            self.shared.schemas().record(t, info.clone(), &datoms);
+            self.shared.schemas().record(t, info.clone(), &record.datoms);
             state.info = info.clone();
         }
         let after = self.shared.db_with(t, state.info.clone());
-        let report = TxReport::new(t, instant, before, after, datoms, done.tempids);
+        let report = TxReport::new(record, before, after, done.tempids);
         Ok((Staged { report, schema: done.schema, counters: done.counters }, (r, p)))
     }
 }

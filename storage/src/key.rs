@@ -20,15 +20,88 @@
 use crate::error::{Damage, Res, StorageError};
 use annals_model::{AttrId, EntityId, T, codec};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::{borrow::Borrow, cell::RefCell, cmp::Ordering, fmt, ops::Deref};
 
 /// Longest encoding of a value that stands in a key in full.
 pub(crate) const VALUE_MAX: usize = 320;
 /// Bytes of hash that stand for the rest of a longer one.
 pub(crate) const HASH: usize = 16;
 
-/// An owned key.
-pub(crate) type Key = SmallVec<[u8; 36]>;
+/// An owned key, ordered by its bytes. Most keys fit in place, and most comparisons are decided by
+/// the first or second word.
+pub(crate) struct Key(SmallVec<[u8; 36]>);
+
+impl Key {
+    /// The least key.
+    pub fn new() -> Key {
+        Key(SmallVec::new())
+    }
+    pub fn from_slice(bytes: &[u8]) -> Key {
+        Key(SmallVec::from_slice(bytes))
+    }
+    /// This key and one byte more.
+    pub fn push(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+}
+
+impl Deref for Key {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Clone for Key {
+    fn clone(&self) -> Key {
+        Key::from_slice(self)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self[..] == other[..]
+    }
+}
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    #[inline]
+    fn cmp(&self, other: &Key) -> Ordering {
+        let (x, y): (&[u8], &[u8]) = (self, other);
+        if let (Some((a, xs)), Some((b, ys))) = (x.split_first_chunk(), y.split_first_chunk()) {
+            let (a, b) = (u64::from_be_bytes(*a), u64::from_be_bytes(*b));
+            if a != b {
+                return a.cmp(&b);
+            }
+            if let (Some((a, _)), Some((b, _))) = (xs.split_first_chunk(), ys.split_first_chunk()) {
+                let (a, b) = (u64::from_be_bytes(*a), u64::from_be_bytes(*b));
+                if a != b {
+                    return a.cmp(&b);
+                }
+            }
+        }
+        x.cmp(y)
+    }
+}
 
 /// One of the four fact trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +160,8 @@ pub(crate) fn value_len(bytes: &[u8]) -> Res<usize> {
     }
 }
 
-/// Makes the key of a fact in a tree, in place of what `out` held.
+/// Appends the key of a fact in a tree.
 pub(crate) fn write(tree: Tree, p: &Parts<'_>, out: &mut Vec<u8>) {
-    out.clear();
     let (e, a, start, end) = (p.e, u64::from(p.a.raw()), p.start.0, p.end.0);
     match tree {
         Tree::Eav => {
@@ -127,8 +199,14 @@ thread_local! {
 
 /// The key of a fact in a tree.
 pub(crate) fn of(tree: Tree, p: &Parts<'_>) -> Key {
+    built(|out| write(tree, p, out))
+}
+
+/// The key that `make` writes. (`make` builds no key itself.)
+pub(crate) fn built(make: impl FnOnce(&mut Vec<u8>)) -> Key {
     SCRATCH.with_borrow_mut(|out| {
-        write(tree, p, out);
+        out.clear();
+        make(out);
         Key::from_slice(out)
     })
 }
@@ -199,7 +277,7 @@ pub(crate) fn before_end(tree: Tree, key: &[u8]) -> Res<usize> {
 pub(crate) fn after(prefix: &[u8]) -> Option<Key> {
     let last = prefix.iter().rposition(|&b| b != 0xFF)?;
     let mut out = Key::from_slice(&prefix[..=last]);
-    out[last] += 1;
+    out.0[last] += 1;
     Some(out)
 }
 
@@ -238,7 +316,7 @@ impl<'a> Parse<'a> {
 pub(crate) fn of_row(table: u8, key: &[u8], t: T) -> Key {
     let mut out = row_prefix(table, key);
     codec::put_uint(t.0, &mut out);
-    Key::from_vec(out)
+    Key::from_slice(&out)
 }
 
 /// What the keys of all versions of a side row begin with.
@@ -306,6 +384,15 @@ mod tests {
                 prop_assert_eq!(parse(tree, &k).unwrap(), p);
                 prop_assert!(after(&k).unwrap() > k);
             }
+        }
+
+        #[test]
+        fn keys_are_ordered_by_their_bytes(
+            x in proptest::collection::vec(0u8..3, 0..20), y in proptest::collection::vec(0u8..3, 0..50),
+        ) {
+            prop_assert_eq!(Key::from_slice(&x).cmp(&Key::from_slice(&y)), x.cmp(&y));
+            let longer = [&x[..], &y[..]].concat();
+            prop_assert_eq!(Key::from_slice(&x).cmp(&Key::from_slice(&longer)), x.cmp(&longer));
         }
 
         #[test]

@@ -108,10 +108,7 @@ fn open(folder: Folder, uuid: Uuid, options: StoreOptions) -> Res<Store> {
         let lower = Lower { base: Some(&snapshot), frozen: None };
         FileLog::open(&folder.log(), uuid, log_options(&options), position.as_ref(), &mut |r| {
             let mut undo = Vec::new();
-            for d in &r.record.datoms {
-                delta.apply(r.record.t, d, &lower, &mut undo)?;
-            }
-            delta.apply_rows(&r.record, &mut undo);
+            delta.apply_record(&r.record, &lower, &mut undo)?;
             stats.apply(&r.record);
             instants.push(r.record.instant);
             Ok(())

@@ -51,8 +51,14 @@ impl Range {
     pub fn prefix(prefix: &[u8]) -> Range {
         Range { from: Key::from_slice(prefix), to: key::after(prefix) }
     }
-    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        (Bound::Included(&self.from), self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
+    fn bounds(&self) -> (Bound<&Key>, Bound<&Key>) {
+        (Bound::Included(&self.from), self.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded))
+    }
+    /// The rows of a tree in memory within the range. (Looks for its beginning only; finding the end as
+    /// well would double the cost of a short range.)
+    fn of<'t, V>(&'t self, tree: &'t BTreeMap<Key, V>) -> impl Iterator<Item = (&'t Key, &'t V)> {
+        let found = (!tree.is_empty()).then(|| tree.range::<Key, _>(&self.from..));
+        found.into_iter().flatten().take_while(|(k, _)| self.to.as_ref().is_none_or(|to| *k < to))
     }
     fn is_empty(&self) -> bool {
         self.to.as_ref().is_some_and(|to| *to <= self.from)
@@ -260,13 +266,13 @@ impl Locked<'_> {
         }
         for (i, d) in self.deltas.iter().enumerate() {
             let layer = i as u8 + 1;
-            for (k, ()) in d.dead[family].range::<[u8], _>(want.current.bounds()) {
+            for (k, ()) in want.current.of(&d.dead[family]) {
                 let p = key::parse(want.tree, k)?;
                 if p.start <= upto {
                     self.push(out, p, Known { start: p.start, end: T::MAX }, layer, true)?;
                 }
             }
-            for (k, known) in d.trees[family].range::<[u8], _>(want.current.bounds()) {
+            for (k, known) in want.current.of(&d.trees[family]) {
                 let p = key::parse(want.tree, k)?;
                 if p.start <= upto {
                     self.push(out, p, *known, layer, false)?;
@@ -294,9 +300,10 @@ impl Locked<'_> {
         let by_end = !at.view.history && at.basis >= self.layers.late_end;
         let mut from = want.closed.from.clone();
         if by_end && want.one {
-            let mut key = from.to_vec();
-            codec::put_uint(upto.0 + 1, &mut key);
-            from = Key::from_vec(key);
+            from = key::built(|out| {
+                out.extend_from_slice(&from);
+                codec::put_uint(upto.0 + 1, out);
+            });
         }
         // Looks at a row, and says where to go from there.
         let mut passed = 0;
@@ -334,24 +341,21 @@ impl Locked<'_> {
             if by_end && upto >= d.newest_end {
                 continue;
             }
-            let tree_rows = &d.trees[tree as usize];
-            let mut from = from.clone();
-            'walk: loop {
-                if to.is_some_and(|to| to <= &from[..]) {
+            let mut left = Range { from: from.clone(), to: want.closed.to.clone() };
+            loop {
+                let mut seek = None;
+                for (k, known) in left.of(&d.trees[tree as usize]) {
+                    match look(out, k, &|_, _| Ok(*known), i as u8 + 1)? {
+                        Step::Next => continue,
+                        Step::Stop => {}
+                        Step::Seek(key) => seek = Some(key),
+                    }
                     break;
                 }
-                let bounds = (Bound::Included(&from[..]), to.map_or(Bound::Unbounded, Bound::Excluded));
-                for (k, known) in tree_rows.range::<[u8], _>(bounds) {
-                    match look(out, k, &|_, _| Ok(*known), i as u8 + 1)? {
-                        Step::Next => {}
-                        Step::Stop => break,
-                        Step::Seek(key) => {
-                            from = key;
-                            continue 'walk;
-                        }
-                    }
+                match seek {
+                    Some(key) => left.from = key,
+                    None => break,
                 }
-                break;
             }
         }
         Ok(())
@@ -403,7 +407,7 @@ impl Locked<'_> {
             for d in &self.deltas {
                 let mut stop = Stop { tree, n, seen: 0, group: Key::new() };
                 if !range.is_empty() {
-                    for k in d.trees[tree as usize].range::<[u8], _>(range.bounds()).map(|(k, _)| k) {
+                    for (k, _) in range.of(&d.trees[tree as usize]) {
                         if stop.here(k, &mut end)? {
                             break;
                         }
@@ -439,7 +443,7 @@ impl Locked<'_> {
             for d in &self.deltas {
                 let mut seen = 0;
                 if !range.is_empty() {
-                    for k in d.trees[tree as usize].range::<[u8], _>(range.bounds()).rev().map(|(k, _)| k) {
+                    for (k, _) in d.trees[tree as usize].range::<Key, _>(range.bounds()).rev() {
                         seen += 1;
                         if seen >= n {
                             let group = Key::from_slice(&k[..key::group_len(tree, k)?]);
@@ -505,7 +509,7 @@ impl Locked<'_> {
                 break;
             }
             let (mut seen, mut group) = (0, Key::new());
-            let rows = d.rows.range::<[u8], _>(range.bounds());
+            let rows = d.rows.range::<Key, _>(range.bounds());
             let rows: Box<dyn Iterator<Item = _>> = if back { Box::new(rows.rev()) } else { Box::new(rows) };
             for (k, v) in rows {
                 if take(&mut seen, &mut group, k, v.as_deref())? {
@@ -555,9 +559,11 @@ impl Stop {
 }
 
 fn first_ended_after(tree: Tree, k: &[u8], upto: T) -> Res<Key> {
-    let mut out = k[..key::before_end(tree, k)?].to_vec();
-    codec::put_uint(upto.0 + 1, &mut out);
-    Ok(Key::from_vec(out))
+    let group = &k[..key::before_end(tree, k)?];
+    Ok(key::built(|out| {
+        out.extend_from_slice(group);
+        codec::put_uint(upto.0 + 1, out);
+    }))
 }
 
 /// The bytes of a stored side row: none for a deletion.
@@ -592,7 +598,7 @@ impl Below for Lower<'_> {
         let mut to = hi;
         to.push(0);
         base.walk(Db::Eav, &lo, Some(&to), true, &mut |k, known| {
-            let masked = |dead: &BTreeMap<Key, ()>| dead.contains_key(k);
+            let masked = |dead: &BTreeMap<Key, ()>| !dead.is_empty() && dead.contains_key(k);
             if masked(dead) || self.frozen.as_ref().is_some_and(|f| masked(&f.dead[0])) {
                 return Ok(Step::Next);
             }

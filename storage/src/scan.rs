@@ -32,14 +32,10 @@ pub(crate) struct Plan {
 
 /// The keys that a prefix asks for.
 pub(crate) fn plan(p: &Prefix) -> Plan {
-    let e_key = |e: EntityId| {
-        let mut out = Vec::with_capacity(48);
-        codec::put_entity(e, &mut out);
-        out
-    };
-    let a_key = |a: AttrId, mut out: Vec<u8>| {
-        codec::put_uint(u64::from(a.raw()), &mut out);
-        out
+    let put_a = |a: &AttrId, out: &mut Vec<u8>| codec::put_uint(u64::from(a.raw()), out);
+    let put_ea = |e: &EntityId, a: &AttrId, out: &mut Vec<u8>| {
+        codec::put_entity(*e, out);
+        put_a(a, out);
     };
     let all_with = |tree, prefix: &[u8], sort, chunked, one| {
         let range = Range::prefix(prefix);
@@ -48,12 +44,20 @@ pub(crate) fn plan(p: &Prefix) -> Plan {
     };
     match p {
         Prefix::All => all_with(Tree::Eav, &[], Sort::Eavt, true, false),
-        Prefix::E(e) => all_with(Tree::Eav, &e_key(*e), Sort::Eavt, false, false),
-        Prefix::Ea(e, a) => all_with(Tree::Eav, &a_key(*a, e_key(*e)), Sort::Eavt, false, true),
+        Prefix::E(e) => {
+            let e = key::built(|out| codec::put_entity(*e, out));
+            all_with(Tree::Eav, &e, Sort::Eavt, false, false)
+        }
+        Prefix::Ea(e, a) => {
+            all_with(Tree::Eav, &key::built(|out| put_ea(e, a, out)), Sort::Eavt, false, true)
+        }
         Prefix::Eav(e, a, v) => {
-            let closed = a_key(*a, e_key(*e));
+            let closed = key::built(|out| put_ea(e, a, out));
             let v = key_value(v);
-            let current = [&closed[..], &v[..]].concat();
+            let current = key::built(|out| {
+                out.extend_from_slice(&closed);
+                out.extend_from_slice(&v);
+            });
             let want = Want {
                 tree: Tree::Eav,
                 current: Range::prefix(&current),
@@ -63,10 +67,13 @@ pub(crate) fn plan(p: &Prefix) -> Plan {
             };
             Plan { want, sort: Sort::Eavt, chunked: false }
         }
-        Prefix::A(a) => all_with(Tree::Ave, &a_key(*a, Vec::new()), Sort::Aevt, false, false),
+        Prefix::A(a) => all_with(Tree::Ave, &key::built(|out| put_a(a, out)), Sort::Aevt, false, false),
         Prefix::Av(a, v) => {
-            let mut prefix = a_key(*a, Vec::new());
-            prefix.extend_from_slice(&key_value(v));
+            let v = key_value(v);
+            let prefix = key::built(|out| {
+                put_a(a, out);
+                out.extend_from_slice(&v);
+            });
             all_with(Tree::Ave, &prefix, Sort::Avet, false, true)
         }
     }
@@ -109,11 +116,11 @@ impl Core {
             Bound::Excluded(v) if v.len() <= key::VALUE_MAX => {
                 key::after(&cut(v)).expect("a key that begins with an attribute has one after it")
             }
-            Bound::Included(v) | Bound::Excluded(v) => Key::from_vec(cut(v)),
+            Bound::Included(v) | Bound::Excluded(v) => Key::from_slice(&cut(v)),
         };
         let to = match &hi {
             Bound::Unbounded => all.to,
-            Bound::Excluded(v) if v.len() <= key::VALUE_MAX => Some(Key::from_vec(cut(v))),
+            Bound::Excluded(v) if v.len() <= key::VALUE_MAX => Some(Key::from_slice(&cut(v))),
             Bound::Included(v) | Bound::Excluded(v) => key::after(&cut(v)),
         };
         let range = Range { from, to };
@@ -227,11 +234,11 @@ impl Core {
         visit: &mut VisitRow<'_>,
     ) -> Res<()> {
         let mut range = Range {
-            from: Key::from_vec(key::row_prefix(table, from)),
+            from: Key::from_slice(&key::row_prefix(table, from)),
             to: if to.is_empty() {
                 key::after(&[table])
             } else {
-                Some(Key::from_vec(key::row_prefix(table, to)))
+                Some(Key::from_slice(&key::row_prefix(table, to)))
             },
         };
         let mut n = FIRST_CHUNK;
@@ -279,18 +286,31 @@ fn visit_rows(
     reverse: bool,
     visit: &mut VisitLazily<'_>,
 ) -> Res<ControlFlow<()>> {
-    let datoms = rows.datoms(at, sort);
-    let n = datoms.len();
-    for i in 0..n {
-        let (row, t, added) = datoms[if reverse { n - 1 - i } else { i }];
+    let one = |row: u32, t, added, visit: &mut VisitLazily<'_>| {
         let row = &rows.rows[row as usize];
         let v = rows.value(row);
         let make = || -> Res<Datom> {
             let (v, _) = codec::decode(v).map_err(crate::error::StorageError::index)?;
             Ok(Datom { e: EntityId::from_raw(row.e), a: AttrId::new(row.a), v, t, added })
         };
-        if visit(&make, v)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        visit(&make, v)
+    };
+    let turned = |i: usize, n: usize| if reverse { n - 1 - i } else { i };
+    if at.view.history {
+        let datoms = rows.datoms(at, sort);
+        for i in 0..datoms.len() {
+            let (row, t, added) = datoms[turned(i, datoms.len())];
+            if one(row, t, added, visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    } else {
+        // A row shows as its assertion, and nothing else.
+        for i in 0..rows.rows.len() {
+            let row = turned(i, rows.rows.len());
+            if one(row as u32, rows.rows[row].start, true, visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
     }
     Ok(ControlFlow::Continue(()))

@@ -300,24 +300,21 @@ impl Core {
         if self.options.read_only { Err(StorageError::ReadOnly) } else { Ok(()) }
     }
 
-    fn stage(&self, record: Record) -> Res<()> {
+    fn stage(&self, record: Arc<Record>) -> Res<()> {
         self.writable()?;
         self.refuse_if_stuck()?;
         let mut w = self.writer.lock();
         w.check(&record)?;
         let layers = self.layers()?;
         let (active, frozen) = layers.deltas.split_last().expect("a store always has an active delta");
-        let mut undo = Vec::with_capacity(record.datoms.len() + record.rows.len());
+        let mut undo = Vec::with_capacity(record.datoms.len());
         {
             let lower = Lower { base: layers.base.as_ref(), frozen: frozen.first().map(|f| f.read()) };
             let mut delta = active.write();
-            for d in &record.datoms {
-                if let Err(e) = delta.apply(record.t, d, &lower, &mut undo) {
-                    delta.undo(undo);
-                    return Err(e);
-                }
+            if let Err(e) = delta.apply_record(&record, &lower, &mut undo) {
+                delta.undo(&record.datoms, &undo);
+                return Err(e);
             }
-            delta.apply_rows(&record, &mut undo);
             self.late_end.fetch_max(delta.late_end.0, Ordering::AcqRel);
         }
         let mut stats = self.stats.write();
@@ -327,7 +324,7 @@ impl Core {
         self.cache.stage(record.t, &record.datoms);
         self.newest.store(record.t.0, Ordering::Release);
         w.last = Some((record.t, record.instant));
-        w.staged.push(Staged { record: Arc::new(record), undo, counters });
+        w.staged.push(Staged { record, undo, counters });
         Ok(())
     }
 
@@ -362,7 +359,8 @@ impl Core {
         let mut delta = shot.active.write();
         let mut stats = self.stats.write();
         for s in staged.into_iter().rev() {
-            delta.undo(s.undo);
+            delta.undo_rows(&s.record);
+            delta.undo(&s.record.datoms, &s.undo);
             stats.undo(&s.record, s.counters);
         }
         let basis = self.basis();
@@ -471,8 +469,8 @@ impl Store {
 
     /// Adds a record to what the next [`Store::flush`] writes. It must follow the
     /// last one staged. Until flushed, only reads whose basis includes it see it.
-    pub fn stage(&self, record: Record) -> Res<()> {
-        self.core.stage(record)
+    pub fn stage(&self, record: impl Into<Arc<Record>>) -> Res<()> {
+        self.core.stage(record.into())
     }
 
     /// Writes and syncs everything staged, at once, and publishes it. A failure

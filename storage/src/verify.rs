@@ -64,10 +64,7 @@ pub(crate) struct Fold {
 impl Fold {
     pub fn apply(&mut self, r: &Record, below: &dyn Below) -> Res<()> {
         let mut undo = Vec::new();
-        for d in &r.datoms {
-            self.delta.apply(r.t, d, below, &mut undo)?;
-        }
-        self.delta.apply_rows(r, &mut undo);
+        self.delta.apply_record(r, below, &mut undo)?;
         self.stats.apply(r);
         self.instants.push((r.t, r.instant));
         Ok(())

@@ -134,7 +134,7 @@ pub(crate) struct Txn {
 
 /// What a [`Txn`] came to.
 pub(crate) struct Finished {
-    pub record: Record,
+    pub record: Arc<Record>,
     pub tempids: Vec<(Arc<str>, EntityId)>,
     pub counters: Counters,
     /// The schema after, when the transaction changed it.
@@ -348,7 +348,7 @@ impl Txn {
         };
         self.datoms.insert(0, stamp);
         Ok(Finished {
-            record: Record { t: self.t, instant, datoms: self.datoms, rows: self.rows },
+            record: Arc::new(Record { t: self.t, instant, datoms: self.datoms, rows: self.rows }),
             tempids: self.tempids,
             counters: self.counters,
             schema: self.schema_after,
@@ -404,8 +404,7 @@ pub(crate) fn speculate(db: &Db, data: &TxData) -> Result<(Db, Finished), Transa
     let mut txn = Txn::new(present.clone(), counters, last);
     txn.facts(data, Author::User)?;
     let finished = txn.finish()?;
-    let record = Arc::new(finished.record.clone());
-    let after = present.overlaid(record, finished.schema.clone(), finished.counters);
+    let after = present.overlaid(finished.record.clone(), finished.schema.clone(), finished.counters);
     let view = db.view();
     let after = if view == View::NOW { after } else { after.viewed(view) };
     let after = match db.the_filter() {
