@@ -6,8 +6,12 @@
 //!
 //! The second argument is the number of orders; each lives through a few transactions.
 
-use annals::{Clock, Instant, event::Append};
+use annals::{
+    Clock, Instant,
+    event::{Aggregate, Append, Decide, Event},
+};
 use annals_server::Config;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::{
     Arc,
@@ -29,6 +33,51 @@ const PROJECTION: &str = r#"{:projection/name :parcels :projection/version 1 :pr
   :projection/schema [{:db/ident :parcel/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
                       {:db/ident :parcel/carrier :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
   :projection/on [{:event "OrderShipped" :assert [{:parcel/order $stream.key :parcel/carrier $data.carrier}]}]}"#;
+
+/// An order as commands know it: `POST /commands {"category": "order", "type": "Place", …}`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Order {
+    placed: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Ask {
+    Place { total: i64 },
+    Ship { carrier: String },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Said {
+    OrderAccepted { total: i64 },
+    OrderShipped { carrier: String },
+}
+
+impl Event for Said {
+    const TYPES: &'static [(&'static str, u32)] = &[("OrderAccepted", 1), ("OrderShipped", 1)];
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+enum No {
+    #[error("the order was not placed yet")]
+    NotPlaced,
+}
+
+impl Aggregate for Order {
+    const CATEGORY: &'static str = "order";
+    type Command = Ask;
+    type Event = Said;
+    type Error = No;
+    fn apply(&mut self, _: &Said) {
+        self.placed = true;
+    }
+    fn handle(&self, c: Ask, _: &Decide<'_>) -> Result<Vec<Said>, No> {
+        match c {
+            Ask::Place { total } => Ok(vec![Said::OrderAccepted { total }]),
+            Ask::Ship { .. } if !self.placed => Err(No::NotPlaced),
+            Ask::Ship { carrier } => Ok(vec![Said::OrderShipped { carrier }]),
+        }
+    }
+}
 
 /// A clock that the example winds forward, so that history spans months.
 struct Wound(Arc<AtomicI64>);
@@ -83,6 +132,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             conn.transact(format!("[{{:order/id \"A-{}\" :order/status :{status}}} {{:db/id \"datomic.tx\" :tx/by \"warehouse\"}}]", 1000 + old))?;
         }
     }
+    conn.register_commands::<Order>()?;
     conn.add_projection(PROJECTION)?;
     for i in 0..orders.min(60) {
         let stream = format!("order-A-{}", 1000 + i);

@@ -16,6 +16,7 @@ use crate::{
 use axum::{Router, extract::Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::RwLock;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -33,8 +34,33 @@ pub struct Peer(pub SocketAddr);
 /// Descriptors kept for the database's own files, logs and the listener.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// Certificate and key, ready to accept with.
-pub fn tls(config: &Config) -> Result<Option<TlsAcceptor>, ConfigError> {
+/// Certificate and key, ready to accept with, and replaceable while the server runs.
+pub struct Tls(RwLock<TlsAcceptor>);
+
+impl Tls {
+    /// Reads what the configuration names. None without TLS.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] names the file that cannot be used, and why.
+    pub fn read(config: &Config) -> Result<Option<Tls>, ConfigError> {
+        Ok(acceptor(config)?.map(|a| Tls(RwLock::new(a))))
+    }
+
+    /// Reads the files again. Connections made before keep the old certificate; when
+    /// the files cannot be used everything stays as it was.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        if let Some(fresh) = acceptor(config)? {
+            *self.0.write() = fresh;
+        }
+        Ok(())
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        self.0.read().clone()
+    }
+}
+
+fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, ConfigError> {
     let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
     let file = |what, path: &std::path::Path, message: String| ConfigError::File {
         what,
@@ -44,12 +70,21 @@ pub fn tls(config: &Config) -> Result<Option<TlsAcceptor>, ConfigError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
         .map_err(|e| file("certificate", cert, e.to_string()))?;
+    if chain.is_empty() {
+        return Err(file("certificate", cert, "there is no certificate in PEM form in it".into()));
+    }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| file("key", key, e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // The default versions are 1.3 and 1.2, and nothing older is in rustls at all.
     let mut server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|b| b.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|e| file("certificate", cert, e.to_string()))?;
+        .map_err(|e| match e {
+            rustls::Error::InconsistentKeys(_) => {
+                file("key", key, "it is not the key of the certificate".into())
+            }
+            e => file("certificate", cert, e.to_string()),
+        })?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(TlsAcceptor::from(Arc::new(server))))
 }
@@ -57,7 +92,7 @@ pub fn tls(config: &Config) -> Result<Option<TlsAcceptor>, ConfigError> {
 /// Serves until `stop` turns true, then until the open requests are done.
 pub async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     limits: Arc<Limits>,
     mut stop: watch::Receiver<bool>,
@@ -90,7 +125,8 @@ pub async fn accept(
             match tls {
                 None => serve_one(stream, peer, false, router, limits, stop).await,
                 Some(tls) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(handshake, tls.accept(stream)).await {
+                    let accepting = tls.acceptor().accept(stream);
+                    if let Ok(Ok(stream)) = tokio::time::timeout(handshake, accepting).await {
                         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                         serve_one(stream, peer, h2, router, limits, stop).await;
                     }

@@ -5,6 +5,7 @@
 //!    while what runs may finish; then connections close. At the second the
 //!    process ends at once.
 //! 3. All of that takes less than `shutdown_ms`.
+//! 4. At SIGHUP certificate, key and tokens are read again; connections stay.
 
 use crate::{
     Server,
@@ -57,6 +58,7 @@ pub fn run(config: Config, databases: Vec<(String, Connection)>) -> Result<(), S
         let server = Server::new(config, databases)?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+        tokio::spawn(hangups(server.clone()));
         serve(server, listener, stop_signal()).await
     })?;
     // Blocking threads may still be in the engine; their budgets end them.
@@ -70,7 +72,7 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let tls = listen::tls(&server.config)?;
+    let tls = listen::Tls::read(&server.config)?.map(Arc::new);
     server.watch_tokens();
     let (close, closing) = watch::channel(false);
     let address = listener.local_addr()?;
@@ -78,7 +80,8 @@ pub async fn serve(
     tracing::info!(%address, console = %format!("{scheme}://{address}/"), "serving");
     let limits = server.limits.clone();
     let accepting =
-        tokio::spawn(listen::accept(listener, tls, router(server.clone()), limits.clone(), closing));
+        tokio::spawn(listen::accept(listener, tls.clone(), router(server.clone()), limits.clone(), closing));
+    let reloading = tokio::spawn(reload_when_told(server.clone(), tls));
 
     stop.await;
     tracing::info!("stopping");
@@ -90,11 +93,32 @@ pub async fn serve(
     if tokio::time::timeout_at(deadline, accepting).await.is_err() {
         tracing::warn!("some connections were still open at the end");
     }
+    reloading.abort();
     for database in server.databases() {
         database.close();
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads certificate, key and tokens again whenever [`Server::reload`] asks for it.
+async fn reload_when_told(server: Arc<Server>, tls: Option<Arc<listen::Tls>>) {
+    loop {
+        server.told_to_reload().await;
+        server.reload_tokens();
+        match tls.as_ref().map_or(Ok(()), |tls| tls.reload(&server.config)) {
+            Ok(()) => tracing::info!("reloaded tokens and certificates"),
+            Err(e) => tracing::error!(error = %e, "the old certificate stays in use"),
+        }
+    }
+}
+
+/// Every SIGHUP is a request to reload.
+async fn hangups(server: Arc<Server>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        server.reload();
+    }
 }
 
 /// Done at the first SIGTERM or SIGINT; at the second one the process ends.

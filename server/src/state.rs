@@ -26,7 +26,7 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +103,7 @@ pub struct Server {
     tokens: RwLock<Option<Tokens>>,
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
     phase: watch::Sender<Phase>,
+    reload: Notify,
 }
 
 /// Writers at a time; a group commit carries all that wait.
@@ -163,6 +164,7 @@ impl Server {
             tokens: RwLock::new(tokens),
             failures: Mutex::default(),
             phase: watch::Sender::new(Phase::Ready),
+            reload: Notify::new(),
             limits,
             config,
         }))
@@ -217,19 +219,19 @@ impl Server {
     pub fn principal(&self, peer: Option<IpAddr>, authorization: Option<&str>) -> Result<Principal, Problem> {
         let tokens = self.tokens.read();
         let Some(tokens) = tokens.as_ref() else { return Ok(Principal::local()) };
-        if let Some(peer) = peer
-            && self.failing_too_often(peer)
-        {
-            return Err(Problem::new(
-                Class::TooMany,
-                "access/too-many-failures",
-                "too many failed attempts from this address",
-            )
-            .with("limit_per_minute", self.limits.failed_auth_per_minute));
-        }
         tokens.principal(authorization).map_err(|denied| {
             self.metrics.denied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if let (Some(peer), Denied::Invalid) = (peer, denied) {
+                // A valid token is never refused for what others do from the same address:
+                // behind a proxy all addresses are one.
+                if self.failing_too_often(peer) {
+                    return Problem::new(
+                        Class::TooMany,
+                        "access/too-many-failures",
+                        "too many failed attempts from this address",
+                    )
+                    .with("limit_per_minute", self.limits.failed_auth_per_minute);
+                }
                 self.note_failure(peer);
             }
             tracing::warn!(?denied, peer = ?peer, "denied: no valid token");
@@ -278,8 +280,28 @@ impl Server {
         });
     }
 
-    /// Re-reads the token file whenever it changes, for as long as the server lives.
+    /// Asks for certificate, key and tokens to be read again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Done when [`Server::reload`] was called.
+    pub async fn told_to_reload(&self) {
+        self.reload.notified().await;
+    }
+
+    /// Reads the token file again, if there is one.
     /// An unreadable file locks everyone out rather than keeping what was revoked.
+    pub fn reload_tokens(&self) {
+        let Some(path) = &self.config.token_file else { return };
+        let read = Tokens::read(path).unwrap_or_else(|e| {
+            tracing::error!(error = %e, "the token file cannot be read: nobody is let in until it can");
+            Tokens::default()
+        });
+        *self.tokens.write() = Some(read);
+    }
+
+    /// Re-reads the token file whenever it changes, for as long as the server lives.
     pub fn watch_tokens(self: &Arc<Server>) {
         let Some(path) = self.config.token_file.clone() else { return };
         let server: Weak<Server> = Arc::downgrade(self);
@@ -294,11 +316,7 @@ impl Server {
                     continue;
                 }
                 seen = stamp;
-                let read = Tokens::read(&path).unwrap_or_else(|e| {
-                    tracing::error!(error = %e, "the token file cannot be read: nobody is let in until it can");
-                    Tokens::default()
-                });
-                *server.tokens.write() = Some(read);
+                server.reload_tokens();
             }
         });
     }

@@ -33,7 +33,7 @@ impl Event for Said {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
-enum No {
+pub enum No {
     #[error("only {left} left")]
     OutOfStock { left: i64 },
 }
@@ -56,6 +56,41 @@ impl Aggregate for Stock {
             Ask::Order { .. } => Err(No::OutOfStock { left: self.left }),
             Ask::Nothing => Ok(Vec::new()),
         }
+    }
+}
+
+/// The aggregate of the OpenAPI document's example.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    total: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum OrderAsk {
+    Place { total: i64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OrderSaid {
+    OrderOpened { total: i64 },
+}
+
+impl Event for OrderSaid {
+    const TYPES: &'static [(&'static str, u32)] = &[("OrderOpened", 1)];
+}
+
+impl Aggregate for Order {
+    const CATEGORY: &'static str = "order";
+    type Command = OrderAsk;
+    type Event = OrderSaid;
+    type Error = No;
+    fn apply(&mut self, e: &OrderSaid) {
+        let OrderSaid::OrderOpened { total } = e;
+        self.total += total;
+    }
+    fn handle(&self, c: OrderAsk, _: &Decide<'_>) -> Result<Vec<OrderSaid>, No> {
+        let OrderAsk::Place { total } = c;
+        Ok(vec![OrderSaid::OrderOpened { total }])
     }
 }
 

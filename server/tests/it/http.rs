@@ -56,7 +56,12 @@ fn a_transaction_reports_and_a_query_answers_in_every_format() {
     assert_eq!(doc["basis-t"], report["t"]);
     let edn = ask("application/edn");
     assert_eq!(edn.header("content-type"), "application/edn");
-    assert_eq!(edn.text(), format!("{{:basis-t {basis} :rows [[{order} :placed 12.5]]}}"));
+    assert_eq!(
+        edn.text(),
+        format!(
+            "{{:basis-t {basis} :shape \"rel\" :columns [\"?o\" \"?s\" \"?total\"] :types [\"ref\" \"keyword\" \"double\"] :rows [[{order} :placed 12.5]]}}"
+        )
+    );
     let ndjson = ask("application/x-ndjson");
     assert_eq!(
         ndjson.text(),
@@ -682,6 +687,101 @@ fn tokens_decide_who_may_do_what() {
         with("annals_0_0", "GET", "/schema", "");
     }
     with("annals_0_0", "GET", "/schema", "").refused(429, "access/too-many-failures");
+    // Whoever has a token is not kept out by those who guess, though all come from one address.
+    with(&admin, "GET", "/schema", "").ok();
+}
+
+/// Everything below a folder, with sizes.
+fn tree(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+        found.insert(entry.path());
+    }
+    found
+}
+
+#[test]
+fn names_cannot_leave_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("backups")).unwrap();
+    let conn = annals::open(dir.path().join("orders")).unwrap();
+    let s = Running::over(Config { backup_dir: Some(dir.path().join("backups")), ..Config::default() }, conn);
+    let before = tree(dir.path());
+    let long = "x".repeat(300);
+    for name in
+        ["..%2fx", "%2e%2e", "..", "a%00b", &long, "CON", "orders%2f..%2fx", "%c0%ae", "orders%20", "\\x"]
+    {
+        for (method, rest) in
+            [("POST", "/backup"), ("POST", "/transact"), ("GET", "/schema"), ("POST", "/restore")]
+        {
+            let reply = s.request(
+                method,
+                &format!("/v1/db/{name}{rest}"),
+                &[("content-type", "application/edn")],
+                b"[]",
+            );
+            assert!(matches!(reply.status, 400 | 404), "{method} {name}{rest}: {}", reply.status);
+            assert!(!reply.text().contains(dir.path().to_str().unwrap()), "{}", reply.text());
+        }
+    }
+    assert_eq!(tree(dir.path()), before);
+}
+
+#[test]
+fn bombs_and_junk_do_no_more_with_a_read_token_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens");
+    let (token, text) = Token::create("reader", vec![Scope::Read], vec!["orders".into()], None);
+    TokenFile::new(&file).add(token).unwrap();
+    let limits = Limits { query_rows: 100_000, query_default_ms: 500, ..Limits::default() };
+    let s = Running::with(Config { token_file: Some(file), limits, ..Config::default() });
+    let forms: Vec<String> = (0..200).map(|i| format!("{{:order/id \"o{i}\"}}")).collect();
+    s.conn.transact(format!("[{}]", forms.join(""))).unwrap();
+    let auth = format!("Bearer {text}");
+    let bomb = "[:find ?a ?b ?c ?d :where [?a :order/id] [?b :order/id] [?c :order/id] [?d :order/id]]";
+    let many: String = (0..500).map(|i| format!("[?e{i} :order/id] ")).collect();
+    let count = "[:find ?n :in $ % :where (up 0 ?n)]";
+    let up = "[[(up ?a ?b) [(+ ?a 1) ?b]] [(up ?a ?b) (up ?a ?c) [(+ ?c 1) ?b]]]";
+    for query in [
+        json!({"query": bomb}),
+        json!({"query": format!("[:find ?e0 :where {many}]")}),
+        json!({"query": count, "rules": up}),
+        json!({"query": bomb, "timeout_ms": 10_000_000}),
+    ] {
+        let send = |headers: &[(&str, &str)]| {
+            let mut all = vec![("content-type", "application/json")];
+            all.extend(headers);
+            s.request("POST", &path("/query"), &all, query.to_string().as_bytes())
+        };
+        send(&[]).refused(401, "access/token");
+        let began = Instant::now();
+        let reply = send(&[("authorization", &auth)]);
+        assert!(matches!(reply.status, 408 | 413 | 422), "{}: {}", reply.status, reply.text());
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    for (rest, status) in [
+        ("/transact", 403),
+        ("/append", 403),
+        ("/commands", 403),
+        ("/backup", 403),
+        ("/projections", 403),
+        ("/erase/x", 403),
+    ] {
+        let reply = s.request(
+            "POST",
+            &path(rest),
+            &[("authorization", &auth), ("content-type", "application/edn")],
+            b"[]",
+        );
+        assert_eq!(reply.status, status, "{rest}: {}", reply.text());
+    }
+    let until = Instant::now() + Duration::from_secs(5);
+    while s.server.readers.load().0 > 0 {
+        assert!(Instant::now() < until, "a query goes on");
+    }
 }
 
 #[test]
@@ -736,6 +836,7 @@ fn stopping_says_so_first_and_ends_streams() {
 #[test]
 fn the_server_describes_itself() {
     let s = Running::start();
+    s.conn.register_commands::<crate::commands::Order>().unwrap();
     assert_eq!(s.get("/v1/limits").ok()["running"], 64);
     assert_eq!(s.get("/v1/db").ok()["databases"][0]["name"], "orders");
     let page = s.get("/");

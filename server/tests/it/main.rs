@@ -8,3 +8,5 @@ mod commands;
 mod common;
 mod events;
 mod http;
+mod process;
+mod tls;
