@@ -161,6 +161,8 @@ pub struct Append {
     pub(crate) command: Option<CommandOutcome>,
     pub(crate) tracking: Option<Tracking>,
     pub(crate) instant: Option<Instant>,
+    /// An instant earlier than that of the transaction before is moved up to it.
+    pub(crate) not_before_last: bool,
     /// Rows of other side tables that belong to it: snapshots, the states of processes.
     pub(crate) rows: Vec<annals_storage::Row>,
     wrong: Option<BadEvent>,
@@ -255,6 +257,11 @@ impl Append {
     pub fn instant(mut self, at: Instant) -> Append {
         self.instant = Some(at);
         self
+    }
+    /// Sets the transaction's instant, or that of the transaction before when it is later.
+    pub(crate) fn instant_not_before_last(mut self, at: Instant) -> Append {
+        self.not_before_last = true;
+        self.instant(at)
     }
     /// The writes so far.
     pub fn writes(&self) -> &[StreamWrite] {

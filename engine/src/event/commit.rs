@@ -16,9 +16,10 @@ use super::{
     facts::{FactBase, ProjectError, Support, Target, Undo},
     id::{Position, StreamId, Version},
     log::EventLog,
-    projection::{ProjectionState, Runtime},
+    projection::Code,
     record::Recorded,
-    registry::{Events, Memory, checkpoint_key},
+    registry::{Events, Memory},
+    runtime::{ProjectionState, Runtime},
     table::{self, Head, Key, StreamState},
 };
 use crate::{
@@ -85,13 +86,6 @@ impl FactBase for Staged<'_> {
     }
 }
 
-/// An event of an async batch that could not be taken.
-#[derive(Clone, Debug)]
-pub(crate) struct Poison {
-    pub at: Position,
-    pub why: String,
-}
-
 impl Events {
     /// The log of the staged database.
     pub(crate) fn log(&self, db: &Db) -> EventLog {
@@ -126,6 +120,7 @@ impl Events {
 
         let now = match a.instant {
             Some(i) => {
+                let i = if a.not_before_last { i.max(txn.last_instant()) } else { i };
                 txn.set_instant(i);
                 i
             }
@@ -184,6 +179,9 @@ impl Events {
                 let bytes = outcome.encode().map_err(|e| Wrap(DbError::from(e)))?;
                 txn.row(table::put(table::COMMAND, Key::new().bytes(c.id.0.as_bytes()), bytes));
             }
+            if let Some(c) = a.command.as_ref().filter(|_| recorded.iter().any(|r| !names_command(r))) {
+                txn.row(table::put(table::BY, super::steer::by_key(t), c.id.0.as_bytes().to_vec()));
+            }
             if let Some(tr) = &a.tracking {
                 let key = Key::new().text(tr.source.as_str());
                 txn.row(table::put(table::TRACKING, key, table::number(tr.number)));
@@ -214,8 +212,12 @@ impl Events {
         let mut parts: Option<Vec<Recorded>> = None;
         for r in runtimes.iter().filter(|r| r.is_inline()) {
             match r.state() {
-                ProjectionState::Building | ProjectionState::Retired | ProjectionState::Paused => continue,
-                ProjectionState::Live | ProjectionState::Halted { .. } => {}
+                ProjectionState::Live => {}
+                // It catches up later, from its checkpoint.
+                ProjectionState::Building | ProjectionState::Paused | ProjectionState::Halted { .. } => {
+                    continue;
+                }
+                ProjectionState::Retired | ProjectionState::Dropped => continue,
             }
             if parts.is_none() {
                 parts = match self.presented(recorded) {
@@ -226,11 +228,12 @@ impl Events {
                     }
                 };
             }
-            let events: Vec<&Recorded> = parts.iter().flatten().filter(|e| r.wants(e)).collect();
+            let code = r.code();
+            let events: Vec<&Recorded> = parts.iter().flatten().filter(|e| code.wants(e)).collect();
             if events.is_empty() {
                 continue;
             }
-            match self.project_inline(txn, before, r, &events, shared) {
+            match self.project_inline(txn, before, r, &code, &events, shared) {
                 Ok(u) => undo.push((r.clone(), u)),
                 Err(e) => {
                     undo_all(undo);
@@ -257,6 +260,7 @@ impl Events {
         txn: &mut Txn,
         before: &Db,
         r: &Arc<Runtime>,
+        code: &Code,
         events: &[&Recorded],
         shared: bool,
     ) -> Result<Undo, Stop> {
@@ -268,7 +272,7 @@ impl Events {
         let mut cache = r.cache.lock();
         let mut target = Target::new(&staged, &binding, schema, &mut cache, shared);
         for e in events {
-            if let Err(why) = r.project(e, &mut target) {
+            if let Err(why) = code.project(e, &mut target) {
                 target.abandon();
                 return Err(refusal(r, e, why));
             }
@@ -282,74 +286,11 @@ impl Events {
         write_supports(txn, supports);
         Ok(undo)
     }
-
-    /// Runs one version over a batch of events, filing facts under their origin, and
-    /// moves its checkpoint. The events are complete transactions, in order; the flag
-    /// says whether several events share the transaction.
-    pub(crate) fn project_batch(
-        &self,
-        txn: &mut Txn,
-        r: &Arc<Runtime>,
-        events: &[(Recorded, bool)],
-        upto: Position,
-    ) -> Result<(), BatchError> {
-        drop(self.memory(txn.t()));
-        let before = txn.db_before().clone();
-        let schema = before.info().schema.clone();
-        let binding = r.binding(&schema)?;
-        let staged = Staged { snap: before.snapshot(), next: Cell::new(txn.next_user()) };
-        let mut cache = r.cache.lock();
-        let mut undone: Vec<Undo> = Vec::new();
-        let mut made = Vec::new();
-        for group in events.chunk_by(|a, b| a.0.t == b.0.t) {
-            let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].1);
-            for (e, _) in group {
-                if let Err(why) = r.project(e, &mut target) {
-                    target.abandon();
-                    for u in undone.into_iter().rev() {
-                        cache.undo(u);
-                    }
-                    return Err(BatchError::Poison(Poison { at: e.position, why: why.to_string() }));
-                }
-            }
-            let (datoms, supports, undo) = target.finish(group[0].0.t);
-            undone.push(undo);
-            made.push((datoms, supports));
-        }
-        let next = staged.next.get();
-        txn.set_next_user(next);
-        for (datoms, supports) in made {
-            for d in datoms {
-                txn.raw(d);
-            }
-            write_supports(txn, supports);
-        }
-        txn.row(table::put(table::COUNTER, checkpoint_key(&r.name, r.version), table::number(upto.0)));
-        cache.trim();
-        drop(cache);
-        self.memory(txn.t()).t = txn.t();
-        Ok(())
-    }
 }
 
-/// Why a batch of an async projection was not taken.
-pub(crate) enum BatchError {
-    /// An event.
-    Poison(Poison),
-    /// Everything else.
-    Db(DbError),
-    /// The commit.
-    Transact(TransactError),
-}
-impl From<DbError> for BatchError {
-    fn from(e: DbError) -> BatchError {
-        BatchError::Db(e)
-    }
-}
-impl From<TransactError> for BatchError {
-    fn from(e: TransactError) -> BatchError {
-        BatchError::Transact(e)
-    }
+/// Does the event say itself which command it came of?
+fn names_command(r: &Recorded) -> bool {
+    r.event.meta.more.contains_key("command")
 }
 
 fn undo_all(undo: Vec<(Arc<Runtime>, Undo)>) {
@@ -400,7 +341,7 @@ pub(crate) fn write_event(txn: &mut Txn, r: &Recorded) {
     }
 }
 
-fn write_supports(txn: &mut Txn, supports: Vec<Support>) {
+pub(crate) fn write_supports(txn: &mut Txn, supports: Vec<Support>) {
     for s in supports {
         let key = support_key(s.e, s.a, &s.v).number(s.position.0);
         txn.row(table::put(table::SUPPORT, key, Vec::new()));

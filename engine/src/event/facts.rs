@@ -99,6 +99,9 @@ pub enum ProjectError {
     /// It panicked.
     #[error("panicked: {0}")]
     Panicked(String),
+    /// It is written in Rust, and this process has not registered it.
+    #[error("it is written in Rust and not registered in this process")]
+    Absent,
     /// Reading the event failed.
     #[error(transparent)]
     Data(#[from] super::data::DataError),
@@ -303,6 +306,15 @@ pub(crate) struct Target<'a> {
     /// Do several events share the transaction?
     shared: bool,
     supports: Vec<Support>,
+    /// What was read or written, when somebody wants to know.
+    watch: Option<Watched>,
+}
+
+/// What a projection read or wrote of its own facts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    pub values: HashSet<(EntityId, AttrId)>,
+    pub holders: HashSet<(AttrId, Value)>,
 }
 
 impl<'a> Target<'a> {
@@ -325,7 +337,17 @@ impl<'a> Target<'a> {
             position: Position::ZERO,
             shared,
             supports: Vec::new(),
+            watch: None,
         }
+    }
+
+    /// Notes from now on what is read and written.
+    pub fn watch(&mut self) {
+        self.watch = Some(Watched::default());
+    }
+    /// What was read and written since [`Target::watch`].
+    pub fn watched(&self) -> Watched {
+        self.watch.clone().unwrap_or_default()
     }
 
     /// What follows is said of this event.
@@ -393,6 +415,9 @@ impl<'a> Target<'a> {
 
     fn holder(&mut self, a: AttrId, value: Value) -> Result<Option<EntityId>, ProjectError> {
         let key = (a, value);
+        if let Some(w) = &mut self.watch {
+            w.holders.insert(key.clone());
+        }
         if let Some(holder) = self.cache.holders.get(&key) {
             return Ok(*holder);
         }
@@ -406,6 +431,9 @@ impl<'a> Target<'a> {
 
     /// The values of an owned attribute, as the projection has them now.
     pub fn values(&mut self, e: EntityId, a: AttrId) -> Result<&[Value], ProjectError> {
+        if let Some(w) = &mut self.watch {
+            w.values.insert((e, a));
+        }
         if !self.cache.values.contains_key(&(e, a)) {
             let values = if self.cache.complete { Vec::new() } else { self.base.values(e, a)? };
             self.cache.values.insert((e, a), values);

@@ -4,9 +4,10 @@
 //! (RFC 3339) or `time_unix` (seconds), `data`, `meta`, `tags`, `tx`, `seq`.
 //!
 //! 1. In a database without events, the time of an event becomes the instant of its
-//!    transaction, but never earlier than the transaction before: register projections
-//!    after the import, or the schema's instant of today holds the clock there. In a
-//!    database with events the time is kept as `occurred-at` only.
+//!    transaction, but never earlier than the transaction before. Registering projections
+//!    does not move the clock while there are no events, nor do projections that run during
+//!    the import; a transaction of a user's does, so transact schema with an instant of its
+//!    own, or after the import. In a database with events the time is kept as `occurred-at` only.
 //! 2. Neighbouring lines with one `tx` are one transaction; others one each.
 //! 3. Events already stored are skipped: importing again adds nothing.
 
@@ -90,6 +91,8 @@ impl Connection {
         let empty = db.events().head().is_ok_and(|p| p.0 == 0);
         let mut clock =
             empty.then(|| db.snapshot().instant_of(db.basis_t()).ok().flatten().unwrap_or_default());
+        // Projections that run meanwhile do not move the clock on.
+        let _importing = clock.is_some().then(|| self.shared().events().import());
         let mut done = Imported::default();
         let mut group: Vec<Append> = Vec::new();
         let mut open: Option<(String, Vec<Line>)> = None;
@@ -163,7 +166,7 @@ fn append(lines: Vec<Line>, clock: &mut Option<Instant>) -> Option<Append> {
     let mut a = writes.into_iter().fold(Append::new(), Append::write);
     if let (Some(last), Some(time)) = (clock.as_mut(), time) {
         *last = time.max(*last);
-        a = a.instant(*last);
+        a = a.instant_not_before_last(*last);
     }
     Some(a)
 }

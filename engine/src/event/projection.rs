@@ -10,15 +10,11 @@
 
 use super::{
     append::Item,
-    data::Data,
-    facts::{Binding, Cache, Facts, ProjectError, Subject, Target},
-    id::Position,
+    facts::{Facts, ProjectError, Subject, Target},
     language::{Definition, Mode, OnError},
     record::Recorded,
 };
-use crate::DbError;
-use annals_model::{AttrId, Attribute, Keyword, Schema, Value};
-use parking_lot::Mutex;
+use annals_model::{Keyword, Value};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -69,38 +65,48 @@ impl Before<'_, '_> {
     }
 }
 
-trait AnyProjection: Send + Sync {
-    fn wants(&self) -> Vec<Item>;
-    fn project(&self, e: &Recorded, before: &mut Before<'_, '_>, out: &mut Facts) -> Result<(), String>;
-}
-impl<P: Projection> AnyProjection for P {
-    fn wants(&self) -> Vec<Item> {
-        Projection::wants(self)
-    }
-    fn project(&self, e: &Recorded, before: &mut Before<'_, '_>, out: &mut Facts) -> Result<(), String> {
-        Projection::project(self, e, before, out)
-    }
-}
-
 /// How a projection says what an event means.
 #[derive(Clone)]
 pub(crate) enum Code {
     /// As data.
     Edn(Arc<Definition>),
-    /// As Rust.
-    Rust(Arc<dyn AnyProjection2>),
+    /// As Rust, and the events it asks for.
+    Rust(Arc<dyn AnyProjection>, Arc<[Item]>),
     /// Written in Rust and not registered in this process.
     Absent,
 }
 
-/// Names the private trait in a crate-visible type.
-pub(crate) trait AnyProjection2: Send + Sync {
-    fn wants(&self) -> Vec<Item>;
+impl Code {
+    /// Does it ask for this event?
+    pub fn wants(&self, e: &Recorded) -> bool {
+        match self {
+            Code::Edn(d) => d.wants_type(e.ty()),
+            Code::Rust(_, items) => super::append::matches(items, e),
+            Code::Absent => true,
+        }
+    }
+
+    /// Says what an event means.
+    pub fn project(&self, e: &Recorded, out: &mut Target<'_>) -> Result<(), ProjectError> {
+        out.begin(e);
+        match self {
+            Code::Edn(d) => d.project(e, out),
+            Code::Rust(p, _) => p.run(e, out),
+            Code::Absent => Err(ProjectError::Absent),
+        }
+    }
+}
+
+/// A projection written in Rust, whatever its type.
+pub(crate) trait AnyProjection: Send + Sync {
+    /// Its attributes, as EDN.
+    fn schema(&self) -> &str;
+    /// Says what an event means; a panic in it is an error like any other.
     fn run(&self, e: &Recorded, out: &mut Target<'_>) -> Result<(), ProjectError>;
 }
-impl<P: AnyProjection> AnyProjection2 for P {
-    fn wants(&self) -> Vec<Item> {
-        AnyProjection::wants(self)
+impl<P: Projection> AnyProjection for P {
+    fn schema(&self) -> &str {
+        Projection::schema(self)
     }
     fn run(&self, e: &Recorded, out: &mut Target<'_>) -> Result<(), ProjectError> {
         let mut facts = Facts::default();
@@ -151,14 +157,8 @@ impl From<Definition> for ProjectionSpec {
 impl ProjectionSpec {
     /// A projection written in Rust.
     pub fn rust<P: Projection>(p: P) -> Result<ProjectionSpec, Vec<annals_model::Diagnostic>> {
-        let schema = match super::read_edn(p.schema())? {
-            Value::Vector(v) => v.to_vec(),
-            other => {
-                let message =
-                    format!("the schema of projection {} is a vector, got {}", P::NAME, other.kind());
-                return Err(vec![annals_model::Diagnostic::new("projection/malformed", message)]);
-            }
-        };
+        let schema = schema_of(P::NAME, p.schema())?;
+        let wants = p.wants().into();
         Ok(ProjectionSpec {
             name: Keyword::new(P::NAME),
             version: P::VERSION,
@@ -166,7 +166,7 @@ impl ProjectionSpec {
             on_error: p.on_error(),
             schema,
             source: None,
-            code: Code::Rust(Arc::new(p)),
+            code: Code::Rust(Arc::new(p), wants),
         })
     }
     /// A projection written as EDN.
@@ -192,212 +192,13 @@ impl ProjectionSpec {
     }
 }
 
-/// Where a version of a projection stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProjectionState {
-    /// Reading the events from the first on, beside the live version.
-    Building,
-    /// Answering.
-    Live,
-    /// Held back by `pause`.
-    Paused,
-    /// Stopped at an event it could not take.
-    Halted {
-        /// The event.
-        at: Position,
-        /// What was wrong.
-        why: String,
-    },
-    /// Replaced by a later version.
-    Retired,
-}
-
-impl ProjectionState {
-    /// Its name, for rows and JSON.
-    pub fn name(&self) -> &'static str {
-        match self {
-            ProjectionState::Building => "building",
-            ProjectionState::Live => "live",
-            ProjectionState::Paused => "paused",
-            ProjectionState::Halted { .. } => "halted",
-            ProjectionState::Retired => "retired",
+/// The attribute maps of a projection written in Rust.
+pub(crate) fn schema_of(name: &str, text: &str) -> Result<Vec<Value>, Vec<annals_model::Diagnostic>> {
+    match super::read_edn(text)? {
+        Value::Vector(v) => Ok(v.to_vec()),
+        other => {
+            let message = format!("the schema of projection {name} is a vector, got {}", other.kind());
+            Err(vec![annals_model::Diagnostic::new("projection/malformed", message)])
         }
     }
-}
-
-/// One version of a projection at work.
-pub(crate) struct Runtime {
-    pub name: Keyword,
-    pub version: u32,
-    pub mode: Mode,
-    pub on_error: OnError,
-    pub source: Option<Value>,
-    pub code: Code,
-    /// Attributes by the author's names.
-    pub attrs: Vec<(Keyword, AttrId)>,
-    pub state: Mutex<ProjectionState>,
-    /// Async and building versions: the last event taken.
-    pub checkpoint: Mutex<Position>,
-    pub cache: Mutex<Cache>,
-    /// Streams with parked events: later ones of theirs are parked too.
-    pub parked: Mutex<hashbrown::HashSet<Arc<str>>>,
-}
-
-impl Runtime {
-    pub fn state(&self) -> ProjectionState {
-        self.state.lock().clone()
-    }
-
-    pub fn is_inline(&self) -> bool {
-        self.mode == Mode::Inline
-    }
-
-    /// Does it ask for this event?
-    pub fn wants(&self, e: &Recorded) -> bool {
-        match &self.code {
-            Code::Edn(d) => d.wants_type(e.ty()),
-            Code::Rust(p) => super::append::matches(&p.wants(), e),
-            Code::Absent => true,
-        }
-    }
-
-    /// Its attributes as a schema has them.
-    pub fn binding(&self, schema: &Schema) -> Result<Binding, DbError> {
-        let mut attrs: Vec<(Keyword, Arc<Attribute>)> = Vec::with_capacity(self.attrs.len());
-        for (name, id) in &self.attrs {
-            match schema.attribute(*id) {
-                Some(a) => attrs.push((name.clone(), a.clone())),
-                None => return Err(DbError::UnknownAttribute { attr: name.clone(), nearest: None }),
-            }
-        }
-        Ok(Binding::new(attrs))
-    }
-
-    /// Says what an event means.
-    pub fn project(&self, e: &Recorded, out: &mut Target<'_>) -> Result<(), ProjectError> {
-        out.begin(e);
-        match &self.code {
-            Code::Edn(d) => d.project(e, out),
-            Code::Rust(p) => p.run(e, out),
-            Code::Absent => Err(ProjectError::Said(format!(
-                "projection {} is written in Rust and not registered in this process",
-                self.name
-            ))),
-        }
-    }
-
-    /// The name of an attribute of this version when it is not the live one.
-    pub fn side_name(attr: &Keyword, version: u32) -> Keyword {
-        let ns = match attr.namespace() {
-            Some(ns) => format!("{ns}.v{version}"),
-            None => format!("v{version}"),
-        };
-        Keyword::from_parts(Some(&ns), attr.name())
-    }
-
-    /// What is stored of this version, apart from its checkpoint.
-    pub fn record(&self) -> Value {
-        let k = |name: &str| Value::keyword(name);
-        let state = self.state();
-        let mut entries = vec![
-            (k("version"), Value::Long(self.version.into())),
-            (k("state"), k(state.name())),
-            (
-                k("attrs"),
-                Value::vector(self.attrs.iter().map(|(name, id)| {
-                    Value::vector([Value::Keyword(name.clone()), Value::Long(id.raw().into())])
-                })),
-            ),
-        ];
-        match self.mode {
-            Mode::Inline => entries.push((k("mode"), k("inline"))),
-            Mode::Async { batch } => {
-                entries.push((k("mode"), k("async")));
-                entries.push((k("batch"), Value::Long(batch as i64)));
-            }
-        }
-        let (policy, times) = match self.on_error {
-            OnError::Halt => ("halt", 0),
-            OnError::Park => ("park", 0),
-            OnError::RetryThenHalt(n) => ("halt", n),
-            OnError::RetryThenPark(n) => ("park", n),
-        };
-        entries.push((k("on-error"), k(policy)));
-        entries.push((k("retries"), Value::Long(times.into())));
-        if let Some(source) = &self.source {
-            entries.push((k("source"), source.clone()));
-        }
-        if let ProjectionState::Halted { at, why } = state {
-            entries.push((k("at"), Value::Long(at.0 as i64)));
-            entries.push((k("why"), Value::string(why)));
-        }
-        Value::map(entries)
-    }
-
-    /// From what is stored.
-    pub fn restore(name: &Keyword, stored: &Value) -> Option<Runtime> {
-        let get = |key: &str| stored.get(&Value::keyword(key));
-        let long = |key: &str| match get(key) {
-            Some(Value::Long(n)) => Some(*n),
-            _ => None,
-        };
-        let word = |key: &str| match get(key) {
-            Some(Value::Keyword(k)) => Some(k.as_str().to_owned()),
-            _ => None,
-        };
-        let state = match word("state")?.as_str() {
-            "building" => ProjectionState::Building,
-            "live" => ProjectionState::Live,
-            "paused" => ProjectionState::Paused,
-            "halted" => ProjectionState::Halted {
-                at: Position(long("at")? as u64),
-                why: match get("why") {
-                    Some(Value::String(s)) => s.to_string(),
-                    _ => String::new(),
-                },
-            },
-            "retired" => ProjectionState::Retired,
-            _ => return None,
-        };
-        let mode = match word("mode")?.as_str() {
-            "inline" => Mode::Inline,
-            _ => Mode::Async { batch: usize::try_from(long("batch")?).ok()? },
-        };
-        let on_error = match (word("on-error")?.as_str(), u8::try_from(long("retries")?).ok()?) {
-            ("halt", 0) => OnError::Halt,
-            ("park", 0) => OnError::Park,
-            ("halt", n) => OnError::RetryThenHalt(n),
-            (_, n) => OnError::RetryThenPark(n),
-        };
-        let Some(Value::Vector(list)) = get("attrs") else { return None };
-        let mut attrs = Vec::new();
-        for pair in list.iter() {
-            let Value::Vector(pair) = pair else { return None };
-            let [Value::Keyword(k), Value::Long(id)] = &pair[..] else { return None };
-            attrs.push((k.clone(), AttrId::new(u32::try_from(*id).ok()?)));
-        }
-        let source = get("source").cloned();
-        let code = match &source {
-            Some(source) => Code::Edn(Arc::new(Definition::parse(source).ok()?)),
-            None => Code::Absent,
-        };
-        Some(Runtime {
-            name: name.clone(),
-            version: u32::try_from(long("version")?).ok()?,
-            mode,
-            on_error,
-            source,
-            code,
-            attrs,
-            state: Mutex::new(state),
-            checkpoint: Mutex::new(Position::ZERO),
-            cache: Mutex::new(Cache::default()),
-            parked: Mutex::new(hashbrown::HashSet::new()),
-        })
-    }
-}
-
-/// The versions of one projection as one row.
-pub(crate) fn encode_versions(versions: &[Arc<Runtime>]) -> Result<Data, super::data::DataError> {
-    Data::of(&Value::vector(versions.iter().map(|r| r.record())))
 }

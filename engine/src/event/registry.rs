@@ -7,25 +7,29 @@
 use super::{
     facts::Cache,
     id::{Position, StreamId},
-    projection::{ProjectionState, Runtime},
+    runtime::{ParkedStreams, ProjectionState, Runtime},
     seal::Seals,
     table::{self, Head, Key, Tables},
     upcast::Upcasters,
 };
-use crate::DbError;
+use crate::{DbError, transact::Txn};
 use annals_model::{AttrId, Keyword, T, Value};
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant as Clock},
 };
 
 /// Streams whose heads are remembered.
 const HEADS: usize = 1 << 20;
+
+/// Positions that a projection passes over.
+pub(crate) type Skips = Arc<BTreeSet<Position>>;
 
 /// What the writer knows of the staged database without reading it.
 #[derive(Default)]
@@ -49,8 +53,11 @@ pub(crate) struct Events {
     sleepers: Mutex<()>,
     wake: Condvar,
     pub closed: AtomicBool,
-    /// Registrations one at a time.
+    /// Registrations one at a time; taken before any version's `driving`.
     pub registering: Mutex<()>,
+    skips: RwLock<HashMap<Keyword, Skips>>,
+    /// Imports under way that give transactions the instants of old events.
+    importing: AtomicUsize,
     /// The aggregates, processes and reactors of this connection.
     pub domain: super::domain::Domain,
 }
@@ -68,6 +75,8 @@ impl Events {
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
             registering: Mutex::new(()),
+            skips: RwLock::default(),
+            importing: AtomicUsize::new(0),
             domain: super::domain::Domain::default(),
         }
     }
@@ -93,16 +102,11 @@ impl Events {
                 if let Some(bytes) = tables.row(table::COUNTER, checkpoint_key(&r.name, r.version))? {
                     *r.checkpoint.lock() = Position(table::read_number(&bytes)?);
                 }
-                for (k, _) in tables.under(table::PARKED, parked_key(&r))? {
-                    let n = parked_key(&r).done().len();
-                    let p = table::last_number(&k, n).map(Position);
-                    if let Some(e) = p.map(|p| tables.event(p)).transpose()?.flatten() {
-                        r.parked.lock().insert(e.stream.shared());
-                    }
-                }
+                *r.parked.lock() = parked_streams(tables, &r)?;
                 found.push((order, Arc::new(r)));
             }
         }
+        *self.skips.write() = super::skip::load(tables)?;
         found.sort_by_key(|(order, r)| (*order, r.version));
         self.replace(found.into_iter().map(|(_, r)| r).collect());
         Ok(())
@@ -116,7 +120,7 @@ impl Events {
     /// Installs another list of versions.
     pub fn replace(&self, all: Vec<Arc<Runtime>>) {
         let mut owners = HashMap::new();
-        for r in &all {
+        for r in all.iter().filter(|r| r.state() != ProjectionState::Dropped) {
             for (_, a) in &r.attrs {
                 owners.insert(*a, Arc::from(r.name.as_str()));
             }
@@ -125,17 +129,44 @@ impl Events {
         *self.runtimes.write() = Arc::new(all);
     }
 
-    /// The version that answers under a projection's name.
+    /// The version that answers under a projection's name, else the newest that may yet.
     pub fn live(&self, name: &Keyword) -> Option<Arc<Runtime>> {
         let all = self.runtimes();
-        let serving = |r: &&Arc<Runtime>| {
-            r.name == *name && !matches!(r.state(), ProjectionState::Building | ProjectionState::Retired)
-        };
-        let newest = all
-            .iter()
-            .filter(|r| r.name == *name && r.state() != ProjectionState::Retired)
-            .max_by_key(|r| r.version);
-        all.iter().filter(serving).max_by_key(|r| r.version).or(newest).cloned()
+        let of_name = || all.iter().filter(|r| r.name == *name);
+        let serving = of_name().filter(|r| r.state().serves()).max_by_key(|r| r.version);
+        let building =
+            || of_name().filter(|r| r.state() == ProjectionState::Building).max_by_key(|r| r.version);
+        serving.or_else(building).cloned()
+    }
+
+    /// The positions that a projection passes over.
+    pub fn skipped(&self, name: &Keyword) -> Skips {
+        self.skips.read().get(name).cloned().unwrap_or_default()
+    }
+
+    /// Notes that a projection passes over an event from now on.
+    pub fn note_skip(&self, name: &Keyword, at: Position) {
+        let mut skips = self.skips.write();
+        let of_name = skips.entry(name.clone()).or_default();
+        Arc::make_mut(of_name).insert(at);
+    }
+
+    /// Says that an import is under way, until the answer is dropped.
+    pub fn import(self: &Arc<Self>) -> Importing {
+        self.importing.fetch_add(1, Ordering::AcqRel);
+        Importing(self.clone())
+    }
+
+    /// Gives a transaction about projections, which is no happening of its own, an instant
+    /// that old events can still come after: that of the transaction before, while there are
+    /// no events yet or old ones are being imported.
+    pub fn settle_instant(&self, txn: &mut Txn) -> Result<(), DbError> {
+        let old = self.importing.load(Ordering::Acquire) > 0
+            || Tables::new(txn.db_before().snapshot().clone()).last_position()? == Position::ZERO;
+        if old && txn.last_instant() <= txn.now() {
+            txn.set_instant(txn.last_instant());
+        }
+        Ok(())
     }
 
     /// The projection an attribute belongs to.
@@ -202,6 +233,29 @@ impl Events {
     }
 }
 
+/// An import under way.
+pub(crate) struct Importing(Arc<Events>);
+
+impl Drop for Importing {
+    fn drop(&mut self) {
+        self.0.importing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The streams that a version has set aside.
+pub(crate) fn parked_streams(tables: &Tables, r: &Runtime) -> Result<ParkedStreams, DbError> {
+    let mut streams = ParkedStreams::new();
+    let prefix = parked_key(r).done().len();
+    for (k, _) in tables.under(table::PARKED, parked_key(r))? {
+        let Some(p) = table::last_number(&k, prefix).map(Position) else { continue };
+        if let Some(e) = tables.event(p)? {
+            // In order of positions: the first of a stream comes first.
+            streams.entry(e.stream.shared()).or_insert(p);
+        }
+    }
+    Ok(streams)
+}
+
 /// Where a version's checkpoint is kept.
 pub(crate) fn checkpoint_key(name: &Keyword, version: u32) -> Key {
     Key::new().text("checkpoint").text(name.as_str()).number(version.into())
@@ -219,7 +273,7 @@ pub(crate) fn projection_row(
 ) -> Result<annals_storage::Row, DbError> {
     let row = Value::map([
         (Value::keyword("order"), Value::Long(order as i64)),
-        (Value::keyword("versions"), super::projection::encode_versions(versions)?.value()?),
+        (Value::keyword("versions"), super::runtime::encode_versions(versions)?.value()?),
     ]);
     let data = super::data::Data::of(&row)?;
     Ok(table::put(table::PROJECTION, Key::new().text(name.as_str()), data.bytes()))

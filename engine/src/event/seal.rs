@@ -329,6 +329,11 @@ pub(crate) fn opened(data: &Data) -> Option<Data> {
     Data::of(&strip(&data.value().ok()?)).ok()
 }
 
+/// Does the payload hold sealed values?
+pub(crate) fn is_sealed(data: &Data) -> bool {
+    mentions(data, SEALED)
+}
+
 /// Does the payload hold values of a subject that was erased?
 pub(crate) fn is_erased(data: &Data) -> bool {
     mentions(data, ERASED)

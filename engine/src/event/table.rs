@@ -20,6 +20,8 @@
 //! | 15 timer | process, instance, name | when, and what to send |
 //! | 16 due | instant, process, instance, name | nothing |
 //! | 18 counter | name | number |
+//! | 19 skip | projection, position | who and why, `event::skip` |
+//! | 20 by | t | the command whose events these are, when they do not name it |
 //!
 //! 1. Numbers in keys are a length byte and big-endian bytes: short, in order, and
 //!    free of the bytes 0 and 1, which a key pays for twice.
@@ -50,9 +52,11 @@ pub(crate) const PROCESS: u8 = 14;
 pub(crate) const TIMER: u8 = 15;
 pub(crate) const DUE: u8 = 16;
 pub(crate) const COUNTER: u8 = 18;
+pub(crate) const SKIP: u8 = 19;
+pub(crate) const BY: u8 = 20;
 
 /// Ends a text in a key.
-const END: u8 = 2;
+pub(crate) const END: u8 = 2;
 
 /// Builds a key.
 #[derive(Clone, Debug, Default)]
