@@ -233,6 +233,7 @@ fn rows_of(a: &Answer, text: &str) -> Rows {
         columns: names.into_iter().map(|name| Column { name }).collect(),
         rows: (0..n).map(|i| a.rows.row(i)).collect(),
         shape,
+        listed: false,
     }
 }
 

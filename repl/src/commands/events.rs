@@ -210,7 +210,7 @@ pub fn streams(s: &mut Session, stream: Option<&str>) -> Outcome {
     let Some(stream) = stream else {
         let query = "[:find ?stream (max ?v) (max ?at) :where [?e :event/stream ?stream] [?e :event/version ?v] [?e :event/recorded-at ?at]]";
         let found = ask::ask(query, &db, &ask::Given::default())?.rows;
-        let mut rows = Rows::new([":stream", ":version", ":last-event"], Shape::Maps);
+        let mut rows = Rows::list([":stream", ":version", ":last-event"]);
         rows.rows = found.rows;
         return s.answer(rows);
     };
@@ -223,7 +223,7 @@ pub fn streams(s: &mut Session, stream: Option<&str>) -> Outcome {
             None => f.help(":streams lists them"),
         });
     }
-    let mut rows = Rows::new([":version", ":type", ":t", ":time", ":data", ":meta"], Shape::Maps);
+    let mut rows = Rows::list([":version", ":type", ":t", ":time", ":data", ":meta"]);
     for e in found {
         let get = |k: &str| e.get(k).cloned().unwrap_or(Value::Nil);
         let time =
@@ -258,8 +258,7 @@ fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
 
 /// `annals projection list`.
 pub fn projections(s: &mut Session) -> Outcome {
-    let mut rows =
-        Rows::new([":projection", ":version", ":mode", ":state", ":position", ":behind"], Shape::Maps);
+    let mut rows = Rows::list([":projection", ":version", ":mode", ":state", ":position", ":behind"]);
     let mut notes = Vec::new();
     for p in s.conn.projections()? {
         rows.rows.push(vec![

@@ -7,7 +7,7 @@ use crate::{
     lexer::{Kind, tokens},
     output::{
         Rows, Shape,
-        table::{Cell, Head, Table, counted, thousands, visible_lines},
+        table::{Cell, Head, Table, counted, thousands},
     },
     session::Session,
     shell::{dispatch::elapsed, highlight},
@@ -164,12 +164,61 @@ pub fn show_explained(s: &Session, query: &str, given: &ask::Given) -> Outcome {
     let Some(told) = ask::explained(query, &db, given)? else {
         return show_run(s, &ask::explain(query, &db, given)?);
     };
-    match told.get(&Value::keyword("text")) {
-        Some(Value::String(text)) if s.draws() => s.page(&format!("{}\n", visible_lines(text.trim_end()))),
-        _ => {
-            let mut rows = Rows::new(["explain"], Shape::Scalar);
-            rows.rows.push(vec![told]);
-            s.print(&rows)
+    if !s.draws() {
+        let mut rows = Rows::new(["explain"], Shape::Scalar);
+        rows.rows.push(vec![told]);
+        return s.print(&rows);
+    }
+    let mut t = Table::new([Head::new("clause"), Head::new("how"), Head::right("rows"), Head::right("time")]);
+    if let Some(plan) = told.get(&Value::keyword("plan")) {
+        told_steps(plan, 0, &mut t);
+    }
+    draw(s, &t)?;
+    let long = |k: &str| match told.get(&Value::keyword(k)) {
+        Some(Value::Long(n)) => u64::try_from(*n).unwrap_or(0),
+        _ => 0,
+    };
+    s.note(s.err.paint(
+        theme::DIM,
+        format!(
+            "{} at t{} · {} made · {} held at most · {}",
+            counted(long("rows"), "row"),
+            long("basis-t"),
+            counted(long("rows-made"), "row"),
+            super::look::bytes(long("peak-bytes")),
+            elapsed(long("elapsed-us"))
+        ),
+    ));
+    Ok(())
+}
+
+/// Deepest level of a server's plan that is shown.
+const DEEPEST: usize = 64;
+
+/// The steps a server tells of, each with those within it.
+fn told_steps(plan: &Value, depth: usize, t: &mut Table) {
+    let (Value::Vector(steps) | Value::List(steps)) = plan else { return };
+    if depth > DEEPEST {
+        return;
+    }
+    for step in steps.iter() {
+        let get = |k: &str| step.get(&Value::keyword(k));
+        let text = |k: &str| match get(k) {
+            Some(Value::String(text)) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+            _ => String::new(),
+        };
+        let number = |k: &str| match get(k) {
+            Some(Value::Long(n)) => u64::try_from(*n).unwrap_or(0),
+            _ => 0,
+        };
+        t.rows.push(vec![
+            Cell::plain(format!("{}{}", "  ".repeat(depth), text("detail"))),
+            Cell::new(text("op"), theme::KEYWORD),
+            Cell::plain(thousands(number("actual"))),
+            Cell::new(elapsed(number("us")), theme::DIM),
+        ]);
+        if let Some(children) = get("children") {
+            told_steps(children, depth + 1, t);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     progress::Progress,
     session::{Mode, Session, write_rows},
 };
-use annals::{Datom, EntityId, Partition, T, Value, edn};
+use annals::{Datom, EntityId, Partition, T, TupleKind, Value, edn};
 use clap::Parser as _;
 use std::{
     io::{BufWriter, Write},
@@ -143,7 +143,11 @@ fn line(format: Format, entries: &[(&str, Value)], out: &mut dyn Write) -> Outco
 /// What holds, as transactions: first the attributes and idents, then the facts.
 fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
     let all = db.datoms("eavt", &[])?;
-    let genesis = s.conn.genesis()?;
+    let (genesis, schema_of) = (s.conn.genesis()?, db.schema()?);
+    // The database keeps composite tuples itself, and refuses to be told them.
+    let kept = |d: &Datom| {
+        matches!(schema_of.attribute(d.a).and_then(|a| a.tuple.as_ref()), Some(TupleKind::Composite(_)))
+    };
     let own = |e: EntityId| match e.partition() {
         Some(Partition::Db) => genesis.ident(e).is_none(),
         Some(Partition::User) => true,
@@ -173,7 +177,7 @@ fn facts(s: &Session, db: &Db, out: &mut dyn Write) -> Outcome<u64> {
             schema.push(edn::print(&Value::map(entries)));
             n += chunk.len() as u64;
         } else {
-            rest.extend_from_slice(chunk);
+            rest.extend(chunk.iter().filter(|d| !kept(d)).cloned());
         }
     }
     if !schema.is_empty() {

@@ -115,7 +115,7 @@ pub fn schema(s: &mut Session, all: bool, only: Option<&str>) -> Outcome {
 /// `:attrs`: attributes with the number of facts each holds.
 pub fn attrs(s: &mut Session, only: Option<&str>) -> Outcome {
     let db = s.db()?;
-    let mut rows = Rows::new([":attr", ":type", ":facts"], Shape::Maps);
+    let mut rows = Rows::list([":attr", ":type", ":facts"]);
     for a in attributes(s, &db, false, only)? {
         let n = db.count("aevt", &[Value::Keyword(a.ident.clone())])?;
         rows.rows.push(vec![
@@ -133,7 +133,7 @@ pub fn entity(s: &mut Session, e: EntityId) -> Outcome {
     let Some(found) = db.entity(e)?.filter(|f| !f.is_empty()) else {
         return s.say(s.out.paint(theme::DIM, format!("{} says nothing in this view", label(&db, e))));
     };
-    let mut rows = Rows::new([":attr", ":value"], Shape::Maps);
+    let mut rows = Rows::list([":attr", ":value"]);
     for (k, values) in &found.attributes {
         for v in values {
             rows.rows.push(vec![Value::Keyword(k.clone()), v.clone()]);
@@ -182,7 +182,7 @@ pub fn pull(s: &mut Session, pattern: &str, entity: &str) -> Outcome {
 
 /// `annals stats`.
 pub fn stats(s: &mut Session) -> Outcome {
-    let mut rows = Rows::new([":what", ":value"], Shape::Maps);
+    let mut rows = Rows::list([":what", ":value"]);
     for (name, value) in s.conn.stats()? {
         rows.rows.push(vec![Value::keyword(&name), value]);
     }

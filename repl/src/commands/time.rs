@@ -35,7 +35,7 @@ pub fn log(s: &Session, from: T, to: T) -> Outcome {
     ]);
     s.conn.transactions(from, to, &mut |r| {
         if s.draws() {
-            drawn.rows.push(log_row(&r));
+            drawn.rows.push(log_row(s, &r));
             return Ok(());
         }
         rows.rows.push(vec![t_value(r.t()), Value::Instant(r.tx_instant()), data_value(&r)]);
@@ -53,7 +53,7 @@ pub fn log(s: &Session, from: T, to: T) -> Outcome {
     s.page(&drawn.draw(&s.out, s.look().layout))
 }
 
-fn log_row(r: &Report) -> Vec<Cell> {
+fn log_row(s: &Session, r: &Report) -> Vec<Cell> {
     let data = write::content(r);
     let added = data.iter().filter(|d| d.added).count();
     vec![
@@ -61,12 +61,21 @@ fn log_row(r: &Report) -> Vec<Cell> {
         Cell::new(show::moment(r.tx_instant()), theme::DIM),
         Cell::new(added.to_string(), theme::GOOD),
         Cell::new((data.len() - added).to_string(), theme::BAD),
-        Cell::plain(about(r, &data)),
+        Cell::plain(about(s, r, &data)),
     ]
 }
 
-/// What a transaction is about, in a few words: its own facts, else the entities it touches.
-fn about(r: &Report, data: &[Datom]) -> String {
+/// What a transaction is about, in a few words: its own facts, else the entities it touches, else its events.
+fn about(s: &Session, r: &Report, data: &[Datom]) -> String {
+    if data.is_empty() {
+        let events = s.conn.events_of(r.t()).unwrap_or_default();
+        let mut names: Vec<String> =
+            events.iter().take(3).map(|e| format!("{} {}", e.ty(), e.stream)).collect();
+        if events.len() > names.len() {
+            names.push("…".into());
+        }
+        return names.join(", ");
+    }
     let db = r.db_after();
     let own: Vec<String> = data
         .iter()
@@ -210,7 +219,17 @@ pub fn timeline(s: &Session, e: EntityId, attrs: &[String]) -> Outcome {
     // What still holds goes on a little beyond the last change.
     let past_end = end.0 + (end.0 - first.0) / 12 + 1;
     let many: Vec<(String, Vec<Stretch>)> = all.into_iter().flat_map(split_lane).collect();
-    let text = |i: Instant| show::instant(&i.to_string()).chars().take(16).collect::<String>();
+    // As much of the ends as tells them apart.
+    let (a, b) = (show::moment(first), show::moment(end));
+    let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
+    let shown = if same >= 19 {
+        23
+    } else if same >= 16 {
+        19
+    } else {
+        16
+    };
+    let text = |i: Instant| show::moment(i).chars().take(shown).collect::<String>();
     s.say(s.out.paint(theme::HEAD, label(&db, e)))?;
     s.page(&lanes(&many, (first.0, past_end), (&text(first), &text(end)), &s.out))
 }
@@ -248,8 +267,11 @@ pub fn diff(s: &mut Session, query: &str, t1: &str, t2: &str) -> Outcome {
     if found.rows.is_empty() {
         return s.say(s.out.paint(theme::DIM, format!("the same rows at t{t1} and t{t2}")));
     }
-    let mut drawn =
-        Table::new([Head::new("")].into_iter().chain(found.columns[1..].iter().map(|c| Head::new(&c.name))));
+    let heads = (1..found.columns.len()).map(|i| Head { under: String::new(), ..show::head(&found, i) });
+    let mut drawn = Table::new([Head::new("")].into_iter().chain(heads));
+    if let Some(t) = drawn.heads.last_mut() {
+        t.name = "t".to_owned();
+    }
     let (mut gained, mut lost) = (0, 0);
     let (shown, gap) = show::head_and_tail(found.rows.len(), s.settings.rows);
     drawn.gap = gap;

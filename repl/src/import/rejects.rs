@@ -1,7 +1,7 @@
 //! Where rows go that an import refuses.
 //!
-//! A line each: place, reason and the row itself, separated by tabs; so the third column of a
-//! rejects file, mended, can be imported again.
+//! A line each: place, reason and, where it could be read, the row, separated by tabs; so the
+//! third column of a rejects file, mended, can be imported again.
 
 use crate::fail::{Failure, Outcome};
 use std::{
@@ -39,7 +39,8 @@ impl Rejects {
                 .help("--rejects FILE sets such rows aside and goes on"));
         };
         let flat = |text: &str| text.trim().replace(['\n', '\t', '\r'], " ");
-        writeln!(file, "{name}:{line}\t{}\t{}", flat(why), flat(row))?;
+        let tab = if row.is_empty() { "" } else { "\t" };
+        writeln!(file, "{name}:{line}\t{}{tab}{}", flat(why), flat(row))?;
         self.n += 1;
         Ok(())
     }

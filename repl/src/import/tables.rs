@@ -2,6 +2,7 @@
 
 use super::{
     infer::{Guess, attribute_name, read},
+    rejects::Rejects,
     source::Source,
 };
 use crate::{
@@ -12,11 +13,7 @@ use crate::{
     session::{Session, read_text},
 };
 use annals::{Cardinality, Keyword, TxData, Unique, Value, ValueType, edn};
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufWriter, Write},
-    path::Path,
-};
+use std::{collections::BTreeMap, io::BufRead, path::Path};
 
 /// Rows looked at to infer a schema.
 const SAMPLE: usize = 10_000;
@@ -149,12 +146,9 @@ fn table(
     if !missing.is_empty() {
         s.conn.transact(missing)?;
     }
-    let mut rejects = match &args.rejects {
-        Some(f) => Some(BufWriter::new(std::fs::File::create(f).map_err(|e| Failure::file(f, &e))?)),
-        None => None,
-    };
+    let mut rejects = Rejects::open(args.rejects.as_deref())?;
     let mut progress = Progress::new(s, "rows", source.size);
-    let (mut read_rows, mut rejected, mut datoms) = (0u64, 0u64, 0u64);
+    let (mut read_rows, mut datoms) = (0u64, 0u64);
     let mut batch: Vec<(u64, Value)> = Vec::new();
     let mut all = sample.into_iter().map(Ok).chain(rows);
     loop {
@@ -169,8 +163,7 @@ fn table(
                 Ok(Some(map)) => batch.push((line, map)),
                 Ok(None) => {}
                 Err(why) => {
-                    reject(&mut rejects, &source.name, line, &why)?;
-                    rejected += 1;
+                    rejects.put(&source.name, line, &why, "")?;
                 }
             }
         }
@@ -178,16 +171,13 @@ fn table(
             let n = batch.len() as u64;
             let (wrote, bad) = commit(s, std::mem::take(&mut batch), &mut rejects, &source.name)?;
             datoms += wrote;
-            rejected += bad;
             progress.add(n - bad, source.position());
         }
         if ended {
             break;
         }
     }
-    if let Some(mut r) = rejects {
-        r.flush()?;
-    }
+    let rejected = rejects.finish()?;
     let n = progress.count();
     let took = progress.done();
     let speed = (datoms as f64 / took.as_secs_f64().max(1e-3)) as u64;
@@ -202,29 +192,25 @@ fn table(
 }
 
 /// Commits a batch; when it is refused, row by row, so that one bad row is found and named.
-fn commit(
-    s: &Session,
-    batch: Vec<(u64, Value)>,
-    rejects: &mut Option<BufWriter<std::fs::File>>,
-    name: &str,
-) -> Outcome<(u64, u64)> {
+fn commit(s: &Session, batch: Vec<(u64, Value)>, rejects: &mut Rejects, name: &str) -> Outcome<(u64, u64)> {
     let forms: Vec<Value> = batch.iter().map(|(_, v)| v.clone()).collect();
     let refused = match s.conn.transact(TxData { forms, text: None }) {
         Ok(r) => return Ok((r.tx_data().len() as u64 - 1, 0)),
         Err(f) => f,
     };
-    if batch.len() == 1 && rejects.is_none() {
+    if batch.len() == 1 && !rejects.are_kept() {
         let mut f = refused;
         f.diagnostics[0].message = format!("{name}:{}: {}", batch[0].0, f.diagnostics[0].message);
         return Err(f);
     }
     let (mut wrote, mut bad) = (0, 0);
     for (line, v) in batch {
+        let shown = v.clone();
         match s.conn.transact(vec![v]) {
             Ok(r) => wrote += r.tx_data().len() as u64 - 1,
-            Err(e) if rejects.is_some() => {
+            Err(e) if rejects.are_kept() => {
                 let why = e.diagnostics.first().map_or("refused", |d| d.message.as_str()).to_owned();
-                reject(rejects, name, line, &why)?;
+                rejects.put(name, line, &why, &edn::print(&shown))?;
                 bad += 1;
             }
             Err(e) => {
@@ -235,14 +221,6 @@ fn commit(
         }
     }
     Ok((wrote, bad))
-}
-
-fn reject(rejects: &mut Option<BufWriter<std::fs::File>>, name: &str, line: u64, why: &str) -> Outcome {
-    match rejects {
-        Some(w) => Ok(writeln!(w, "{name}:{line}\t{}", why.replace(['\n', '\t'], " "))?),
-        None => Err(Failure::refused("import/row", format!("{name}:{line}: {why}"))
-            .help("--rejects FILE sets such rows aside and goes on")),
-    }
 }
 
 fn install(s: &Session, text: &str) -> Outcome {

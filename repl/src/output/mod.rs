@@ -44,13 +44,20 @@ pub struct Rows {
     pub rows: Vec<Vec<Value>>,
     /// What was asked for.
     pub shape: Shape,
+    /// A list that a command makes, not the answer of a query: drawn without types.
+    pub listed: bool,
 }
 
 impl Rows {
     /// Rows with these column names.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, shape: Shape) -> Rows {
         let columns = names.into_iter().map(|n| Column { name: n.to_owned() }).collect();
-        Rows { columns, rows: Vec::new(), shape }
+        Rows { columns, rows: Vec::new(), shape, listed: false }
+    }
+
+    /// The list of a command, one map a row.
+    pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> Rows {
+        Rows { listed: true, ..Rows::new(names, Shape::Maps) }
     }
 
     /// The answer as one EDN value, for `*1` and for JSON.

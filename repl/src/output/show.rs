@@ -49,7 +49,14 @@ pub fn rows(r: &Rows, db: Option<&Db>, look: Look, screen: &Screen) -> String {
         (Shape::Tuple | Shape::Map, None) => return "nil\n".to_owned(),
         _ => {}
     }
-    let mut t = Table::new(r.columns.iter().enumerate().map(|(i, c)| head(c.name.as_str(), r, i)));
+    let mut t = Table::new((0..r.columns.len()).map(|i| head(r, i)));
+    if r.listed {
+        // A list of the shell's own: nobody asks for the types.
+        for h in &mut t.heads {
+            h.name = h.name.trim_start_matches(':').replace('-', " ");
+            h.under = String::new();
+        }
+    }
     let (shown, gap) = head_and_tail(r.rows.len(), look.rows);
     t.gap = gap;
     for i in shown {
@@ -80,7 +87,8 @@ pub fn head_and_tail(n: usize, most: usize) -> (Vec<usize>, Option<usize>) {
     ((0..front).chain(n - tail..n).collect(), Some(front))
 }
 
-fn head(name: &str, r: &Rows, i: usize) -> Head {
+/// The heading of a column: its name, the type of its values, numbers to the right.
+pub fn head(r: &Rows, i: usize) -> Head {
     let mut kinds: Vec<&'static str> = Vec::new();
     for row in &r.rows {
         let kind = row[i].kind();
@@ -97,7 +105,7 @@ fn head(name: &str, r: &Rows, i: usize) -> Head {
         [] => String::new(),
         _ => "any".to_owned(),
     };
-    Head { name: name.to_owned(), under, right: kinds.iter().all(number) && !kinds.is_empty() }
+    Head { name: r.columns[i].name.clone(), under, right: kinds.iter().all(number) && !kinds.is_empty() }
 }
 
 /// A value in a table: without quotes, entities by name.

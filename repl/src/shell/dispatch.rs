@@ -11,7 +11,7 @@ use crate::{
     fail::{Exit, Failure, Outcome, io_words},
     form::{self, FormKind},
     moment,
-    output::{Rows, Shape, show, table::counted},
+    output::{Rows, show, table::counted},
     run::conn_to,
     script::{Item, ItemKind},
     session::{Access, Asked, Mode, Session, read_edn, write_rows},
@@ -99,8 +99,12 @@ fn query(s: &mut Session, text: &str) -> Outcome {
     s.asked = Some(Asked { text: text.to_owned(), given, db, rows: answered.rows.clone() });
     s.answer(answered.rows)?;
     if s.settings.timing && s.draws() {
-        let made = counted(answered.made, "row");
-        let text = format!("{} · {made} made", elapsed(answered.elapsed_us));
+        // A server does not say how many rows it made on the way.
+        let made = match answered.made {
+            0 => String::new(),
+            made => format!(" · {} made", counted(made, "row")),
+        };
+        let text = format!("{}{made}", elapsed(answered.elapsed_us));
         s.note(s.err.paint(theme::DIM, text));
     }
     if n == 0 && s.draws() && !s.quiet && s.out.tty {
@@ -426,7 +430,7 @@ fn chart(s: &mut Session, args: &str) -> Outcome {
 fn set_parameter(s: &mut Session, args: &str) -> Outcome {
     let (name, rest) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
     if name.is_empty() {
-        let mut rows = Rows::new([":name", ":value"], Shape::Maps);
+        let mut rows = Rows::list([":name", ":value"]);
         for (k, v) in &s.parameters {
             rows.rows.push(vec![Value::Symbol(annals::Symbol::new(k)), v.clone()]);
         }
@@ -653,7 +657,7 @@ fn set(s: &mut Session, words: &[&str]) -> Outcome {
     match words {
         [] => {
             let flag = |b: bool| Value::string(if b { "on" } else { "off" });
-            let mut rows = Rows::new([":setting", ":value"], Shape::Maps);
+            let mut rows = Rows::list([":setting", ":value"]);
             let lines = [
                 ("rows", Value::Long(st.rows as i64)),
                 (

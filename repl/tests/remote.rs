@@ -1,0 +1,228 @@
+//! The same shell on a server: what a command prints of a database over HTTP is what it prints of
+//! the folder, and what only a folder can do says so.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const BIN: &str = env!("CARGO_BIN_EXE_annals");
+
+/// A server of one folder, gone when dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn of(dir: &Path, db: &str) -> Server {
+        // The port is free when asked; nothing else on this machine is given it in between.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+        let child = Command::new(BIN)
+            .args(["serve", db, "--listen", &format!("127.0.0.1:{port}")])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let server = Server { child, url: format!("http://127.0.0.1:{port}/v1/db/{db}") };
+        let until = Instant::now() + Duration::from_secs(60);
+        while !annals_server::client::connect(&server.url).is_ok() {
+            assert!(Instant::now() < until, "the server does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+fn shell(dir: &Path, db: &str, script: &str, args: &[&str]) -> Output {
+    let mut child = Command::new(BIN)
+        .arg(db)
+        .args(args)
+        .current_dir(dir)
+        .env("COLUMNS", "100")
+        .env("HOME", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("the script is read");
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const SETUP: &str = r#"
+[{:db/ident :p/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+ {:db/ident :p/boss :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}
+ {:db/ident :p/tag :db/valueType :db.type/keyword :db/cardinality :db.cardinality/many}
+ {:db/ident :p/pay :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+[{:db/id "a" :p/name "Ada" :p/tag [:x :y] :p/pay 7} {:p/name "Ben" :p/boss "a" :p/pay 5}]
+[[:db/retract [:p/name "Ada"] :p/tag :x] {:p/name "Cid" :p/boss [:p/name "Ben"] :p/pay 5}]
+[{:p/name "Ben" :p/pay 6}]
+:projections add p.edn
+:send order-1 Placed {:total 12}
+:send order-1 Paid {:total 12}
+"#;
+
+const PROJECTION: &str = r#"{:projection/name :o, :projection/version 1
+ :projection/schema
+ [{:db/ident :o/id :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+  {:db/ident :o/total :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+ :projection/on [{:event ["Placed" "Paid"] :assert [{:o/id $stream, :o/total $data.total}]}]}"#;
+
+/// Everything that reads, in data and drawn.
+const READS: &str = r#"
+[:find ?n ?b :where [?e :p/name ?n] [?e :p/boss ?b]]
+[:find [?n ...] :where [_ :p/name ?n]]
+[:find (sum ?p) . :with ?e :where [?e :p/pay ?p]]
+[:find ?n ?t :keys name tag :where [?e :p/name ?n] [?e :p/tag ?t]]
+[:find (pull ?e [:p/name {:p/boss [:p/name]}]) :where [?e :p/name "Cid"]]
+:rules [[(under ?a ?b) [?a :p/boss ?b]] [(under ?a ?b) [?a :p/boss ?c] (under ?c ?b)]]
+[:find ?n ?m :where [?a :p/name ?n] (under ?a ?b) [?b :p/name ?m]]
+:let ?who "Ben"
+[:find ?p . :in $ ?who :where [?e :p/name ?who] [?e :p/pay ?p]]
+:as-of 2
+[:find ?n ?p :where [?e :p/name ?n] [?e :p/pay ?p]]
+:now
+:since 3
+[:find ?p :where [_ :p/pay ?p]]
+:now
+:history on
+[:find ?t ?op :where [?e :p/name "Ada"] [?e :p/tag :x ?t ?op]]
+:now
+[:p/name "Ben"]
+:pull [*] [:p/name "Ada"]
+:schema p
+:attrs p
+:history [:p/name "Ben"] :p/pay
+:diff 2 now [:find ?n ?p :where [?e :p/name ?n] [?e :p/pay ?p]]
+:why [:p/name "Ben"] :p/pay
+:why [:o/id "order-1"] :o/total
+:why-not [:find ?e :where [?e :p/name "Bne"]]
+:tx 3
+:undo-tx 4
+:streams
+:streams order-1
+:projections
+:chart [:find ?n ?p :where [?e :p/name ?n] [?e :p/pay ?p]]
+:timeline [:p/name "Ben"] :p/pay
+*2
+"#;
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("p.edn"), PROJECTION).expect("written");
+    let out = shell(dir.path(), "shop", SETUP, &["-q"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    dir
+}
+
+#[test]
+fn every_reading_command_prints_the_same_of_a_server() {
+    let dir = folder();
+    for mode in ["edn", "table", "json"] {
+        let script = format!(":mode {mode}\n{READS}");
+        let here = shell(dir.path(), "shop", &script, &["--read-only", "-q"]);
+        assert!(here.status.success(), "{}", text(&here.stderr));
+        let server = Server::of(dir.path(), "shop");
+        let there = shell(dir.path(), &server.url, &script, &["--read-only", "-q"]);
+        assert!(there.status.success(), "{}", text(&there.stderr));
+        let (here, there) = (text(&here.stdout), text(&there.stdout));
+        let (here, there): (Vec<&str>, Vec<&str>) = (here.lines().collect(), there.lines().collect());
+        for (i, (h, t)) in here.iter().zip(&there).enumerate() {
+            assert_eq!(
+                h,
+                t,
+                "line {i} in mode {mode}\n--- here\n{}\n--- there\n{}",
+                here.join("\n"),
+                there.join("\n")
+            );
+        }
+        assert_eq!(here.len(), there.len());
+    }
+}
+
+#[test]
+fn writes_errors_and_exit_codes_cross_the_wire() {
+    let dir = folder();
+    let server = Server::of(dir.path(), "shop");
+    let run = |script: &str| shell(dir.path(), &server.url, script, &["-q"]);
+
+    let out = run("[{:p/name \"Eve\" :p/pay 9}]\n[:find ?p . :where [?e :p/name \"Eve\"] [?e :p/pay ?p]]\n");
+    assert!(out.status.success() && text(&out.stdout).ends_with("9\n"), "{out:?}");
+
+    let out = run("[:find ?x :where [?e :p/nmae ?x]]\n");
+    assert_eq!(out.status.code(), Some(1));
+    let err = text(&out.stderr);
+    assert!(err.contains("query/unknown-attribute") && err.contains("did you mean :p/name?"), "{err}");
+    assert!(err.contains("standard input:1:22"), "{err}");
+
+    let out = run("[{:p/name \"Eve\" :p/pay \"much\"}]\n");
+    let err = text(&out.stderr);
+    assert!(out.status.code() == Some(1) && err.contains("tx/wrong-type"), "{err}");
+
+    for line in [
+        ":verify",
+        ":backup x",
+        ":export --history x.edn",
+        ":why 1",
+        ":plan [:find ?n :where [_ :p/name ?n]]",
+    ] {
+        let out = run(&format!("[:find ?n :where [_ :p/name ?n]]\n{line}\n"));
+        let err = text(&out.stderr);
+        assert!(out.status.code() == Some(1) && err.contains("shell/local-only"), "{line}: {err}");
+    }
+
+    // Single commands take an address as they take a folder.
+    let query = Command::new(BIN)
+        .args(["query", &server.url, "[:find (count ?e) . :where [?e :p/name]]"])
+        .output()
+        .expect("it runs");
+    assert_eq!(text(&query.stdout), "4\n");
+    fs::write(dir.path().join("more.csv"), "name,pay\nFay,1\nGus,2\n").expect("written");
+    let import = Command::new(BIN)
+        .args(["import", &server.url, "csv", "more.csv", "--ns", "p", "--key", "name"])
+        .current_dir(dir.path())
+        .output()
+        .expect("it runs");
+    assert!(import.status.success(), "{}", text(&import.stderr));
+    let query = Command::new(BIN)
+        .args(["query", &server.url, "[:find (count ?e) . :where [?e :p/name]]"])
+        .output()
+        .expect("it runs");
+    assert_eq!(text(&query.stdout), "6\n");
+}
+
+#[test]
+fn an_address_that_does_not_answer_is_named() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let out = Command::new(BIN)
+        .arg(format!("http://127.0.0.1:{port}/v1/db/shop"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let err = text(&out.stderr);
+    assert!(
+        out.status.code() == Some(1) && err.contains("client/unreachable") && err.contains("help"),
+        "{err}"
+    );
+    let out =
+        Command::new(BIN).arg("http://127.0.0.1:1/shop").stdin(Stdio::null()).output().expect("it runs");
+    assert!(out.status.code() == Some(2) && text(&out.stderr).contains("client/url"), "{out:?}");
+}
