@@ -3,5 +3,6 @@
 
 pub mod checker;
 pub mod conformance;
+pub mod domain;
 pub mod generate;
 pub mod txmodel;

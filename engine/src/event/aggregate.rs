@@ -153,6 +153,14 @@ pub enum LoadError {
         /// How many events there are.
         actual: Version,
     },
+    /// The facts of a state-stored aggregate do not fit its state.
+    #[error("the state of {stream} cannot be read: {why}")]
+    State {
+        /// Category and id, as a stream's name.
+        stream: StreamId,
+        /// What does not fit.
+        why: String,
+    },
     /// The category or the id do not make a name.
     #[error(transparent)]
     Name(#[from] BadName),
@@ -176,6 +184,7 @@ impl LoadError {
             LoadError::Panicked { .. } => "event/apply-panicked",
             LoadError::Retained { .. } => "event/retained",
             LoadError::NoVersion { .. } => "event/no-version",
+            LoadError::State { .. } => "command/bad-state",
             LoadError::Name(_) => "event/bad-name",
             LoadError::Category(_) => "command/bad-category",
             LoadError::Db(e) => e.code(),
@@ -186,7 +195,9 @@ impl LoadError {
         match self {
             LoadError::Tombstoned(_) | LoadError::NoVersion { .. } => ErrorClass::NotFound,
             LoadError::Name(_) => ErrorClass::Syntax,
-            LoadError::Event { .. } | LoadError::Panicked { .. } => ErrorClass::Damaged,
+            LoadError::Event { .. } | LoadError::Panicked { .. } | LoadError::State { .. } => {
+                ErrorClass::Damaged
+            }
             LoadError::Retained { .. } | LoadError::Category(_) | LoadError::Types(_) => ErrorClass::Meaning,
             LoadError::Db(e) => e.class(),
         }
@@ -200,6 +211,9 @@ impl LoadError {
                 Some("retention is for technical streams, not for those of aggregates")
             }
             LoadError::Category(_) => Some("name the category without a dash"),
+            LoadError::State { .. } => {
+                Some("the attributes of the category must have the types of the state's fields")
+            }
             LoadError::Tombstoned(_) => Some("use another id"),
             LoadError::NoVersion { .. } | LoadError::Name(_) | LoadError::Db(_) => None,
         }

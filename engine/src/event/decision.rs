@@ -263,15 +263,24 @@ impl<'a> Reads<'a> {
 
     /// The value an entity holds; none when it, or the entity, is not there.
     pub fn value(&self, eid: impl Into<Eid>, attr: &str) -> Option<Value> {
-        let attr = Value::keyword(attr.strip_prefix(':').unwrap_or(attr));
-        let e = eid.into().to_value();
+        let a = match self.db.attribute(attr) {
+            Ok(a) => &a.ident,
+            Err(e) => return self.fail(e.into()).scalar(),
+        };
         // The entity is looked up in the query, so that the commit looks it up again.
-        match &e {
-            Value::Vector(pair) if pair.len() == 2 => self.scalar(
-                "[:find ?v . :in $ ?k ?x ?a :where [?e ?k ?x] [?e ?a ?v]]",
-                (pair[0].clone(), pair[1].clone(), attr),
-            ),
-            _ => self.scalar("[:find ?v . :in $ ?e ?a :where [?e ?a ?v]]", (e, attr)),
+        match eid.into() {
+            Eid::Lookup(k, x) => match self.db.attribute(k.as_str()) {
+                Ok(k) => {
+                    let found = format!("[:find ?v . :in $ ?x :where [?e {} ?x] [?e {a} ?v]]", k.ident);
+                    self.scalar(&found, (x,))
+                }
+                Err(e) => self.fail(e.into()).scalar(),
+            },
+            Eid::Ident(k) => {
+                let found = format!("[:find ?v . :in $ ?k :where [?e :db/ident ?k] [?e {a} ?v]]");
+                self.scalar(&found, (k,))
+            }
+            Eid::Id(e) => self.scalar(&format!("[:find ?v . :in $ ?e :where [?e {a} ?v]]"), (e,)),
         }
     }
 

@@ -302,6 +302,16 @@ impl Work {
         Ok(())
     }
 
+    /// The commands of this work, and the timers it sets and cancels.
+    pub fn sent(&self) -> Vec<Outgoing> {
+        let commands = self.sends.iter().map(|q| Outgoing::Command(q.to.clone()));
+        let timers = self.timers.iter().map(|((_, name), timer)| match timer {
+            Some(t) => Outgoing::At { when: t.when, name: name.clone(), command: t.send.to.clone() },
+            None => Outgoing::Cancel { name: name.clone() },
+        });
+        commands.chain(timers).collect()
+    }
+
     /// The rows of all of it, for transaction `t`; commands are numbered from `from`.
     pub fn rows(&self, t: T, from: u64) -> Result<Vec<Row>, DbError> {
         let mut rows = Vec::new();
