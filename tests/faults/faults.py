@@ -3,7 +3,8 @@
 
     tests/faults/faults.py --annals target/release/annals kill --rounds 100 --seed 1
     tests/faults/faults.py kill syscalls sync-error files flips        # several, with their usual counts
-    sudo tests/faults/faults.py power-cut disk-full                    # need a loop device, so root
+    sudo tests/faults/faults.py power-cut disk-full memory             # need a loop device or a cgroup, so root
+    tests/faults/faults.py --quick                                     # a few rounds of each, for CI
 
 Each test runs `annals transact DB -`, whose report lines are the acknowledgements. Transaction i asserts three facts
 about one new entity (`:k/n` i, `:k/a` -i, `:k/b` "v<i>"). After the fault, the check demands:
@@ -21,94 +22,31 @@ about one new entity (`:k/n` i, `:k/a` -i, `:k/b` "v<i>"). After the fault, the 
 | disk-full | a small file system fills up, is given room again |
 | files | each file missing, empty, halved, garbage: exit 3, no empty database, no signal |
 | flips | single flipped bits in the log: found by verify, every time |
+| write-errors | the n-th write, truncation, rename or sync call fails with EIO or ENOSPC (strace): no panic, nothing lost |
+| openers | twenty processes open one database at once: one wins, the others name it and leave; after kill -9 no help is needed |
+| frozen | a server is stopped (SIGSTOP) under load and goes on; a frozen reader holds up nobody and no space |
+| memory | a server in a memory cgroup: heavy queries are refused, small ones answered, nobody is killed |
+| clock | the clock jumps back and forth (libfaketime): instants rise all the same |
+| backup | backups while clients write: each restores to a whole prefix, with all that was acknowledged before it |
+| restore | a restore to any t holds what the database held at t |
+| segments | log segments cut, swapped, of another database, or missing: found and named, never passed over |
 
 Prints a line a test: `name: N rounds, A acknowledged, L lost, …`, and exits 1 if anything was lost or wrong.
 """
-import argparse, fcntl, os, random, shutil, signal, struct, subprocess, sys, tempfile, threading, time
+import argparse, fcntl, os, random, shutil, struct, subprocess, sys, threading, time
 
-SCHEMA = """[{:db/ident :k/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
- {:db/ident :k/a :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
- {:db/ident :k/b :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
-"""
-ALL = ["kill", "syscalls", "sync-error", "files", "flips", "power-cut", "disk-full"]
+from copies import Copies
+from harness import SCHEMA, Failure, Harness
+from processes import Processes
 
-
-def tx(i):
-    return f'[{{:k/n {i} :k/a {-i} :k/b "v{i}"}}]\n'
-
-
-class Failure(Exception):
-    pass
+ALL = ["kill", "syscalls", "sync-error", "files", "flips", "power-cut", "disk-full",
+       "write-errors", "openers", "frozen", "memory", "clock", "backup", "restore", "segments"]
+# What CI runs, with so few rounds that each takes seconds.
+QUICK = {"kill": 3, "syscalls": 2, "sync-error": 3, "write-errors": 2, "files": None, "flips": 15, "openers": None, "frozen": 1, "memory": 1,
+         "clock": 1, "backup": 1, "restore": 3, "segments": 2}
 
 
-class Faults:
-    def __init__(self, o):
-        self.annals, self.o = os.path.abspath(o.annals), o
-        self.dir = tempfile.mkdtemp(prefix="annals-faults-")
-
-    def cmd(self, *args, **kw):
-        return subprocess.run([self.annals, *args], capture_output=True, text=True, timeout=120, **kw)
-
-    def fresh(self, name):
-        path = os.path.join(self.dir, name)
-        shutil.rmtree(path, ignore_errors=True)
-        r = self.cmd("transact", path, "-", input=SCHEMA)
-        if r.returncode != 0:
-            raise Failure(f"cannot make a database: {r.stderr}")
-        return path
-
-    def load(self, db, start, count, prefix=(), kill_after=None, extra=()):
-        """Sends transactions start.. and returns (how many were acknowledged, exit code, stderr)."""
-        p = subprocess.Popen([*prefix, self.annals, "transact", db, "-", *extra], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)
-        errors = []
-        reader = threading.Thread(target=lambda: errors.append(p.stderr.read()))
-        reader.start()
-
-        def feed():
-            try:
-                for i in range(start, start + count):
-                    p.stdin.write(tx(i))
-                p.stdin.close()
-            except (BrokenPipeError, ValueError, OSError):
-                pass
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        if kill_after is not None:
-            threading.Timer(kill_after, lambda: p.poll() is None and p.send_signal(signal.SIGKILL)).start()
-        acks = sum(1 for line in p.stdout if line.startswith("{:t "))
-        p.wait()
-        feeder.join()
-        reader.join()
-        return acks, p.returncode, errors[0] if errors else ""
-
-    def state(self, db):
-        """The numbers present, after checking that each is whole."""
-        r = self.cmd("query", db, "[:find ?n ?a ?b :where [?e :k/n ?n] [?e :k/a ?a] [?e :k/b ?b]]", "--format", "csv")
-        if r.returncode != 0:
-            raise Failure(f"query after the fault: exit {r.returncode}: {r.stderr}")
-        rows = [l.split(",") for l in r.stdout.split() if l[:1].isdigit()]
-        for n, a, b in rows:
-            if int(a) != -int(n) or b.strip('"') != f"v{n}":
-                raise Failure(f"transaction {n} is torn: {a} {b}")
-        every = self.cmd("query", db, "[:find [?n ...] :where [_ :k/n ?n]]", "--format", "csv")
-        alone = sorted(int(l) for l in every.stdout.split() if l.isdigit())
-        if alone != sorted(int(n) for n, _, _ in rows):
-            raise Failure("some transactions are partly there")
-        return alone
-
-    def check(self, db, acked, sent):
-        v = self.cmd("verify", db)
-        if v.returncode != 0:
-            raise Failure(f"verify: exit {v.returncode}: {v.stdout}{v.stderr}")
-        have = self.state(db)
-        if have != list(range(len(have))):
-            raise Failure(f"not a prefix: {have[:5]}…{have[-5:]}")
-        if len(have) > sent:
-            raise Failure(f"{len(have)} there, {sent} sent")
-        return max(0, acked - len(have)), len(have)
-
+class Faults(Harness, Processes, Copies):
     # -- the tests ---------------------------------------------------------------------------------
 
     def kill(self):
@@ -152,6 +90,26 @@ class Faults:
             if have > acks + 1:
                 raise Failure(f"{have} there after {acks} acknowledgements: writing went on behind a failed sync")
             lost, total = lost + gone, total + acks
+        return f"{rounds} rounds ({refused} ended by the error), {total} acknowledged, {lost} lost", lost
+
+    def write_errors(self):
+        if not shutil.which("strace"):
+            return "skipped: strace is not installed", 0
+        lost = total = rounds = refused = 0
+        for call in ("pwrite64", "pwritev", "write", "ftruncate", "fallocate", "rename", "fdatasync", "fsync", "msync"):
+            for error in ("EIO", "ENOSPC"):
+                for n in range(1, (self.o.rounds or 8) + 1):
+                    db = self.fresh("werr")
+                    # `write` is also how acknowledgements leave: only those into the database count.
+                    where = ("-P", os.path.join(db, "log"), "-P", db) if call == "write" else ()
+                    acks, code, err = self.load(db, 0, 40, prefix=("strace", "-f", "-qq", "-o", "/dev/null", *where, "-e", f"trace={call}",
+                                                                    "-e", f"inject={call}:error={error}:when={n}"))
+                    if "panicked" in err or code < 0:
+                        raise Failure(f"{call} {error} at {n}: exit {code}: {err[:300]}")
+                    gone, _ = self.check(db, acks, 40)
+                    lost, total, rounds, refused = lost + gone, total + acks, rounds + 1, refused + (code != 0)
+                    if code == 0 and acks == 40:
+                        break  # fewer than n such calls, or one that does not matter
         return f"{rounds} rounds ({refused} ended by the error), {total} acknowledged, {lost} lost", lost
 
     def files(self):
@@ -216,15 +174,6 @@ class Faults:
         """Length of a preallocated file without the zeros at its end."""
         data = open(path, "rb").read()
         return len(data.rstrip(b"\0"))
-
-    def image(self, mb):
-        img, mnt = os.path.join(self.dir, "disk.img"), os.path.join(self.dir, "mnt")
-        os.makedirs(mnt, exist_ok=True)
-        with open(img, "wb") as f:
-            f.truncate(mb << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", img], check=True)
-        subprocess.run(["mount", "-o", "loop", img, mnt], check=True)
-        return img, mnt
 
     def power_cut(self):
         if os.geteuid() != 0:
@@ -299,13 +248,16 @@ def main():
     a.add_argument("tests", nargs="*", default=ALL, choices=ALL + [[]], metavar="TEST")
     a.add_argument("--annals", default="target/release/annals")
     a.add_argument("--rounds", type=int, help="instead of each test's usual count")
+    a.add_argument("--quick", action="store_true", help="a few rounds of the tests that need no disk of their own")
     a.add_argument("--seed", type=int, default=int(time.time()))
     o = a.parse_args()
     print(f"seed {o.seed}", flush=True)
     faults, bad = Faults(o), 0
     try:
-        for name in o.tests or ALL:
+        for name in o.tests or (list(QUICK) if o.quick else ALL):
             begun = time.time()
+            if o.quick:
+                o.rounds = QUICK.get(name)
             try:
                 line, wrong = getattr(faults, name.replace("-", "_"))()
             except Failure as e:
