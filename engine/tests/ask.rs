@@ -120,3 +120,24 @@ fn host_code_that_transacts_is_refused() {
     assert_eq!(e.code(), "tx/function-refused");
     assert!(e.to_string().contains("tx/reentrant"));
 }
+
+#[test]
+fn an_error_in_a_clause_does_not_make_errors_of_what_it_would_have_bound() {
+    let db = people().db();
+    let codes = |q: &str| match db.query(q, ()).unwrap_err() {
+        annals::QueryError::Invalid(all) => all.iter().map(|d| d.code).collect::<Vec<_>>(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(codes("[:find ?n :where [?e :p/nmae ?n]]"), ["query/unknown-attribute"]);
+    assert_eq!(
+        codes("[:find ?n :where [?e :p/name ?n] [?e :p/aeg ?a] [(> ?a 5)]]"),
+        ["query/unknown-attribute"]
+    );
+    // What no clause mentions is still named, and both unknown attributes are.
+    assert_eq!(codes("[:find ?x :where [?e :p/nmae ?n]]"), ["query/unknown-attribute", "query/unbound"]);
+    assert_eq!(
+        codes("[:find ?n :where [?e :p/nmae ?n] [?e :p/aeg 5]]"),
+        ["query/unknown-attribute", "query/unknown-attribute"]
+    );
+    assert_eq!(codes("[:find ?n :where [?e :p/name ?n] [(> ?a 5)]]"), ["query/unbound"]);
+}

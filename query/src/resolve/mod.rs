@@ -203,7 +203,16 @@ impl<'a> Resolver<'a> {
         let program = Arc::new(Program { preds: std::mem::take(&mut self.preds) });
         let (after, stuck) = closure(&body, &bound, &program);
         let mut named: Vec<Var> = culprits(&body, &stuck, &after, &program);
-        for &i in &stuck {
+        // A clause with an error binds nothing: what it would have bound is no error of its own.
+        let mut of_broken: HashSet<&Name> = HashSet::new();
+        if !self.errors.is_empty() {
+            for c in &q.clauses {
+                c.for_each_var(&mut |v, _| {
+                    of_broken.insert(v);
+                });
+            }
+        }
+        for &i in stuck.iter().filter(|_| of_broken.is_empty()) {
             self.unbound_clause(&body.clauses[i], &named);
         }
         named.retain(|_| stuck.is_empty());
@@ -213,6 +222,7 @@ impl<'a> Resolver<'a> {
             for v in q.find.elems.iter().map(ast::FindElem::var).chain(&q.with) {
                 if let Some(id) = self.top_var(&mut scope, v)
                     && !after.has(id)
+                    && !of_broken.contains(&v.node)
                 {
                     let d =
                         Diagnostic::new("query/unbound", format!("{} is not bound by any clause", v.node))
