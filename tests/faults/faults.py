@@ -245,12 +245,14 @@ class Faults(Harness, Processes, Copies):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("tests", nargs="*", default=ALL, choices=ALL + [[]], metavar="TEST")
+    a.add_argument("tests", nargs="*", metavar="TEST", help=" ".join(ALL))
     a.add_argument("--annals", default="target/release/annals")
     a.add_argument("--rounds", type=int, help="instead of each test's usual count")
     a.add_argument("--quick", action="store_true", help="a few rounds of the tests that need no disk of their own")
     a.add_argument("--seed", type=int, default=int(time.time()))
     o = a.parse_args()
+    if unknown := set(o.tests) - set(ALL):
+        a.error(f"no test {', '.join(unknown)}; there are {' '.join(ALL)}")
     print(f"seed {o.seed}", flush=True)
     faults, bad = Faults(o), 0
     try:
