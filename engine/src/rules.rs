@@ -61,8 +61,9 @@ impl Db {
             Some(e) => self.collect(&Prefix::Ea(e, boot::RULES))?,
             None => Vec::new(),
         };
-        let stored = stored.into_iter().rfind(|d| d.added).map(|d| d.v);
-        if let Some(Value::String(text)) = stored {
+        // A history shows every text there ever was: the newest assertion is the set.
+        let newest = stored.into_iter().max_by_key(|d| (d.t, d.added)).filter(|d| d.added);
+        if let Some(Value::String(text)) = newest.map(|d| d.v) {
             return Ok(Some(text));
         }
         let builtin = BUILTIN_RULES.iter().find(|(n, _)| *n == name);
@@ -71,14 +72,17 @@ impl Db {
 
     /// The names of the rule sets stored as of this view, with their texts, by name.
     pub fn rule_sets(&self) -> Result<Vec<(Keyword, Arc<str>)>, crate::DbError> {
-        let mut all = Vec::new();
+        let mut names: Vec<Keyword> = Vec::new();
         for d in self.collect(&Prefix::A(boot::RULES))? {
-            if let (Some(name), Value::String(text), true) = (self.ident(d.e), d.v, d.added) {
-                all.push((name.clone(), text));
-            }
+            names.extend(self.ident(d.e).cloned());
         }
-        all.sort();
-        Ok(all)
+        names.sort();
+        names.dedup();
+        let texts = names.into_iter().filter_map(|n| match self.rules(n.as_str()) {
+            Ok(text) => text.map(|text| Ok((n, text))),
+            Err(e) => Some(Err(e)),
+        });
+        texts.collect()
     }
 
     /// The options of a run, with the rule sets that the query names.

@@ -44,6 +44,11 @@ fn a_stored_set_is_a_fact_and_a_past_query_uses_the_rules_of_its_time() {
     let checked = QueryOptions { check: true, ..QueryOptions::default() };
     assert_eq!(db.query_with(q, (), &checked).unwrap().rows.len(), 2);
     assert_eq!(db.rule_sets().unwrap().len(), 1);
+    // A history shows both texts; the newest is the set.
+    assert_eq!(db.history().rule_sets().unwrap(), db.rule_sets().unwrap());
+    conn.transact("[[:db/retract :rules/kin :db/rules]]").unwrap();
+    assert!(conn.db().rule_sets().unwrap().is_empty());
+    assert!(conn.db().history().rule_sets().unwrap().is_empty());
 }
 
 #[test]
