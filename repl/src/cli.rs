@@ -317,6 +317,10 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         all: bool,
     },
     /// Projections: what turns events into facts
+    #[command(after_help = "Examples:
+  annals projection permits add cases.edn
+  annals projection permits list
+  annals projection permits rebuild cases")]
     Projection {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
@@ -567,13 +571,50 @@ pub enum ProjectionCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Make its facts anew from the events
+    /// Make its facts anew from the events, beside the live ones, which they then replace
     Rebuild {
         /// The projection
         name: String,
     },
-    /// Remove it and its facts
+    /// Remove it; its facts are retracted as of now
     Drop {
+        /// The projection
+        name: String,
+    },
+    /// Let it take no more events
+    Pause {
+        /// The projection
+        name: String,
+    },
+    /// Let it go on, after a pause or where it halted
+    Resume {
+        /// The projection
+        name: String,
+    },
+    /// The events it set aside because it could not take them
+    Parked {
+        /// The projection
+        name: String,
+    },
+    /// Take the parked events again
+    Replay {
+        /// The projection
+        name: String,
+    },
+    /// Leave one event out; who and why is kept
+    #[command(
+        after_help = "Example:\n  annals projection orders skip totals 17 \"booked twice, ticket 4711\""
+    )]
+    Skip {
+        /// The projection
+        name: String,
+        /// The event's position over all streams
+        position: String,
+        /// Why
+        why: String,
+    },
+    /// The events it leaves out, with who and why
+    Skipped {
         /// The projection
         name: String,
     },

@@ -4,7 +4,7 @@ use crate::{
     ask::{self, Given},
     backend::{self, Conn},
     cli::{Cli, Command, Durable, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
-    commands::{admin, events, explain, export, look, serve, time, why, write},
+    commands::{admin, events, explain, export, look, projections, serve, time, why, write},
     demo, diagnose,
     fail::{Exit, Failure, Outcome},
     import, moment,
@@ -142,17 +142,25 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Command::Stats { db } => look::stats(&mut session(&db, Access::Read, &g)?)?,
         Command::Schema { db, all } => look::schema(&mut session(&db, Access::Read, &g)?, all, None)?,
         Command::Projection { db, what } => match what {
-            ProjectionCommand::List => events::projections(&mut session(&db, Access::Read, &g)?)?,
+            ProjectionCommand::List => projections::list(&mut session(&db, Access::Read, &g)?)?,
             ProjectionCommand::Add { file } => {
-                events::read_projection(&file)?;
-                events::add_projection(&session(&db, Access::Create, &g)?, &file)?;
+                projections::read(&file)?;
+                projections::add(&session(&db, Access::Create, &g)?, &file)?;
             }
-            ProjectionCommand::Rebuild { name } => {
-                events::rebuild_projection(&session(&db, Access::Write, &g)?, &name)?
+            ProjectionCommand::Skip { name, position, why } => {
+                projections::skip(&session(&db, Access::Write, &g)?, &name, &position, &why)?;
             }
-            ProjectionCommand::Drop { name } => {
-                events::drop_projection(&session(&db, Access::Write, &g)?, &name)?
+            ProjectionCommand::Parked { name } => {
+                projections::steer(&mut session(&db, Access::Read, &g)?, "parked", &name)?;
             }
+            ProjectionCommand::Skipped { name } => {
+                projections::steer(&mut session(&db, Access::Read, &g)?, "skipped", &name)?;
+            }
+            ProjectionCommand::Rebuild { name } => steer(&db, "rebuild", &name, &g)?,
+            ProjectionCommand::Drop { name } => steer(&db, "drop", &name, &g)?,
+            ProjectionCommand::Pause { name } => steer(&db, "pause", &name, &g)?,
+            ProjectionCommand::Resume { name } => steer(&db, "resume", &name, &g)?,
+            ProjectionCommand::Replay { name } => steer(&db, "replay", &name, &g)?,
         },
         Command::Verify { db } => return admin::verify_files(&db, &g),
         Command::Rebuild { db } => admin::rebuild(&db, &g)?,
@@ -175,6 +183,11 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Command::Man { dir } => man(&dir, &g)?,
     }
     Ok(Exit::Ok)
+}
+
+/// Does something to a projection that writes.
+fn steer(db: &Path, verb: &str, name: &str, g: &Global) -> Outcome {
+    projections::steer(&mut session(db, Access::Write, g)?, verb, name)
 }
 
 /// A session for one command.

@@ -8,11 +8,13 @@
 //! Not here: what commands mean (`commands`), how a server is spoken to (`annals_server::client`).
 
 mod db;
+mod origin;
 mod report;
 mod stats;
 mod watch;
 
 pub use db::Db;
+pub use origin::Origin;
 pub use report::Report;
 pub use watch::Watch;
 
@@ -64,8 +66,8 @@ pub struct ProjectionRow {
     pub lag: u64,
     /// Events set aside because it could not take them; none where the server does not say.
     pub parked: Option<u64>,
-    /// Where and why it halted.
-    pub halted: Option<String>,
+    /// Why it does not go on.
+    pub trouble: Option<String>,
     /// The attributes it owns.
     pub attributes: Vec<annals::Keyword>,
 }
@@ -281,6 +283,25 @@ impl Conn {
         }
     }
 
+    /// Does something to a projection: `rebuild`, `pause`, `resume`; and, on a server, `drop`.
+    pub fn steer(&self, name: &str, verb: &str) -> Outcome<ProjectionRow> {
+        let c = match self {
+            Conn::Remote(c) => return Ok(remote_projection(c.steer_projection(name, verb)?)),
+            Conn::Local(c) => c,
+        };
+        match verb {
+            "rebuild" => return Ok(local_projection(c.rebuild_projection(name)?)),
+            "pause" => c.pause_projection(name)?,
+            _ => c.resume_projection(name)?,
+        }
+        // Of several versions the newest that answers.
+        let all = c.projections()?.into_iter().filter(|p| p.name.as_str() == name);
+        let newest = all.max_by_key(|p| (p.state != event::ProjectionState::Retired, p.version));
+        newest
+            .map(local_projection)
+            .ok_or_else(|| Failure::refused("projection/unknown", format!("there is no projection {name}")))
+    }
+
     /// Installs a projection from its text.
     pub fn add_projection(&self, text: &str) -> Outcome<ProjectionRow> {
         Ok(match self {
@@ -298,10 +319,10 @@ fn local_projection(p: event::ProjectionStatus) -> ProjectionRow {
         state: p.state.name().to_owned(),
         position: p.position.0,
         lag: p.lag,
-        parked: None,
-        halted: match &p.state {
+        parked: Some(p.parked),
+        trouble: match &p.state {
             event::ProjectionState::Halted { at, why } => Some(format!("halted at event {at}: {why}")),
-            _ => None,
+            _ => p.trouble,
         },
         attributes: p.attributes,
     }
@@ -316,7 +337,7 @@ fn remote_projection(p: client::ProjectionInfo) -> ProjectionRow {
         position: p.position.0,
         lag: p.lag,
         parked: None,
-        halted: p.why.map(|why| format!("halted: {why}")),
+        trouble: p.why.map(|why| format!("halted: {why}")),
         attributes: p.attributes,
     }
 }

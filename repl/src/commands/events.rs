@@ -1,4 +1,4 @@
-//! Streams, events and projections.
+//! Streams and events.
 //!
 //! Events are read as entities (`:event/…`), with the same Datalog as facts.
 
@@ -14,15 +14,15 @@ use crate::{
         Rows, Shape, show,
         table::{Cell, Head, Table},
     },
-    session::{Session, read_edn, read_text},
+    session::{Session, read_edn},
     shell::vocabulary::Vocabulary,
     term::theme,
 };
 use annals::{
-    Keyword, T, Value,
+    T, Value,
     event::{Data, EventId, Expected, NewEvent, Tag, Version},
 };
-use std::{collections::BTreeSet, io::BufRead, path::Path, time::Duration};
+use std::{collections::BTreeSet, io::BufRead, time::Duration};
 
 /// Words offered by completion.
 const WORDS: usize = 1_000;
@@ -254,91 +254,6 @@ fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
     }
     out.sort_by_key(|e| e.id);
     Ok(out)
-}
-
-/// `annals projection list`.
-pub fn projections(s: &mut Session) -> Outcome {
-    let mut rows = Rows::list([":projection", ":version", ":mode", ":state", ":position", ":behind"]);
-    let mut notes = Vec::new();
-    for p in s.conn.projections()? {
-        rows.rows.push(vec![
-            Value::Keyword(p.name.clone()),
-            Value::Long(p.version as i64),
-            Value::keyword(&p.mode),
-            Value::keyword(&p.state),
-            Value::Long(p.position as i64),
-            Value::Long(p.lag as i64),
-        ]);
-        if let Some(why) = p.halted {
-            notes.push(format!("{} v{} {why}", p.name, p.version));
-        }
-    }
-    if rows.rows.is_empty() && s.draws() {
-        return s.say(s.out.paint(theme::DIM, "no projections; :projections add FILE installs one"));
-    }
-    s.answer(rows)?;
-    for n in notes {
-        s.note(s.err.paint(theme::BAD, n));
-    }
-    Ok(())
-}
-
-/// The text of a projection's file, checked.
-pub fn read_projection(file: &Path) -> Outcome<String> {
-    let name = file.display().to_string();
-    let text = read_text(&name)?;
-    read_edn(&text, &name)?;
-    Ok(text)
-}
-
-/// `annals projection add`.
-pub fn add_projection(s: &Session, file: &Path) -> Outcome {
-    s.writable()?;
-    let text = read_projection(file)?;
-    install_projection(s, &text, &file.display().to_string())
-}
-
-/// Installs a projection from its text; nothing happens when it is there already.
-pub fn install_projection(s: &Session, text: &str, name: &str) -> Outcome {
-    let installed = s.conn.add_projection(text).map_err(|f| f.of(name, text))?;
-    s.note(s.err.paint(theme::DIM, format!("projection {} v{}", installed.name, installed.version)));
-    Ok(())
-}
-
-fn projection_name(s: &Session, name: &str) -> Outcome<Keyword> {
-    let wanted = Keyword::new(name.trim_start_matches(':'));
-    let known: Vec<Keyword> = s.conn.projections()?.into_iter().map(|p| p.name).collect();
-    if known.contains(&wanted) {
-        return Ok(wanted);
-    }
-    let f = Failure::refused("event/no-projection", format!("there is no projection {wanted}"));
-    Err(match annals::diagnostic::nearest(wanted.as_str(), known.iter().map(Keyword::as_str)) {
-        Some(near) => f.help(format!("did you mean {near}?")),
-        None => f.help("`projection list` shows what there is"),
-    })
-}
-
-/// `annals projection rebuild`.
-pub fn rebuild_projection(s: &Session, name: &str) -> Outcome {
-    s.writable()?;
-    let name = projection_name(s, name)?;
-    let status = s.conn.local(":projections rebuild")?.catch_up(name.as_str())?;
-    if status.lag == 0 {
-        // A live version is never rewritten in place: answers of the past would change under their readers.
-        return Err(Failure::refused("projection/live", format!("{name} v{} is live and has taken every event", status.version))
-            .help("raise :projection/version in its file and `projection add` it: the new version is built beside this one and takes its place"));
-    }
-    s.note(format!("{name} is at event {}", status.position));
-    Ok(())
-}
-
-/// `annals projection drop`.
-pub fn drop_projection(s: &Session, name: &str) -> Outcome {
-    s.writable()?;
-    let name = projection_name(s, name)?;
-    s.conn.local(":projections drop")?.pause_projection(name.as_str())?;
-    s.note(format!("{name} is paused; what it said stays, as facts of the past do (`projection add` of a higher version replaces it)"));
-    Ok(())
 }
 
 /// The events that a transaction stored, as maps for an export.

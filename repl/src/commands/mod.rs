@@ -7,6 +7,7 @@ pub mod explain;
 pub mod export;
 pub mod facts;
 pub mod look;
+pub mod projections;
 pub mod proof;
 pub mod serve;
 pub mod time;

@@ -27,37 +27,49 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
         )
         .help(format!("what it had before: :history {} {attr}", e.raw())));
     }
-    let columns =
-        [":value", ":t", ":tx-instant", ":event", ":type", ":stream", ":version", ":projection", ":actor"];
+    let columns = [
+        ":value",
+        ":t",
+        ":tx-instant",
+        ":event",
+        ":type",
+        ":stream",
+        ":version",
+        ":projection",
+        ":actor",
+        ":command",
+        ":causes",
+    ];
     let mut rows = Rows::new(columns, Shape::Maps);
-    let owner = s
-        .conn
-        .projections()?
-        .into_iter()
-        .find(|p| p.attributes.contains(&attr))
-        .map(|p| format!("{} v{}", p.name, p.version));
     let text = |t: Option<String>| t.map_or(Value::Nil, Value::from);
     for v in &values {
         for d in db.datoms("eavt", &[Value::Ref(e), Value::Keyword(attr.clone()), v.clone()])? {
             let instant = db.instant_of(d.t).map_or(Value::Nil, Value::Instant);
             let t = Value::Long(i64::try_from(d.t.0).unwrap_or(i64::MAX));
-            // A projected fact is filed under the transaction of the event it comes from.
-            let events = if owner.is_some() { s.conn.events_of(d.t)? } else { Vec::new() };
-            let mut causes: Vec<Option<&annals::event::Recorded>> = events.iter().map(Some).collect();
-            if causes.is_empty() {
-                causes.push(None);
+            let origins = s.conn.origins(&db, &d, &attr)?;
+            if origins.is_empty() {
+                let mut row = vec![v.clone(), t, instant];
+                row.resize(columns.len(), Value::Nil);
+                rows.rows.push(row);
+                continue;
             }
-            for event in causes {
+            for o in origins {
+                let ev = &o.event;
                 rows.rows.push(vec![
                     v.clone(),
                     t.clone(),
                     instant.clone(),
-                    event.map_or(Value::Nil, |ev| Value::Uuid(ev.id().0)),
-                    text(event.map(|ev| ev.ty().to_owned())),
-                    text(event.map(|ev| ev.stream.to_string())),
-                    event.map_or(Value::Nil, |ev| Value::Long(ev.version.0 as i64)),
-                    text(event.and(owner.clone())),
-                    text(event.and_then(|ev| ev.event.meta.actor.as_deref().map(str::to_owned))),
+                    Value::Uuid(ev.id().0),
+                    Value::string(ev.ty()),
+                    Value::string(ev.stream.as_str()),
+                    Value::Long(ev.version.0 as i64),
+                    text(o.projection.map(|(name, version)| format!("{name} v{version}"))),
+                    text(ev.event.meta.actor.as_deref().map(str::to_owned)),
+                    text(o.command),
+                    match o.chain.is_empty() {
+                        true => Value::Nil,
+                        false => Value::vector(o.chain.iter().map(|c| Value::string(c.as_str()))),
+                    },
                 ]);
             }
         }
@@ -92,6 +104,16 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
         }
         if row[8] != Value::Nil {
             lines.push(("actor", plain(&row[8])));
+        }
+        if row[9] != Value::Nil {
+            lines.push(("command", plain(&row[9])));
+        }
+        if let Value::Vector(causes) = &row[10] {
+            let mut label = "caused by";
+            for c in causes.iter() {
+                lines.push((label, plain(c)));
+                label = "";
+            }
         }
         for (name, text) in lines {
             s.say(format!("  {}  {text}", s.out.paint(theme::DIM, format!("{name:11}"))))?;

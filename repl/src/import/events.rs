@@ -10,7 +10,7 @@
 use super::{rejects::Rejects, source::Source};
 use crate::{
     backend::Group,
-    commands::events::install_projection,
+    commands::projections,
     fail::{Failure, Outcome},
     output::{
         json,
@@ -86,7 +86,7 @@ pub fn read_projections(files: &[PathBuf]) -> Outcome<Vec<(String, String)>> {
 /// filed under the events it comes from, as if they had been there first.
 pub fn install(s: &Session, texts: &[(String, String)]) -> Outcome {
     for (name, text) in texts {
-        install_projection(s, text, name)?;
+        projections::install(s, text, name)?;
     }
     Ok(())
 }

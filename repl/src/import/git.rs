@@ -22,32 +22,37 @@ use annals::{
 use gix::{ObjectId, Repository, bstr::ByteSlice as _};
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// Files of a tree: path to blob id and mode.
-type Tree = BTreeMap<Vec<u8>, (ObjectId, u16)>;
+/// Memory for objects read from the repository.
+const OBJECT_CACHE_BYTES: usize = 64 << 20;
 
 /// `import git`.
 pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> Outcome {
     let wrong =
         |e: &dyn std::fmt::Display| Failure::refused("import/git", format!("{}: {e}", path.display()));
-    let repo = gix::open(path).map_err(|e| wrong(&e).help("the folder of a git repository, or its .git"))?;
+    let mut repo =
+        gix::open(path).map_err(|e| wrong(&e).help("the folder of a git repository, or its .git"))?;
+    // Trees of neighbouring commits are deltas of each other in a pack.
+    repo.object_cache_size_if_unset(OBJECT_CACHE_BYTES);
     let head = repo.rev_parse_single(rev).map_err(|e| wrong(&format!("{rev}: {e}")))?.detach();
     let texts = read_projections(projections)?;
     let commits = first_parents(&repo, head).map_err(|e| wrong(&e))?;
     let source = Source::of_bytes(&path.display().to_string(), b"");
     let mut sink = Sink::new(s, Some(commits.len() as u64));
-    let mut cache = Trees { repo: &repo, known: BTreeMap::new() };
-    let mut before = Tree::new();
+    let mut trees = Trees { repo: &repo, known: HashMap::new() };
+    let mut before = None;
     for (i, id) in commits.iter().enumerate() {
         let commit = repo.find_commit(*id).map_err(|e| wrong(&e))?;
-        let after = cache.files(commit.tree_id().map_err(|e| wrong(&e))?.detach()).map_err(|e| wrong(&e))?;
-        for e in events(&commit, &before, &after).map_err(|e| wrong(&e))? {
+        let after = commit.tree_id().map_err(|e| wrong(&e))?.detach();
+        let changes = trees.changes(before, after).map_err(|e| wrong(&e))?;
+        for e in events(&commit, &changes).map_err(|e| wrong(&e))? {
             sink.push(e, i as u64, &source)?;
         }
-        before = after;
+        before = Some(after);
     }
     let done = sink.finish(&source)?;
     install(s, &texts)?;
@@ -69,57 +74,119 @@ fn first_parents(repo: &Repository, head: ObjectId) -> Result<Vec<ObjectId>, Str
     Ok(out)
 }
 
-/// Reads trees, keeping the files of subtrees that do not change from commit to commit.
-struct Trees<'r> {
-    repo: &'r Repository,
-    known: BTreeMap<ObjectId, std::sync::Arc<Tree>>,
+/// What a commit did to one path.
+struct Change {
+    path: Vec<u8>,
+    ty: &'static str,
+    file: Option<File>,
 }
 
-/// Subtrees kept.
+/// A file of a tree: blob and mode.
+type File = (ObjectId, u16);
+
+/// One folder: its entries by name.
+type Folder = BTreeMap<Vec<u8>, Entry>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    File(File),
+    Folder(ObjectId),
+}
+
+/// Compares trees folder by folder, and reads only those that differ.
+struct Trees<'r> {
+    repo: &'r Repository,
+    known: HashMap<ObjectId, Arc<Folder>>,
+}
+
+/// Folders kept.
 const KEPT: usize = 20_000;
+/// Deepest folder.
+const DEEPEST: usize = 128;
 
 impl Trees<'_> {
-    fn files(&mut self, tree: ObjectId) -> Result<Tree, String> {
-        self.read(tree, 0).map(|t| (*t).clone())
+    /// Files added and changed, then files deleted, each by path.
+    fn changes(&mut self, before: Option<ObjectId>, after: ObjectId) -> Result<Vec<Change>, String> {
+        let mut out = Vec::new();
+        self.compare(before, Some(after), &mut Vec::new(), &mut out, 0)?;
+        out.sort_by(|a, b| (a.file.is_none(), &a.path).cmp(&(b.file.is_none(), &b.path)));
+        Ok(out)
     }
 
-    fn read(&mut self, tree: ObjectId, depth: usize) -> Result<std::sync::Arc<Tree>, String> {
-        if let Some(t) = self.known.get(&tree) {
-            return Ok(t.clone());
+    fn compare(
+        &mut self,
+        before: Option<ObjectId>,
+        after: Option<ObjectId>,
+        path: &mut Vec<u8>,
+        out: &mut Vec<Change>,
+        depth: usize,
+    ) -> Result<(), String> {
+        if before == after {
+            return Ok(());
         }
-        if depth > 128 {
-            return Err("folders are nested deeper than 128".into());
+        if depth > DEEPEST {
+            return Err(format!("folders are nested deeper than {DEEPEST}"));
         }
-        let object = self.repo.find_tree(tree).map_err(|e| e.to_string())?;
-        let mut entries = Vec::new();
+        let old = before.map(|id| self.folder(id)).transpose()?.unwrap_or_default();
+        let new = after.map(|id| self.folder(id)).transpose()?.unwrap_or_default();
+        let names: BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let (was, is) = (old.get(name).copied(), new.get(name).copied());
+            if was == is {
+                continue;
+            }
+            let len = path.len();
+            path.extend_from_slice(name);
+            let folder = |e: Option<Entry>| match e {
+                Some(Entry::Folder(id)) => Some(id),
+                _ => None,
+            };
+            let file = |e: Option<Entry>| match e {
+                Some(Entry::File(f)) => Some(f),
+                _ => None,
+            };
+            match (file(was), file(is)) {
+                (None, Some(f)) => out.push(Change { path: path.clone(), ty: "FileAdded", file: Some(f) }),
+                (Some(_), Some(f)) => {
+                    out.push(Change { path: path.clone(), ty: "FileModified", file: Some(f) })
+                }
+                (Some(_), None) => out.push(Change { path: path.clone(), ty: "FileDeleted", file: None }),
+                (None, None) => {}
+            }
+            if folder(was).is_some() || folder(is).is_some() {
+                path.push(b'/');
+                self.compare(folder(was), folder(is), path, out, depth + 1)?;
+            }
+            path.truncate(len);
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, id: ObjectId) -> Result<Arc<Folder>, String> {
+        if let Some(f) = self.known.get(&id) {
+            return Ok(f.clone());
+        }
+        let object = self.repo.find_tree(id).map_err(|e| e.to_string())?;
+        let mut folder = Folder::new();
         for e in object.iter() {
             let e = e.map_err(|e| e.to_string())?;
-            entries.push((e.filename().to_vec(), e.object_id(), e.mode()));
-        }
-        let mut out = Tree::new();
-        for (name, id, mode) in entries {
-            if mode.is_tree() {
-                for (path, file) in self.read(id, depth + 1)?.iter() {
-                    let mut full = name.clone();
-                    full.push(b'/');
-                    full.extend_from_slice(path);
-                    out.insert(full, *file);
-                }
-            } else {
-                out.insert(name, (id, mode.value()));
-            }
+            let entry = match e.mode().is_tree() {
+                true => Entry::Folder(e.object_id()),
+                false => Entry::File((e.object_id(), e.mode().value())),
+            };
+            folder.insert(e.filename().to_vec(), entry);
         }
         if self.known.len() >= KEPT {
             self.known.clear();
         }
-        let out = std::sync::Arc::new(out);
-        self.known.insert(tree, out.clone());
-        Ok(out)
+        let folder = Arc::new(folder);
+        self.known.insert(id, folder.clone());
+        Ok(folder)
     }
 }
 
 /// What a commit did to the files.
-fn events(commit: &gix::Commit<'_>, before: &Tree, after: &Tree) -> Result<Vec<Incoming>, String> {
+fn events(commit: &gix::Commit<'_>, changes: &[Change]) -> Result<Vec<Incoming>, String> {
     let id = commit.id.to_string();
     let author = commit.author().map_err(|e| e.to_string())?;
     let seconds = commit.time().map_err(|e| e.to_string())?.seconds;
@@ -128,7 +195,7 @@ fn events(commit: &gix::Commit<'_>, before: &Tree, after: &Tree) -> Result<Vec<I
     let meta =
         [("commit", id.clone()), ("subject", subject), ("author", author.name.to_str_lossy().into_owned())];
     let mut out = Vec::new();
-    let mut push = |ty: &str, path: &[u8], file: Option<&(ObjectId, u16)>| -> Result<(), String> {
+    let mut push = |ty: &str, path: &[u8], file: Option<&File>| -> Result<(), String> {
         let path = path.to_str_lossy().into_owned();
         let mut data = json!({"path": path});
         if let Some((blob, mode)) = file {
@@ -148,15 +215,8 @@ fn events(commit: &gix::Commit<'_>, before: &Tree, after: &Tree) -> Result<Vec<I
         out.push(Incoming { stream: format!("file-{path}"), event: e, time, group: Some(id.clone()) });
         Ok(())
     };
-    for (path, file) in after {
-        match before.get(path) {
-            None => push("FileAdded", path, Some(file))?,
-            Some(old) if old != file => push("FileModified", path, Some(file))?,
-            Some(_) => {}
-        }
-    }
-    for path in before.keys().filter(|p| !after.contains_key(*p)) {
-        push("FileDeleted", path, None)?;
+    for c in changes {
+        push(c.ty, &c.path, c.file.as_ref())?;
     }
     Ok(out)
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     ask,
     cli::Format,
-    commands::{self, admin, events, explain, export, look, proof, time, why, write},
+    commands::{self, admin, events, explain, export, look, projections, proof, time, why, write},
     fail::{Exit, Failure, Outcome, io_words},
     form::{self, FormKind},
     moment,
@@ -268,10 +268,13 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
         },
         "streams" => events::streams(s, words.first().copied())?,
         "projections" => match words[..] {
-            [] | ["list"] => events::projections(s)?,
-            ["add", file] => events::add_projection(s, Path::new(file))?,
-            ["rebuild", name] => events::rebuild_projection(s, name)?,
-            ["drop", name] => events::drop_projection(s, name)?,
+            [] | ["list"] => projections::list(s)?,
+            ["add", file] => projections::add(s, Path::new(file))?,
+            ["skip", name, position, ..] => {
+                let why = shell_words(args).get(3..).unwrap_or_default().join(" ");
+                projections::skip(s, name, position, &why)?;
+            }
+            [verb, name] if projections::VERBS.contains(&verb) => projections::steer(s, verb, name)?,
             _ => return Err(usage()),
         },
         "send" => events::send(s, args).map_err(|f| if f.exit == Exit::Usage { usage() } else { f })?,

@@ -354,11 +354,20 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "projections",
         aliases: &[],
-        usage: "[add FILE | rebuild NAME | drop NAME]",
-        args: &[Arg::Word(&["add", "rebuild", "drop"]), Arg::Projection],
-        summary: "what turns events into facts: state, position, lag",
-        more: "",
-        examples: &[":projections", ":projections add cases.edn", ":projections rebuild cases"],
+        usage: "[add FILE | rebuild|drop|pause|resume|parked|replay|skipped NAME | skip NAME POSITION WHY]",
+        args: &[
+            Arg::Word(&["add", "rebuild", "drop", "pause", "resume", "parked", "replay", "skip", "skipped"]),
+            Arg::Projection,
+        ],
+        summary: "what turns events into facts: state, position, lag, what is parked",
+        more: "rebuild makes the facts anew beside the live ones and replaces them in one transaction. drop retracts them as of now. parked lists the events a projection could not take, replay tries them again, skip leaves one out for good, with who and why.",
+        examples: &[
+            ":projections",
+            ":projections add cases.edn",
+            ":projections rebuild cases",
+            ":projections parked cases",
+            ":projections skip cases 17 \"booked twice\"",
+        ],
         group: Group::Events,
     },
     Spec {
