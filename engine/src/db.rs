@@ -442,6 +442,18 @@ impl Db {
         Ok(self.0.snap.scan(self.0.view, p, visit)?)
     }
 
+    /// Every visible stored datom of an entity and of those after it; or, backwards, of it and those before.
+    pub(crate) fn seek(&self, e: EntityId, back: bool, visit: crate::snapshot::Visit) -> Result<(), DbError> {
+        let (view, snap) = (self.0.view, &self.0.snap);
+        Ok(match &self.0.filter {
+            None => snap.seek(view, e, back, visit)?,
+            Some(filter) => {
+                let whole = self.with_filter(None);
+                snap.seek(view, e, back, &mut filter.around(&whole, visit))?
+            }
+        })
+    }
+
     /// Every visible datom of a stored attribute with a value in the range, in order of value.
     pub(crate) fn range(
         &self,

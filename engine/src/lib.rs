@@ -37,6 +37,7 @@ mod read;
 mod report;
 mod rules;
 mod schema_cache;
+mod seek;
 mod snapshot;
 mod source;
 mod store;

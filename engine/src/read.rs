@@ -101,15 +101,15 @@ pub struct Change {
     pub instant: Instant,
 }
 
-struct Components {
-    e: Option<EntityId>,
-    a: Option<Arc<Attribute>>,
-    v: Option<Value>,
-    t: Option<T>,
+pub(crate) struct Components {
+    pub e: Option<EntityId>,
+    pub a: Option<Arc<Attribute>>,
+    pub v: Option<Value>,
+    pub t: Option<T>,
 }
 
 /// What the components given to an index come to.
-enum Found {
+pub(crate) enum Found {
     Components(Components),
     /// One of them names an entity that does not exist: nothing matches.
     Nothing,
@@ -150,7 +150,7 @@ impl Db {
             _ => visit(d),
         };
         match (index, c.e, c.a, c.v) {
-            (Index::Vaet, None, None, None) => self.by_reference(&mut visit),
+            (Index::Vaet, None, None, None) => self.by_reference(None, false, &mut visit),
             (Index::Vaet, None, None, Some(v)) => {
                 for a in self.ref_attributes() {
                     if self.stopping(&Prefix::Av(a, v.clone()), &mut visit)? {
@@ -185,69 +185,6 @@ impl Db {
             (_, None, Some(a), Some(v)) => self.visit(&Prefix::Av(a.id, v), &mut visit),
             (_, Some(e), Some(a), None) => self.visit(&Prefix::Ea(e, a.id), &mut visit),
             (_, Some(e), Some(a), Some(v)) => self.visit(&Prefix::Eav(e, a.id, v), &mut visit),
-        }
-    }
-
-    /// The visible datoms from these components to the end of the index, across
-    /// entities and attributes, until `visit` breaks.
-    pub fn seek_datoms(
-        &self,
-        index: impl IntoIndex,
-        components: &[Value],
-        visit: &mut dyn FnMut(Datom) -> ControlFlow<()>,
-    ) -> Result<(), DbError> {
-        let index = index.into_index()?;
-        let Found::Components(c) = self.components(index, components)? else { return Ok(()) };
-        let from_a = c.a.as_ref().map_or(AttrId::new(0), |a| a.id);
-        match index {
-            Index::Eavt => {
-                let start = (c.e.unwrap_or(EntityId::from_raw(0)), from_a, c.v.unwrap_or(Value::Nil));
-                self.visit(&Prefix::All, &mut |d| match (d.e, d.a, &d.v) < (start.0, start.1, &start.2) {
-                    true => ControlFlow::Continue(()),
-                    false => visit(d),
-                })
-            }
-            Index::Aevt => {
-                let start = (c.e.unwrap_or(EntityId::from_raw(0)), c.v.unwrap_or(Value::Nil));
-                let all: Vec<AttrId> =
-                    self.schema().attributes().map(|a| a.id).filter(|a| *a >= from_a).collect();
-                for a in all {
-                    let stopped = self.stopping(&Prefix::A(a), &mut |d| match a == from_a
-                        && (d.e, &d.v) < (start.0, &start.1)
-                    {
-                        true => ControlFlow::Continue(()),
-                        false => visit(d),
-                    })?;
-                    if stopped {
-                        break;
-                    }
-                }
-                Ok(())
-            }
-            Index::Avet => {
-                for a in self.indexed_attributes().into_iter().filter(|a| *a >= from_a) {
-                    let start = c.v.as_ref().filter(|_| a == from_a);
-                    let first = c.e.filter(|_| a == from_a);
-                    let bound = start.map_or(Bound::Unbounded, Bound::Included);
-                    let stopped = self.by_value(a, bound, &mut |d| match Some(&d.v) == start
-                        && first.is_some_and(|e| d.e < e)
-                    {
-                        true => ControlFlow::Continue(()),
-                        false => visit(d),
-                    })?;
-                    if stopped {
-                        break;
-                    }
-                }
-                Ok(())
-            }
-            Index::Vaet => {
-                let start = (c.v.unwrap_or(Value::Nil), from_a, c.e.unwrap_or(EntityId::from_raw(0)));
-                self.by_reference(&mut |d| match (&d.v, d.a, d.e) < (&start.0, start.1, start.2) {
-                    true => ControlFlow::Continue(()),
-                    false => visit(d),
-                })
-            }
         }
     }
 
@@ -295,18 +232,18 @@ impl Db {
         }
     }
 
-    fn indexed_attributes(&self) -> Vec<AttrId> {
+    pub(crate) fn indexed_attributes(&self) -> Vec<AttrId> {
         let held = |a: &&Arc<Attribute>| (a.index || a.unique.is_some()) && !boot::is_virtual(a.id);
         self.schema().attributes().filter(held).map(|a| a.id).collect()
     }
 
-    fn ref_attributes(&self) -> Vec<AttrId> {
+    pub(crate) fn ref_attributes(&self) -> Vec<AttrId> {
         let held = |a: &&Arc<Attribute>| a.is_ref() && !boot::is_virtual(a.id);
         self.schema().attributes().filter(held).map(|a| a.id).collect()
     }
 
     /// Scans; says whether the visitor broke.
-    fn stopping(&self, p: &Prefix, visit: Visit<'_>) -> Result<bool, DbError> {
+    pub(crate) fn stopping(&self, p: &Prefix, visit: Visit<'_>) -> Result<bool, DbError> {
         let mut stopped = false;
         self.visit(p, &mut |d| {
             let flow = visit(d);
@@ -326,17 +263,7 @@ impl Db {
         Ok(stopped)
     }
 
-    fn by_reference(&self, visit: Visit<'_>) -> Result<(), DbError> {
-        let mut all = Vec::new();
-        for a in self.ref_attributes() {
-            all.append(&mut self.collect(&Prefix::A(a))?);
-        }
-        all.sort_by(|x, y| (&x.v, x.a, x.e, x.t, x.added).cmp(&(&y.v, y.a, y.e, y.t, y.added)));
-        let _ = all.into_iter().try_for_each(visit);
-        Ok(())
-    }
-
-    fn components(&self, index: Index, given: &[Value]) -> Result<Found, DbError> {
+    pub(crate) fn components(&self, index: Index, given: &[Value]) -> Result<Found, DbError> {
         let order: [char; 4] = match index {
             Index::Eavt => ['e', 'a', 'v', 't'],
             Index::Aevt => ['a', 'e', 'v', 't'],

@@ -16,6 +16,9 @@ use std::{
     sync::Arc,
 };
 
+/// Datoms read at a time, at least, where speculation is merged into a seek.
+const SEEK: usize = 2048;
+
 /// Receives datoms until it breaks.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(Datom) -> ControlFlow<()>;
 
@@ -163,6 +166,44 @@ impl Snapshot {
             found.retain(|d| !gone.contains(&(d.e, d.a, d.v.clone())));
         }
         found.append(&mut fresh);
+    }
+
+    /// Every visible datom of an entity and of those after it, by entity, attribute and value; or,
+    /// backwards, of it and those before.
+    pub fn seek(&self, view: View, e: EntityId, back: bool, visit: Visit) -> Result<(), StorageError> {
+        let Some(overlay) = &self.overlay else {
+            return self.store.seek(self.at(view), e, back, visit);
+        };
+        let mut from = e;
+        loop {
+            // Whole entities, a few at a time; the rest begins with `next`.
+            let (mut found, mut next) = (Vec::<Datom>::new(), None);
+            self.store.seek(self.at(view), from, back, &mut |d| {
+                if found.len() >= SEEK && found.last().is_some_and(|last| last.e != d.e) {
+                    next = Some(d.e);
+                    return ControlFlow::Break(());
+                }
+                found.push(d);
+                ControlFlow::Continue(())
+            })?;
+            let inside = |e: EntityId| match back {
+                true => e <= from && next.is_none_or(|next| e > next),
+                false => e >= from && next.is_none_or(|next| e < next),
+            };
+            let touched = overlay.changes.keys().filter(|k| inside(k.0)).map(|(e, a, v)| (*e, *a, v));
+            self.merge(view, touched, &mut found);
+            found.sort();
+            if back {
+                found.reverse();
+            }
+            if found.into_iter().try_for_each(&mut *visit).is_break() {
+                return Ok(());
+            }
+            match next {
+                Some(next) => from = next,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Every visible datom of an attribute with a value in the range, in order of value.

@@ -94,6 +94,19 @@ impl Core {
         self.run(&at, plan(p), false, visit)
     }
 
+    /// Visits the datoms of an entity and of those after it; or of it and those before, backwards.
+    pub fn seek(&self, at: At, e: EntityId, reverse: bool, visit: &mut Visit<'_>) -> Res<()> {
+        let mut plan = plan(&Prefix::All);
+        let e = key::built(|out| codec::put_entity(e, out));
+        for range in [&mut plan.want.current, &mut plan.want.closed] {
+            match reverse {
+                true => range.to = key::after(&e),
+                false => range.from = e.clone(),
+            }
+        }
+        self.run(&at, plan, reverse, visit)
+    }
+
     /// Visits the datoms of an attribute whose values lie between bounds, in the
     /// order of values, then entities; or exactly backwards.
     pub fn range(

@@ -21,7 +21,7 @@ use crate::read::{Layers, Lower, SharedDelta};
 use crate::record;
 use crate::scan::{Visit, VisitRow};
 use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
-use annals_model::{AttrId, Column, Datom, Dict, Instant, Order, Partition, T, Value};
+use annals_model::{AttrId, Column, Datom, Dict, EntityId, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -202,7 +202,7 @@ impl Stats {
         all
     }
 
-    fn saw(&mut self, e: annals_model::EntityId) {
+    fn saw(&mut self, e: EntityId) {
         if let Some(p) = e.partition() {
             let c = &mut self.counters[p as usize];
             *c = (*c).max(e.counter());
@@ -498,6 +498,12 @@ impl Store {
     /// Visits the datoms of a prefix in its order.
     pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {
         self.core.scan(at, p, visit)
+    }
+
+    /// Visits the datoms of an entity and of those after it, in the order of [`Prefix::All`];
+    /// or, in reverse, of it and those before it, exactly backwards.
+    pub fn seek(&self, at: At, e: EntityId, reverse: bool, visit: &mut Visit<'_>) -> Res<()> {
+        self.core.seek(at, e, reverse, visit)
     }
 
     /// Visits the datoms of an attribute whose values lie between bounds, in the
