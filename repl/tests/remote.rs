@@ -77,7 +77,7 @@ const SETUP: &str = r#"
 [{:p/name "Ben" :p/pay 6}]
 :projections add p.edn
 :send order-1 Placed {:total 12}
-:send order-1 Paid {:total 12}
+:send order-1 Paid {:total 13}
 "#;
 
 const PROJECTION: &str = r#"{:projection/name :o, :projection/version 1
@@ -119,7 +119,6 @@ const READS: &str = r#"
 :undo-tx 4
 :streams
 :streams order-1
-:projections
 :chart [:find ?n ?p :where [?e :p/name ?n] [?e :p/pay ?p]]
 :timeline [:p/name "Ben"] :p/pay
 *2
