@@ -108,6 +108,8 @@ pub struct Config {
     pub read_only: bool,
     /// `text` or `json` lines on standard error.
     pub log_format: LogFormat,
+    /// Collector of traces: `http://localhost:4318`. Needs a build with the feature `otel`.
+    pub otlp_endpoint: Option<String>,
     /// Ceilings.
     pub limits: Limits,
     /// Where each setting that is not a default came from.
@@ -161,6 +163,7 @@ impl Default for Config {
             commands_need_key: false,
             read_only: false,
             log_format: LogFormat::Text,
+            otlp_endpoint: None,
             limits: Limits::default(),
             origins: BTreeMap::new(),
         }
@@ -204,6 +207,14 @@ pub enum ConfigError {
     /// One of certificate and key is missing.
     #[error("--tls-cert and --tls-key go together")]
     HalfTls,
+    /// The setting needs a part that this build does not have.
+    #[error("{name} needs a build with the feature {feature} of annals-server")]
+    NotBuilt {
+        /// The setting.
+        name: &'static str,
+        /// What it was built without.
+        feature: &'static str,
+    },
     /// The token file, certificate or key is unusable.
     #[error("{what} {path}: {message}")]
     File {
@@ -240,7 +251,7 @@ impl Config {
         }
         // The defaults, as TOML, give the names and types of all settings.
         let shape = toml::Table::try_from(Config::default()).expect("the defaults are plain data");
-        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir"].map(|n| (n.to_owned(), None));
+        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir", "otlp_endpoint"].map(|n| (n.to_owned(), None));
         let known = leaves(&shape).into_iter().map(|(n, v)| (n, Some(v))).chain(optional);
         for (name, default) in known {
             let var = format!("ANNALS_{}", name.to_uppercase().replace('.', "_"));
@@ -285,6 +296,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(ConfigError::HalfTls);
+        }
+        if self.otlp_endpoint.is_some() && !cfg!(feature = "otel") {
+            return Err(ConfigError::NotBuilt { name: "otlp_endpoint", feature: "otel" });
         }
         if !self.is_loopback() {
             if self.token_file.is_none() {

@@ -39,6 +39,8 @@ pub async fn edge(State(server): State<Arc<Server>>, mut request: Request, next:
     let peer = request.extensions().get::<Peer>().map(|p| p.0);
     let path = request.uri().path().to_owned();
 
+    #[cfg(feature = "otel")]
+    let (clock, parent) = (std::time::SystemTime::now(), crate::otel::parent(request.headers()));
     let asked_from = listed_origin(&server, request.headers());
     if let Some(origin) = &asked_from
         && request.method() == Method::OPTIONS
@@ -63,6 +65,19 @@ pub async fn edge(State(server): State<Arc<Server>>, mut request: Request, next:
     };
     let took = begun.elapsed();
     server.metrics.request(method, &route, response.status().as_u16(), took);
+    #[cfg(feature = "otel")]
+    if let Some(traces) = server.traces.get() {
+        traces.export(crate::otel::Span {
+            method,
+            route,
+            status: response.status().as_u16(),
+            began: clock,
+            took,
+            request_id: id.0.clone(),
+            parent,
+            query: response.extensions_mut().remove(),
+        });
+    }
 
     let headers = response.headers_mut();
     if let Some(origin) = asked_from {

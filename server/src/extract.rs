@@ -6,7 +6,10 @@
 
 use crate::{
     config::Limits,
-    wire::problem::{Class, Problem},
+    wire::{
+        problem::{Class, Problem},
+        value,
+    },
 };
 use axum::{
     body::Body,
@@ -209,7 +212,8 @@ impl Params {
 
     /// A number.
     pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        self.get(name).map(|v| v.parse().map_err(|_| bad(name, "is not a whole number"))).transpose()
+        let read = |v: &str| v.parse().ok().filter(|n| *n < value::EXACT);
+        self.get(name).map(|v| read(v).ok_or_else(|| bad(name, "is not a whole number below 2^53"))).transpose()
     }
 
     /// `true`, `false`, or present without a value.

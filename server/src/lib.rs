@@ -26,6 +26,8 @@ pub mod idempotency;
 pub mod listen;
 pub mod metrics;
 pub mod openapi;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod prepared;
 pub mod routes;
 pub mod run;

@@ -74,6 +74,11 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let tls = listen::Tls::read(&server.config)?.map(Arc::new);
     server.watch_tokens();
+    #[cfg(feature = "otel")]
+    if let Some(endpoint) = &server.config.otlp_endpoint {
+        let service = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "annals".into());
+        let _ = server.traces.set(crate::otel::Exporter::start(endpoint, &service)?);
+    }
     let (close, closing) = watch::channel(false);
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };

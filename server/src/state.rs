@@ -99,6 +99,9 @@ pub struct Server {
     pub metrics: Metrics,
     /// Queries kept ready.
     pub prepared: Prepared,
+    /// Where spans go, when a collector is configured. Set when serving begins.
+    #[cfg(feature = "otel")]
+    pub traces: std::sync::OnceLock<crate::otel::Exporter>,
     databases: BTreeMap<String, Arc<Database>>,
     tokens: RwLock<Option<Tokens>>,
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
@@ -160,6 +163,8 @@ impl Server {
             subscriptions: Arc::new(Semaphore::new(limits.subscriptions)),
             metrics: Metrics::default(),
             prepared: Prepared::default(),
+            #[cfg(feature = "otel")]
+            traces: std::sync::OnceLock::new(),
             databases: named,
             tokens: RwLock::new(tokens),
             failures: Mutex::default(),

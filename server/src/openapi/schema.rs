@@ -12,9 +12,9 @@ pub(super) fn parameter(kind: &str) -> Json {
         "duration" => json!({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m)?$"}),
         "edn" => json!({"type": "string", "minLength": 1, "description": "EDN"}),
         "name" => {
-            json!({"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"})
+            json!({"type": "string", "minLength": 1, "maxLength": 400, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"})
         }
-        "names" => json!({"type": "string", "pattern": "^[A-Za-z0-9:._/-]+(,[A-Za-z0-9:._/-]+)*$"}),
+        "names" => json!({"type": "string", "pattern": "^([A-Za-z0-9:._/-]+(,[A-Za-z0-9:._/-]+)*)?$"}),
         "index" => json!({"enum": ["eavt", "aevt", "avet", "vaet"]}),
         kind => json!({"type": kind}),
     }
@@ -82,21 +82,24 @@ pub(super) fn schemas() -> Json {
     let time = json!({"anyOf": [count(), time()]});
     let count = count();
     let edn = json!({"type": "string", "minLength": 1, "description": "EDN"});
+    // A member that is null is as good as one that is not there.
+    let maybe = |of: &Json| json!({"anyOf": [of, {"type": "null"}]});
+    let flag = json!({"type": "boolean"});
     let any = json!({});
     let list = |items: Json| json!({"type": "array", "items": items});
     let object = |required: &[&str], properties: Json| json!({"type": "object", "required": required, "properties": properties});
     let query = json!({
         "query": edn,
-        "args": {"type": "array", "description": "inputs in the order of :in, without $ and %"},
-        "args_edn": {"type": "string", "minLength": 2, "description": "the same as one EDN vector"},
-        "rules": {"type": "string", "minLength": 2, "description": "EDN, for %"},
-        "as_of": time, "since": time, "history": {"type": "boolean"},
-        "min_t": count, "min_position": count, "wait": {"anyOf": [parameter("duration"), {"type": "integer", "minimum": 0, "maximum": 60_000}]},
-        "timeout_ms": count, "limit": count, "types": {"type": "boolean"}, "exact": {"type": "boolean"},
+        "args": {"type": ["array", "null"], "description": "inputs in the order of :in, without $ and %"},
+        "args_edn": {"type": ["string", "null"], "minLength": 2, "description": "the same as one EDN vector"},
+        "rules": {"type": ["string", "null"], "minLength": 2, "description": "EDN, for %"},
+        "as_of": maybe(&time), "since": maybe(&time), "history": maybe(&flag),
+        "min_t": maybe(&count), "min_position": maybe(&count), "wait": {"anyOf": [parameter("duration"), {"type": "integer", "minimum": 0, "maximum": 60_000}, {"type": "null"}]},
+        "timeout_ms": maybe(&count), "limit": maybe(&count), "types": maybe(&flag), "exact": maybe(&flag),
     });
     let mut diff = query.clone();
     diff["t1"] = time.clone();
-    diff["t2"] = time.clone();
+    diff["t2"] = maybe(&time);
     let closed = |required: &[&str], properties: Json| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
     json!({
         "Problem": object(&["type", "title", "status", "code", "detail"], json!({
@@ -123,7 +126,7 @@ pub(super) fn schemas() -> Json {
         })),
         "Query": closed(&["query"], query),
         "Diff": closed(&["query", "t1"], diff),
-        "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [count, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": time, "min_t": count})),
+        "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [count, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": maybe(&time), "min_t": maybe(&count)})),
         "Rows": object(&["basis-t", "shape", "rows"], json!({"basis-t": count, "shape": {"enum": ["rel", "coll", "tuple", "scalar", "maps", "map"]}, "columns": list(json!({"type": "string"})), "types": list(json!({"type": "string"})), "rows": any})),
         "Pulled": object(&["basis-t", "entity"], json!({"basis-t": count, "entity": any})),
         "Difference": object(&["basis-t", "added", "removed"], json!({"basis-t": count, "t1": count, "t2": count, "columns": list(any.clone()), "added": list(any.clone()), "removed": list(any.clone())})),
@@ -135,10 +138,10 @@ pub(super) fn schemas() -> Json {
         "Schema": object(&["basis-t", "attributes", "idents"], json!({"basis-t": count, "attributes": list(object(&["ident", "type", "cardinality"], json!({}))), "idents": list(json!({"type": "string"}))})),
         "Streams": object(&["basis-t", "streams"], json!({"basis-t": count, "streams": list(object(&["stream", "version"], json!({"stream": {"type": "string"}, "version": count})))})),
         "Events": {"anyOf": [list(object(&["type"], json!({"id": {"type": "string"}, "type": {"type": "string"}, "data": any, "tags": list(json!({"type": "string"})), "meta": {"type": "object"}}))), {"type": "object"}]},
-        "Append": object(&["writes"], json!({"writes": list(object(&["stream", "events"], json!({"stream": {"type": "string"}, "expected": any, "events": list(any.clone())}))), "conditions": list(any.clone()), "facts": any, "tracking": {"type": "object"}})),
+        "Append": closed(&["writes"], json!({"writes": list(object(&["stream", "events"], json!({"stream": {"type": "string"}, "expected": any, "events": list(any.clone())}))), "conditions": list(any.clone()), "facts": any, "tracking": {"type": "object"}})),
         "Command": {"anyOf": [
-            closed(&["category", "type"], json!({"category": {"type": "string", "minLength": 1}, "id": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": count})),
-            closed(&["aggregateName", "type"], json!({"aggregateName": {"type": "string", "minLength": 1}, "aggregateId": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": count})),
+            closed(&["category", "type"], json!({"category": {"type": "string", "minLength": 1}, "id": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": maybe(&count)})),
+            closed(&["aggregateName", "type"], json!({"aggregateName": {"type": "string", "minLength": 1}, "aggregateId": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": maybe(&count)})),
         ]},
         "Commanded": object(&["basis-t", "command", "status"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "id": {"type": "string"}, "stream": {"type": "string"}, "version": count, "t": count, "first": count, "last": count, "events": count, "retries": count, "replayed": {"type": "boolean"}})),
         "CommandStatus": object(&["basis-t", "command", "status", "views"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "t": count, "code": {"type": "string"}, "views": {"type": "object", "additionalProperties": count}})),

@@ -194,5 +194,10 @@ fn components(params: &crate::extract::Params) -> Result<Vec<Value>, Problem> {
         "vaet" => &["v", "a", "e"],
         _ => &["e", "a", "v"],
     };
-    order.iter().map_while(|name| params.get(name).map(|text| edn(name, text))).collect()
+    let given = order.iter().take_while(|name| params.get(name).is_some()).count();
+    if let Some(name) = order[given..].iter().find(|name| params.get(name).is_some()) {
+        return Err(bad(name, "stands behind a component that is not given")
+            .hint(format!("this index takes {} in this order", order.join(", "))));
+    }
+    order[..given].iter().map(|name| edn(name, params.get(name).unwrap_or(""))).collect()
 }

@@ -94,12 +94,12 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
         return Ok(not_modified(tag, db.t()));
     }
     let server = call.server.clone();
-    let (basis, mut encoder, first) = call
+    let (basis, mut encoder, first, facts) = call
         .server
         .readers
         .run(move |cancel| {
             let query = server.prepared.query(&ask.query)?;
-            let table = table(&server, &db, &query, &ask, cancel)?;
+            let (table, rows_made) = table(&server, &db, &query, &ask, cancel)?;
             let most = server.limits.result_rows;
             if matches!(format, Format::Json | Format::Edn) && table.rows.len() as u64 > most {
                 return Err(Problem::new(
@@ -120,9 +120,10 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
                 Format::Csv => Encoding::Csv,
                 Format::Json | Format::Sse => Encoding::Json,
             };
+            let rows = table.rows.len() as u64;
             let mut encoder = Encoder::new(table, encoding);
             let first = encoder.chunk(CHUNK).unwrap_or_default();
-            Ok((db.t(), encoder, first))
+            Ok((db.t(), encoder, first, facts(&ask, &db, rows, rows_made)))
         })
         .await?;
     let mut response = match encoder.is_done() {
@@ -132,6 +133,7 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
             Response::new(Body::from_stream(futures_util::stream::iter(chunks.map(Ok::<String, Infallible>))))
         }
     };
+    traced(&mut response, facts);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
@@ -141,6 +143,24 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
     }
     Ok(response)
 }
+
+#[cfg(feature = "otel")]
+fn facts(ask: &Ask, db: &Db, rows: u64, rows_made: u64) -> crate::otel::QueryFacts {
+    let hash = blake3::hash(ask.query.text.as_bytes()).to_hex();
+    crate::otel::QueryFacts { hash: hash[..16].to_owned(), basis: db.t().0, rows, rows_made }
+}
+
+/// Tells the edge what its span should say of the query.
+#[cfg(feature = "otel")]
+fn traced(response: &mut Response, facts: crate::otel::QueryFacts) {
+    response.extensions_mut().insert(facts);
+}
+
+#[cfg(not(feature = "otel"))]
+fn facts(_: &Ask, _: &Db, _: u64, _: u64) {}
+
+#[cfg(not(feature = "otel"))]
+fn traced(_: &mut Response, (): ()) {}
 
 /// The tag of an answer that cannot change: of the database's past and the request.
 fn etag(database: &Database, db: &Db, identity: &[u8], format: Format) -> Result<String, Problem> {
@@ -202,8 +222,15 @@ fn plan_brief(a: &annals::Answer) -> String {
 }
 
 /// Runs a query and lays its answer out for the wire.
-fn table(server: &Server, db: &Db, query: &Query, ask: &Ask, cancel: Cancel) -> Result<Table, Problem> {
+fn table(
+    server: &Server,
+    db: &Db,
+    query: &Query,
+    ask: &Ask,
+    cancel: Cancel,
+) -> Result<(Table, u64), Problem> {
     let answer = run(server, db, query, ask, cancel)?;
+    let rows_made = answer.stats.used.rows;
     let (shape, keys) = shape(answer.shape);
     let columns = match keys.is_empty() {
         true => columns(query),
@@ -216,7 +243,7 @@ fn table(server: &Server, db: &Db, query: &Query, ask: &Ask, cancel: Cancel) -> 
             })
             .collect(),
     };
-    Ok(Table {
+    let table = Table {
         shape,
         columns,
         keys,
@@ -224,7 +251,8 @@ fn table(server: &Server, db: &Db, query: &Query, ask: &Ask, cancel: Cancel) -> 
         head: vec![("basis-t", long(db.t()))],
         types: ask.types,
         style: if ask.exact { Style::Exact } else { Style::Plain },
-    })
+    };
+    Ok((table, rows_made))
 }
 
 fn shape(of: annals::Shape) -> (Shape, Vec<Value>) {

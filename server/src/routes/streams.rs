@@ -124,6 +124,9 @@ pub async fn append(mut call: Call) -> Answer {
             let Json::Object(members) = body_json(sent, &body)? else {
                 return Err(member("body", "is an object with writes"));
             };
+            if !members.contains_key("writes") {
+                return Err(member("writes", "is missing"));
+            }
             let mut append = Append::default();
             let mut facts = TxData { forms: Vec::new(), text: None };
             for (name, v) in &members {

@@ -8,5 +8,7 @@ mod commands;
 mod common;
 mod events;
 mod http;
+#[cfg(feature = "otel")]
+mod otel;
 mod process;
 mod tls;
