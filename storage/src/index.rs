@@ -6,12 +6,13 @@
 //! | `rows` | table · key · t → 1 · bytes, or 0 for a deletion |
 //! | `blob` | hash → encoding of a long value |
 //! | `times` | t of each 64th record → instants of the 64 from there |
-//! | `meta` | `checkpoint` → position in the log; `stats` → counts |
+//! | `meta` | `checkpoint` → position in the log; `stats` → counts; `dropped` → attributes, see 3 |
 //!
 //! 1. A checkpoint is one LMDB transaction: everything of the records up to a
 //!    position, and that position.
 //! 2. The trees hold nothing that the log up to that position does not say
 //!    (`verify` compares them with a fold of it).
+//! 3. They hold all that it says, but for ended intervals of attributes that once had no history.
 
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Tree};
@@ -25,10 +26,11 @@ use crate::store::{AttrRows, Stats};
 use crate::types::Hints;
 use annals_model::{AttrId, Instant, T, codec};
 use hashbrown::HashMap;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 const CHECKPOINT: &[u8] = b"checkpoint";
 const STATS: &[u8] = b"stats";
+const DROPPED: &[u8] = b"dropped";
 /// Records whose instants share a row.
 const BLOCK: u64 = 64;
 
@@ -80,6 +82,12 @@ pub(crate) fn write(
         w.put(Db::Blob, hash, full)?;
     }
     put_instants(&mut w, instants)?;
+    let mut dropped = read_attrs(&w.get(Db::Meta, DROPPED)?.unwrap_or_default())?;
+    let before = dropped.len();
+    dropped.extend(&hints.no_history);
+    if dropped.len() > before {
+        w.put(Db::Meta, DROPPED, &write_attrs(&dropped))?;
+    }
     w.put(Db::Meta, CHECKPOINT, &write_position(&about.position))?;
     w.put(Db::Meta, STATS, &write_stats(about))?;
     w.commit()
@@ -103,7 +111,8 @@ impl Appender {
     }
 }
 
-fn block_key(t: T) -> Vec<u8> {
+/// The key of the row that holds a record's instant.
+pub(crate) fn block_key(t: T) -> Vec<u8> {
     let mut k = Vec::new();
     codec::put_uint(t.0 / BLOCK * BLOCK, &mut k);
     k
@@ -193,6 +202,36 @@ pub(crate) fn read_position(b: &[u8]) -> Result<Position, Damage> {
         offset: r.varint()?,
         chain: r.take(32)?.try_into().expect("took 32 bytes"),
     })
+}
+
+fn write_attrs(attrs: &BTreeSet<AttrId>) -> Vec<u8> {
+    let mut out = Vec::new();
+    attrs.iter().for_each(|a| put_varint(u64::from(a.raw()), &mut out));
+    out
+}
+
+fn read_attrs(bytes: &[u8]) -> Res<BTreeSet<AttrId>> {
+    let mut r = Bytes { b: bytes, at: 0 };
+    let mut all = BTreeSet::new();
+    while r.at < bytes.len() {
+        let a = r.varint().map_err(StorageError::index)?;
+        let a = u32::try_from(a)
+            .map_err(|_| StorageError::index(Damage::Layout("an attribute id is too large")))?;
+        all.insert(AttrId::new(a));
+    }
+    Ok(all)
+}
+
+/// Attributes of which ended intervals may be missing, in a file that may be damaged.
+pub(crate) fn dropped_in_pages(pages: &mut Pages) -> Res<BTreeSet<AttrId>> {
+    let mut dropped = BTreeSet::new();
+    pages.rows("meta", &mut |k, v| {
+        if k == DROPPED {
+            dropped = read_attrs(v)?;
+        }
+        Ok(())
+    })?;
+    Ok(dropped)
 }
 
 fn write_stats(about: &About) -> Vec<u8> {

@@ -68,7 +68,7 @@ pub use maintain::{RebuildReport, StoreStats};
 pub use scan::{Visit, VisitRow};
 pub use store::Store;
 pub use types::{At, Checkpoint, Durability, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
-pub use verify::VerifyReport;
+pub use verify::{VerifyOptions, VerifyProgress, VerifyReport};
 
 /// Longest log record.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;

@@ -347,10 +347,24 @@ fn verify_survives_any_damage_to_the_index_file() {
     store.checkpoint().unwrap();
     let report = store.verify().unwrap();
     assert!(report.is_sound(), "{report:?}");
+    // In parts it compares the same rows, and tells how far it is.
+    let in_parts = || {
+        let mut told = Vec::new();
+        let progress = &mut |p: VerifyProgress| told.push(p);
+        let options = VerifyOptions { memory_bytes: 40_000, progress: Some(progress) };
+        let report = store.verify_with(options).unwrap();
+        (report, told)
+    };
+    let (parts, told) = in_parts();
+    assert!(parts.is_sound(), "{parts:?}");
+    assert_eq!((parts.rows, parts.records, parts.chain), (report.rows, report.records, report.chain));
+    let last = told.last().unwrap();
+    assert!(last.passes > 3 && last.pass == last.passes, "{last:?}");
+    assert_eq!((last.t, last.upto), (T(401), T(401)));
     let file = tmp.path().join("index/data.mdb");
     let whole = fs::read(&file).unwrap();
     let (mut seen, mut state) = (0, 1u64);
-    for _ in 0..600 {
+    for round in 0..600 {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         // Not the meta pages: the running LMDB reads those.
         let i = 8192 + (state >> 33) as usize % (whole.len() - 8192);
@@ -359,12 +373,50 @@ fn verify_survives_any_damage_to_the_index_file() {
         use std::os::unix::fs::FileExt;
         let f = fs::OpenOptions::new().write(true).open(&file).unwrap();
         f.write_all_at(&bytes[i..=i], i as u64).unwrap();
-        seen += usize::from(!store.verify().unwrap().is_sound());
+        let sound = store.verify().unwrap().is_sound();
+        seen += usize::from(!sound);
+        if round % 8 == 0 {
+            assert_eq!(in_parts().0.is_sound(), sound, "byte {i}");
+        }
         f.write_all_at(&whole[i..=i], i as u64).unwrap();
     }
     // The rest hit free space.
     assert!(seen > 200, "{seen}");
     assert!(store.verify().unwrap().is_sound());
+}
+
+#[test]
+fn what_had_no_history_once_may_be_missing_for_ever() {
+    let tmp = tempfile::tempdir().unwrap();
+    let store = make(tmp.path(), 3, &never());
+    let a = AttrId::new(40);
+    let change = |t: u64, old: i64, new: i64| {
+        let d = |v, added| Datom { e: ent(1), a, v: Value::Long(v), t: T(t), added };
+        let datoms = vec![d(old, false), d(new, true)];
+        store.stage(Record { t: T(t), instant: Instant(t as i64 * 1000), datoms, rows: vec![] }).unwrap();
+        store.flush().unwrap();
+        store.checkpoint().unwrap();
+    };
+    let ops = || {
+        let at = At { basis: store.basis(), view: View { history: true, ..View::NOW } };
+        store.count(at, &Prefix::Ea(ent(1), a)).unwrap()
+    };
+    change(4, 1, 4);
+    assert_eq!(ops(), 3);
+    store.set_hints(Hints { no_history: [a].into(), ..Hints::default() });
+    change(5, 4, 5);
+    assert_eq!(ops(), 3, "the interval that ended is not kept, older ones stay");
+    assert!(store.verify().unwrap().is_sound());
+    // With history again, what was dropped stays so, and is no damage.
+    store.set_hints(Hints::default());
+    change(6, 5, 6);
+    assert_eq!(ops(), 5);
+    assert!(store.verify().unwrap().is_sound());
+    drop(store);
+    assert_eq!(Store::rebuild(tmp.path(), &never()).unwrap().datoms, 12);
+    let store = Store::open(tmp.path(), never()).unwrap();
+    let at = At { basis: store.basis(), view: View { history: true, ..View::NOW } };
+    assert_eq!(store.count(at, &Prefix::Ea(ent(1), a)).unwrap(), 7, "the log has kept everything");
 }
 
 #[test]
