@@ -58,8 +58,8 @@ const TOUR: &[Step] = &[
     },
     Step {
         title: "Timeline",
-        text: "The same life drawn: what its state was, and on whose desk it lay.",
-        lines: &[":timeline [:case/id \"permit-case-891\"] :case/state :case/handler"],
+        text: "Another case, drawn: what its state was, and on whose desk it lay.",
+        lines: &[":timeline [:case/id \"permit-case-4114\"] :case/state :case/handler"],
     },
     Step {
         title: "Diff",
@@ -81,7 +81,7 @@ const TOUR: &[Step] = &[
         lines: &[
             ":rules [[(followed-by ?a ?b)\n         [?case :case/state ?a ?tx false]\n         [?case :case/state ?b ?tx true]]\n        [(leads-to ?a ?b) (followed-by ?a ?b)]\n        [(leads-to ?a ?b) (followed-by ?a ?x) (leads-to ?x ?b)]]",
             ":history on",
-            "[:find [?state ...]\n :where (leads-to :t16-report-reasons-to-hold-request ?state)]",
+            "[:find [?state ...]\n :where\n (leads-to :t16-report-reasons-to-hold-request ?state)]",
             ":now",
         ],
     },
@@ -174,14 +174,8 @@ fn tour(s: &mut Session, pause: bool) -> Outcome {
             break;
         }
     }
-    s.say(format!(
-        "\n{}",
-        s.out.paint(
-            theme::DIM,
-            "That was the tour. :help shows the rest; docs/tutorial.md begins at the beginning."
-        )
-    ))?;
-    Ok(())
+    let end = "That was the tour. :help shows the rest; docs/tutorial.md begins at the beginning.";
+    s.say(format!("\n{}", s.out.paint(theme::DIM, wrapped(end, s.out.width().min(80)))))
 }
 
 /// Waits for Enter; false when the rest is not wanted.

@@ -151,37 +151,93 @@ pub fn history(s: &mut Session, e: EntityId, attr: Option<&str>) -> Outcome {
     if rows.rows.is_empty() {
         return s.say(s.out.paint(theme::DIM, "no history in this view"));
     }
-    s.say(s.out.paint(theme::HEAD, label(&db, e)))?;
-    let mut drawn = Table::new([
-        Head::right("t"),
-        Head::new("when"),
-        Head::new(""),
-        Head::new("attribute"),
-        Head::new("value"),
-    ]);
-    let (shown, gap) = show::head_and_tail(rows.rows.len(), s.settings.rows);
+    let title = match attr {
+        Some(a) => format!(
+            "{}  {}",
+            s.out.paint(theme::HEAD, label(&db, e)),
+            s.out.paint(theme::KEYWORD, keyword(a))
+        ),
+        None => s.out.paint(theme::HEAD, label(&db, e)).to_string(),
+    };
+    s.say(title)?;
+    let mut heads = vec![Head::right("t"), Head::new("when"), Head::new("")];
+    if attr.is_none() {
+        heads.push(Head::new("attribute"));
+    }
+    heads.push(Head::new("value"));
+    let mut drawn = Table::new(heads);
+    let lines = replaced(&rows.rows);
+    let (shown, gap) = show::head_and_tail(lines.len(), s.settings.rows);
     drawn.gap = gap;
-    for row in shown.into_iter().map(|i| &rows.rows[i]) {
-        let added = row[4] == Value::Bool(true);
-        let style = if added { theme::GOOD } else { theme::BAD };
-        drawn.rows.push(vec![
+    for (sign, row) in shown.into_iter().map(|i| &lines[i]) {
+        let style = match sign {
+            Sign::Asserted => theme::GOOD,
+            Sign::Retracted => theme::BAD,
+            Sign::Replaced => theme::NUMBER,
+        };
+        let when = if let Value::Instant(i) = row[1] { show::moment(i) } else { String::new() };
+        let mut cells = vec![
             show::cell(&row[0], None, &s.out),
-            Cell::new(
-                if let Value::Instant(i) = row[1] { show::moment(i) } else { String::new() },
-                theme::DIM,
-            ),
-            Cell::new(if added { "+" } else { "-" }, style),
-            show::cell(&row[2], None, &s.out),
-            Cell::new(
-                value_text(&db, &row[3], false),
-                if added { anstyle::Style::new() } else { theme::DIM },
-            ),
-        ]);
+            Cell::new(when, theme::DIM),
+            Cell::new(sign.mark(), style),
+        ];
+        if attr.is_none() {
+            cells.push(show::cell(&row[2], None, &s.out));
+        }
+        let gone = *sign == Sign::Retracted;
+        let text = value_text(&db, &row[3], false);
+        cells.push(Cell::new(text, if gone { theme::DIM } else { anstyle::Style::new() }));
+        drawn.rows.push(cells);
     }
     s.page(&drawn.draw(&s.out, s.look().layout))?;
-    s.note(s.err.paint(theme::DIM, counted(rows.rows.len() as u64, "change")));
+    let legend = match lines.iter().any(|(sign, _)| *sign == Sign::Replaced) {
+        true => " · ~ takes the place of the value before it",
+        false => "",
+    };
+    s.note(s.err.paint(theme::DIM, format!("{}{legend}", counted(lines.len() as u64, "change"))));
     s.keep(rows);
     Ok(())
+}
+
+fn keyword(attr: &str) -> String {
+    if attr.starts_with(':') { attr.to_owned() } else { format!(":{attr}") }
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Asserted,
+    Retracted,
+    /// Asserted where the same transaction retracted the one before.
+    Replaced,
+}
+
+impl Sign {
+    fn mark(self) -> &'static str {
+        match self {
+            Sign::Asserted => "+",
+            Sign::Retracted => "-",
+            Sign::Replaced => "~",
+        }
+    }
+}
+
+/// The rows `t instant attr value op` of a life as they are drawn: a retraction and the one
+/// assertion that replaces it in the same transaction are one line.
+fn replaced(rows: &[Vec<Value>]) -> Vec<(Sign, &Vec<Value>)> {
+    let mut out = Vec::with_capacity(rows.len());
+    for same in rows.chunk_by(|a, b| a[0] == b[0] && a[2] == b[2]) {
+        match same {
+            [lost, gained] if lost[4] == Value::Bool(false) && gained[4] == Value::Bool(true) => {
+                out.push((Sign::Replaced, gained));
+            }
+            _ => out.extend(
+                same.iter()
+                    .map(|r| (if r[4] == Value::Bool(true) { Sign::Asserted } else { Sign::Retracted }, r)),
+            ),
+        }
+    }
+    out
 }
 
 /// `:timeline`: a lane an attribute, by clock time.

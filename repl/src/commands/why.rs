@@ -3,11 +3,15 @@
 use super::{label, value_text};
 use crate::{
     fail::{Failure, Outcome},
-    output::{Rows, Shape, show},
+    output::{
+        Rows, Shape, show,
+        table::{cut, visible},
+    },
     session::{Session, read_edn},
     term::theme,
 };
 use annals::{EntityId, T, Value, edn};
+use unicode_width::UnicodeWidthStr as _;
 
 /// `annals why`.
 pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Outcome {
@@ -84,12 +88,16 @@ pub fn why(s: &mut Session, e: EntityId, attr: &str, value: Option<&str>) -> Out
         return s.answer(rows);
     }
     for row in &rows.rows {
-        s.say(format!(
-            "{}  {}  {}",
-            s.out.paint(theme::HEAD, label(&db, e)),
-            s.out.paint(theme::KEYWORD, &attr),
-            value_text(&db, &row[0], true)
-        ))?;
+        let (name, value) = (label(&db, e), visible(&value_text(&db, &row[0], true)));
+        let room = s.out.width().saturating_sub(name.width() + attr.to_string().width() + 4);
+        let (head, attr) = (s.out.paint(theme::HEAD, &name), s.out.paint(theme::KEYWORD, &attr));
+        if value.width() <= room {
+            s.say(format!("{head}  {attr}  {value}"))?;
+        } else {
+            // On a line of its own, cut only by the screen.
+            let value = cut(&value, s.out.width().saturating_sub(2), &s.out);
+            s.say(format!("{head}  {attr}\n  {value}"))?;
+        }
         let plain = |v: &Value| show::cell(v, None, &s.out).text;
         let mut lines = vec![("transaction", format!("t{} at {}", plain(&row[1]), plain(&row[2])))];
         if row[3] != Value::Nil {
