@@ -478,6 +478,22 @@ fn errors_point_at_place_and_text() {
     assert_eq!(&text[d.labels[0].span.start..d.labels[0].span.end], "\"old\"");
     let d = conn.transact(r#"[{:p/nmae "A"}]"#).unwrap_err().diagnostic();
     assert_eq!(d.help.as_deref(), Some("did you mean :p/name?"));
+    // What should not be named is pointed at itself, not the value under it.
+    for (text, code, at) in [
+        (r#"[{:p/name "A"} {:p/name "B" :p/nmae ":p/nmae"}]"#, "tx/unknown-attribute", ":p/nmae"),
+        (r#"[[:db/add "x" :p/nmae "A"]]"#, "tx/unknown-attribute", ":p/nmae"),
+        (r#"[{:p/name "A" :p/_bsos "x"}]"#, "tx/unknown-attribute", ":p/_bsos"),
+        (r#"[{:p/name "A" :p/kid [{:p/nmae "B"}]}]"#, "tx/unknown-attribute", ":p/nmae"),
+        (
+            r#"[{:db/ident :p/new :db/valueType :db.type/long :db/cardinality :db.cardinality/one} {:p/new 1}]"#,
+            "tx/attribute-too-new",
+            ":p/new",
+        ),
+    ] {
+        let d = conn.transact(text).unwrap_err().diagnostic();
+        let span = d.labels[0].span;
+        assert_eq!((d.code.as_ref(), &text[span.start..span.end]), (code, at), "{text}");
+    }
     let built = annals::tx().entity([("p/name", "A".into()), ("p/age", "old".into())]);
     assert_eq!(conn.transact(built).unwrap_err().diagnostic().path.as_deref(), Some("tx[0] :p/age"));
 }

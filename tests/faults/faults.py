@@ -16,7 +16,7 @@ about one new entity (`:k/n` i, `:k/a` -i, `:k/b` "v<i>"). After the fault, the 
 | test | fault |
 |---|---|
 | kill | SIGKILL after a random time, again and again on one database |
-| syscalls | SIGKILL at the n-th write or sync call, for every n (strace) |
+| syscalls | SIGKILL at the n-th call that writes, syncs, renames, cuts or removes, for every n of a script (strace) |
 | sync-error | the n-th fdatasync fails with EIO (strace); writing must stop there |
 | power-cut | an ext4 image is shut down without flushing; mounted again; with a control that must lose data |
 | disk-full | a small file system fills up, is given room again |
@@ -59,19 +59,50 @@ class Faults(Harness, Processes, Copies):
         return f"{self.o.rounds or 100} rounds, {total} acknowledged, {lost} lost", lost
 
     def syscalls(self):
+        """Two scripts, killed at every call that writes, syncs, renames, cuts or removes, until they end unharmed:
+        one makes a database with a schema, one opens it, commits, and checkpoints as it closes. (strace counts by
+        thread.) `--rounds` bounds the calls tried of each kind."""
         if not shutil.which("strace"):
             return "skipped: strace is not installed", 0
         lost = total = rounds = 0
-        for call in ("pwrite64", "write", "fdatasync", "pwritev", "rename", "ftruncate"):
-            for n in range(1, (self.o.rounds or 12) + 1):
-                db = self.fresh(f"sys-{call}")
-                acks, code, _ = self.load(db, 0, 40, prefix=("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
-                                                              "-e", f"inject={call}:signal=KILL:when={n}"))
-                gone, _ = self.check(db, acks, 40)
-                lost, total, rounds = lost + gone, total + acks, rounds + 1
-                if code == 0:
-                    break  # fewer than n such calls in the whole run
-        return f"{rounds} rounds, {total} acknowledged, {lost} lost", lost
+        kinds = []
+        for call in ("pwrite64", "write", "pwritev", "writev", "fdatasync", "fsync", "msync", "rename", "renameat2", "ftruncate",
+                     "unlink", "unlinkat", "mkdir"):
+            for making in (True, False):
+                n, unharmed = 0, False
+                while not unharmed and (self.o.rounds is None or n < self.o.rounds):
+                    n += 1
+                    prefix = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={n}")
+                    if making:
+                        db, acks, sent = os.path.join(self.dir, "sys-make"), 0, 0
+                        shutil.rmtree(db, ignore_errors=True)
+                        p = subprocess.run([*prefix, self.annals, "transact", db, "-"], input=SCHEMA, capture_output=True, text=True, timeout=120)
+                        unharmed = p.returncode == 0
+                    else:
+                        db, sent = self.fresh("sys-load"), 25
+                        acks, code, _ = self.load(db, 0, sent, prefix=prefix)
+                        unharmed = code == 0
+                    rounds, total = rounds + 1, total + acks
+                    if not self.whole_or_nothing(db, acks, sent):
+                        lost += 1
+                kinds.append(f"{n - 1} {call} {'making' if making else 'loading'}")
+        kinds = [k for k in kinds if not k.startswith("0 ")]
+        return f"{rounds} rounds (killed at each of {', '.join(kinds)}), {total} acknowledged, {lost} lost", lost
+
+    def whole_or_nothing(self, db, acks, sent):
+        """After a kill: sound with all that was acknowledged, or never made (and can be made now)."""
+        v = self.cmd("verify", db)
+        if sent == 0 and v.returncode != 0:
+            if "panicked" in v.stderr or v.returncode < 0:
+                raise Failure(f"verify of a half-made database: exit {v.returncode}: {v.stderr}")
+            r = self.cmd("transact", db, "-", input=SCHEMA)
+            if r.returncode != 0:
+                raise Failure(f"a half-made database cannot be made: {r.stderr}")
+            return True
+        if sent == 0:
+            return True
+        gone, _ = self.check(db, acks, sent)
+        return gone == 0
 
     def sync_error(self):
         if not shutil.which("strace"):

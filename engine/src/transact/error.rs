@@ -391,6 +391,19 @@ impl TransactError {
             _ => return None,
         })
     }
+    /// The attribute that should not be named there at all, whatever its value.
+    fn blamed_name(&self) -> Option<&Keyword> {
+        use TransactError as E;
+        match self {
+            E::UnknownAttribute { attr, .. }
+            | E::AttributeTooNew { attr, .. }
+            | E::CompositeWritten { attr, .. }
+            | E::VirtualWritten { attr, .. }
+            | E::OwnedAttribute { attr, .. }
+            | E::ReverseNotRef { attr, .. } => Some(attr),
+            _ => None,
+        }
+    }
     /// What to show: all complaints, the first one first.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         if let TransactError::Syntax(all) = self {
@@ -399,7 +412,11 @@ impl TransactError {
         let mut d = Diagnostic::new(self.code(), self.to_string());
         if let Some(at) = self.place() {
             d = d.path(at.to_string());
-            if let Some(span) = at.text().and_then(|text| super::locate::span(text, at)) {
+            let span = at.text().and_then(|text| {
+                let name = self.blamed_name().and_then(|attr| super::locate::name(text, at, attr));
+                name.or_else(|| super::locate::span(text, at))
+            });
+            if let Some(span) = span {
                 d = d.at(span, "here");
             }
         }

@@ -20,6 +20,30 @@ pub(crate) fn span(text: &str, place: &Place) -> Option<Span> {
     Some(at.span)
 }
 
+/// Where in the form of a place an attribute is first named, forwards or in reverse.
+pub(crate) fn name(text: &str, place: &Place, attr: &Keyword) -> Option<Span> {
+    let forms = edn::read_all(text).ok()?;
+    let form = forms.first()?.unquoted().as_vector()?.get(place.form_index()?)?;
+    let reverse = Keyword::from_parts(attr.namespace(), &format!("_{}", attr.name()));
+    named(form, &[attr.as_str(), reverse.as_str()]).map(|f| f.span)
+}
+
+/// The first keyword with one of these names, keys of a map before what is in it.
+fn named<'f>(form: &'f Form, names: &[&str]) -> Option<&'f Form> {
+    let is = |f: &&Form| f.as_keyword().is_some_and(|k| names.contains(&k));
+    match &form.kind {
+        FormKind::Map(entries) => {
+            let keys = entries.iter().map(|(k, _)| k);
+            keys.clone().find(is).or_else(|| entries.iter().find_map(|(_, v)| named(v, names)))
+        }
+        FormKind::Vector(items) | FormKind::List(items) | FormKind::Set(items) => {
+            items.iter().find(is).or_else(|| items.iter().find_map(|f| named(f, names)))
+        }
+        FormKind::Atom(_) => Some(form).filter(is),
+        FormKind::Tagged(..) => None,
+    }
+}
+
 /// The value under an attribute of a map form, the attribute in a list form, or
 /// the same somewhere inside.
 fn child<'f>(form: &'f Form, attr: &Keyword) -> Option<&'f Form> {

@@ -395,14 +395,23 @@ fn instant(before: &Before<'_>, ops: &mut Vec<op::Op>) -> Res<Option<(Instant, P
 
 /// Runs one user transaction on `db` without writing it.
 pub(crate) fn speculate(db: &Db, data: &TxData) -> Result<(Db, Finished), TransactError> {
+    let (after, finished, ()) = speculate_with(db, |txn| txn.facts(data, Author::User))?;
+    Ok((after, finished))
+}
+
+/// Runs one transaction on `db` without writing it.
+pub(crate) fn speculate_with<R, E: From<TransactError>>(
+    db: &Db,
+    f: impl FnOnce(&mut Txn) -> Result<R, E>,
+) -> Result<(Db, Finished, R), E> {
     if db.view().history {
-        return Err(TransactError::NotPresent { basis: db.basis_t() });
+        return Err(TransactError::NotPresent { basis: db.basis_t() }.into());
     }
     let present = db.present();
-    let last = present.snapshot().instant_of(present.snapshot().t())?.unwrap_or_default();
+    let last = present.snapshot().instant_of(present.snapshot().t()).map_err(TransactError::from)?;
     let counters = present.counters();
-    let mut txn = Txn::new(present.clone(), counters, last);
-    txn.facts(data, Author::User)?;
+    let mut txn = Txn::new(present.clone(), counters, last.unwrap_or_default());
+    let made = f(&mut txn)?;
     let finished = txn.finish()?;
     let after = present.overlaid(finished.record.clone(), finished.schema.clone(), finished.counters);
     let view = db.view();
@@ -411,7 +420,7 @@ pub(crate) fn speculate(db: &Db, data: &TxData) -> Result<(Db, Finished), Transa
         Some(filter) => after.with_filter(Some(filter.clone())),
         None => after,
     };
-    Ok((after, finished))
+    Ok((after, finished, made))
 }
 
 /// A value as another type, when nothing is lost.
