@@ -38,6 +38,7 @@ pub mod facts;
 pub mod fixture;
 pub mod id;
 pub mod import;
+mod keys;
 pub mod language;
 pub mod log;
 mod parked;

@@ -12,15 +12,14 @@
 use super::{
     data::{Data, DataError, put_bytes},
     id::EventId,
+    keys::{KeyRing, hex, unhex},
     record::Recorded,
 };
 use annals_model::{Symbol, Value};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use parking_lot::RwLock;
 use std::{
-    fs,
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,9 +29,6 @@ pub(crate) const PERSONAL: &str = "annals/personal";
 const SEALED: &str = "annals/sealed";
 /// What stands in place of a value whose subject was erased.
 pub const ERASED: &str = "annals/erased";
-
-/// The file in the database's folder.
-const FILE: &str = "subject-keys";
 
 /// Keys could not be read, written, or used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,9 +53,12 @@ pub enum SealError {
     /// The subject was erased.
     #[error("subject {0} has been erased: nothing personal is stored under its name any more")]
     Erased(Arc<str>),
-    /// No randomness for a new key.
-    #[error("no random bytes for a new key: {0}")]
-    Random(String),
+    /// The name cannot be kept.
+    #[error("{0:?} names no subject: a name has at least one character, and no control characters")]
+    BadSubject(Arc<str>),
+    /// A personal value without a place of its own.
+    #[error("a personal value stands in a set, in a key of a map, or inside another tagged value")]
+    Unplaced,
     /// The payload is not one.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -72,7 +71,8 @@ impl SealError {
             SealError::Io { .. } => "event/keys-io",
             SealError::Damaged { .. } => "event/keys-damaged",
             SealError::Erased(_) => "event/subject-erased",
-            SealError::Random(_) => "event/no-randomness",
+            SealError::BadSubject(_) => "event/bad-subject",
+            SealError::Unplaced => "event/personal-unplaced",
             SealError::Data(_) => "event/bad-data",
         }
     }
@@ -92,13 +92,12 @@ pub fn personal(subject: &str, value: impl Into<Value>) -> Value {
 /// What stands in place of a tagged value, given its place; none to leave it.
 type Replace<'r> = dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError> + 'r;
 
-type Keys = HashMap<Arc<str>, Option<[u8; 32]>>;
-
 /// The keys of the subjects of one database.
 #[derive(Default)]
 pub(crate) struct Seals {
-    file: Option<PathBuf>,
-    keys: RwLock<Keys>,
+    keys: RwLock<KeyRing>,
+    /// Subjects that are being erased.
+    closing: RwLock<HashSet<Arc<str>>>,
 }
 
 impl Seals {
@@ -109,55 +108,14 @@ impl Seals {
 
     /// The keys kept in a database's folder.
     pub fn open(folder: &Path) -> Result<Seals, SealError> {
-        let path = folder.join(FILE);
-        let mut keys = Keys::new();
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                for (i, line) in text.lines().enumerate() {
-                    let damaged = || SealError::Damaged { path: path.clone(), line: i + 1 };
-                    let (key, subject) = line.split_once(' ').ok_or_else(damaged)?;
-                    let key = if key == "forgotten" { None } else { Some(unhex(key).ok_or_else(damaged)?) };
-                    keys.insert(Arc::from(subject), key);
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(SealError::Io { path, why: e.to_string() }),
-        }
-        Ok(Seals { file: Some(path), keys: RwLock::new(keys) })
-    }
-
-    fn write(&self, keys: &Keys) -> Result<(), SealError> {
-        let Some(path) = &self.file else { return Ok(()) };
-        let write = || -> std::io::Result<()> {
-            let draft = path.with_extension("new");
-            let mut f = fs::File::create(&draft)?;
-            let mut lines: Vec<_> = keys.iter().collect();
-            lines.sort();
-            for (subject, key) in lines {
-                match key {
-                    Some(key) => writeln!(f, "{} {subject}", hex(key))?,
-                    None => writeln!(f, "forgotten {subject}")?,
-                }
-            }
-            f.sync_all()?;
-            // Blank the old file first: renaming over it would leave its blocks as they are.
-            if let Ok(old) = fs::OpenOptions::new().write(true).open(path) {
-                let n = old.metadata()?.len();
-                let mut old = old;
-                old.write_all(&vec![0; usize::try_from(n).unwrap_or(0)])?;
-                old.sync_all()?;
-            }
-            fs::rename(&draft, path)?;
-            if let Some(folder) = path.parent() {
-                fs::File::open(folder)?.sync_all()?;
-            }
-            Ok(())
-        };
-        write().map_err(|e| SealError::Io { path: path.clone(), why: e.to_string() })
+        Ok(Seals { keys: RwLock::new(KeyRing::open(folder)?), ..Seals::default() })
     }
 
     /// The subject's key, made when it has none.
     fn key(&self, subject: &str) -> Result<[u8; 32], SealError> {
+        if self.closing.read().contains(subject) {
+            return Err(SealError::Erased(Arc::from(subject)));
+        }
         if let Some(known) = self.keys.read().get(subject) {
             return known.ok_or_else(|| SealError::Erased(Arc::from(subject)));
         }
@@ -168,41 +126,38 @@ impl Seals {
         // Two random UUIDs hold 244 random bits; hashed, they make a key.
         let seed = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
         let key = *blake3::hash(&seed).as_bytes();
-        keys.insert(Arc::from(subject), Some(key));
-        self.write(&keys)?;
+        keys.add(vec![(Arc::from(subject), Some(key))])?;
         Ok(key)
     }
 
     /// Every subject with its key in hex; none for one that was forgotten. In order of subjects.
     pub fn exported(&self) -> Vec<(Arc<str>, Option<String>)> {
         let keys = self.keys.read();
-        let mut all: Vec<_> = keys.iter().map(|(s, k)| (s.clone(), k.as_ref().map(|k| hex(k)))).collect();
-        all.sort();
-        all
+        keys.all().map(|(subject, key)| (subject.clone(), key.as_ref().map(|k| hex(k)))).collect()
     }
 
     /// Takes in what [`Seals::exported`] gave; a subject that is known here stays as it is. False
     /// when a key is none.
     pub fn adopt(&self, exported: &[(Arc<str>, Option<String>)]) -> Result<bool, SealError> {
         let mut keys = self.keys.write();
+        let mut fresh = Vec::new();
         for (subject, key) in exported {
             let key = match key.as_deref().map(unhex) {
                 None => None,
                 Some(Some(key)) => Some(key),
                 Some(None) => return Ok(false),
             };
-            keys.entry(subject.clone()).or_insert(key);
+            if keys.get(subject).is_none() {
+                fresh.push((subject.clone(), key));
+            }
         }
-        self.write(&keys)?;
+        keys.add(fresh)?;
         Ok(true)
     }
 
     /// Forgets a subject's key. True when there was one.
     pub fn forget(&self, subject: &str) -> Result<bool, SealError> {
-        let mut keys = self.keys.write();
-        let had = keys.insert(Arc::from(subject), None).flatten().is_some();
-        self.write(&keys)?;
-        Ok(had)
+        self.keys.write().forget(subject)
     }
 
     /// The payload as it is stored: what is personal sealed.
@@ -210,7 +165,11 @@ impl Seals {
         if !mentions(data, PERSONAL) {
             return Ok(None);
         }
-        let sealed = self.walk(&data.value()?, &mut Vec::new(), &mut |t, path| {
+        let given = data.value()?;
+        if unplaced(&given) {
+            return Err(SealError::Unplaced);
+        }
+        let sealed = self.walk(&given, &mut Vec::new(), &mut |t, path| {
             let Value::Vector(pair) = &t.1 else { return Ok(None) };
             let (PERSONAL, [Value::String(subject), v]) = (t.0.as_str(), &pair[..]) else { return Ok(None) };
             let key = self.key(subject)?;
@@ -227,7 +186,45 @@ impl Seals {
     }
 
     /// The event with what is sealed opened, or marked as erased.
-    pub fn open_event(&self, mut r: Recorded) -> Result<Recorded, SealError> {
+    pub fn open_event(&self, r: Recorded) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |_, plain| plain.unwrap_or_else(|| Value::keyword(ERASED)))
+    }
+
+    /// The event as its readers see it when this subject has been erased.
+    pub fn open_without(&self, r: Recorded, subject: &str) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |of, plain| {
+            plain.filter(|_| of != subject).unwrap_or_else(|| Value::keyword(ERASED))
+        })
+    }
+
+    /// The event as it was given: what is sealed marked as personal again, to be sealed anew.
+    pub fn unsealed(&self, r: Recorded) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |of, plain| match plain {
+            Some(v) => personal(of, v),
+            None => Value::keyword(ERASED),
+        })
+    }
+
+    /// The personal values of a subject in a stored event.
+    pub fn of_subject(&self, r: &Recorded, subject: &str) -> Result<Vec<Value>, SealError> {
+        let mut found = Vec::new();
+        if mentions(&r.event.data, subject) {
+            self.open_as(r.clone(), &mut |of, plain| {
+                if of == subject {
+                    found.extend(plain);
+                }
+                Value::keyword(ERASED)
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// The event with sealed values replaced, given their subject and, while its key is there, the value.
+    fn open_as(
+        &self,
+        mut r: Recorded,
+        read: &mut dyn FnMut(&str, Option<Value>) -> Value,
+    ) -> Result<Recorded, SealError> {
         if !mentions(&r.event.data, SEALED) {
             return Ok(r);
         }
@@ -237,17 +234,30 @@ impl Seals {
             let (SEALED, [Value::String(subject), Value::Bytes(bytes)]) = (t.0.as_str(), &pair[..]) else {
                 return Ok(None);
             };
-            let key = self.keys.read().get(subject).copied().flatten();
+            let key = self.keys.read().get(subject).flatten();
             let plain = key.and_then(|key| {
                 ChaCha20Poly1305::new(&Key::from(key)).decrypt(&nonce(id, path), bytes.as_ref()).ok()
             });
-            Ok(Some(match plain {
-                Some(plain) => Data::stored(&plain).value()?,
-                None => Value::keyword(ERASED),
-            }))
+            let plain = plain.map(|plain| Data::stored(&plain).value()).transpose()?;
+            Ok(Some(read(subject, plain)))
         })?;
         r.event.data = Data::of(&opened)?;
         Ok(r)
+    }
+
+    /// Is there a key of this subject?
+    pub fn knows(&self, subject: &str) -> bool {
+        self.keys.read().get(subject).flatten().is_some()
+    }
+
+    /// Stores nothing more under a subject, while what is stored can still be read.
+    pub fn close(&self, subject: &str) {
+        self.closing.write().insert(Arc::from(subject));
+    }
+
+    /// Takes [`Seals::close`] back.
+    pub fn reopen(&self, subject: &str) {
+        self.closing.write().remove(subject);
     }
 
     /// Replaces tagged values; `path` tells the places apart.
@@ -276,14 +286,46 @@ impl Seals {
                 }
                 Value::Vector(out.into())
             }
+            Value::List(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (i, v) in items.iter().enumerate() {
+                    path.extend_from_slice(&(i as u64).to_be_bytes());
+                    out.push(self.walk(v, path, replace)?);
+                    path.truncate(n);
+                }
+                Value::List(out.into())
+            }
             v => v.clone(),
         })
     }
 }
 
+/// Does a personal value stand where it has no place that tells it from others: in a set, as a
+/// key, inside another tagged value?
+fn unplaced(v: &Value) -> bool {
+    fn personal(v: &Value) -> bool {
+        match v {
+            Value::Tagged(t) => t.0.as_str() == PERSONAL || personal(&t.1),
+            Value::Map(m) => m.iter().any(|(k, v)| personal(k) || personal(v)),
+            Value::Vector(items) | Value::List(items) | Value::Set(items) => items.iter().any(personal),
+            _ => false,
+        }
+    }
+    match v {
+        Value::Tagged(t) => match &t.1 {
+            Value::Vector(pair) if t.0.as_str() == PERSONAL => pair.iter().any(personal),
+            inner => personal(inner),
+        },
+        Value::Map(m) => m.iter().any(|(k, v)| personal(k) || unplaced(v)),
+        Value::Vector(items) | Value::List(items) => items.iter().any(unplaced),
+        Value::Set(items) => items.iter().any(personal),
+        _ => false,
+    }
+}
+
 /// A cheap test that never misses.
 fn mentions(data: &Data, tag: &str) -> bool {
-    data.bytes().windows(tag.len()).any(|w| w == tag.as_bytes())
+    !tag.is_empty() && data.bytes().windows(tag.len()).any(|w| w == tag.as_bytes())
 }
 
 fn nonce(id: EventId, path: &[u8]) -> Nonce {
@@ -296,20 +338,6 @@ fn nonce(id: EventId, path: &[u8]) -> Nonce {
     Nonce::from(nonce)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
-    }
-    Some(out)
-}
-
 /// The payload with personal values as their readers see them; none when nothing is personal.
 pub(crate) fn opened(data: &Data) -> Option<Data> {
     fn strip(v: &Value) -> Value {
@@ -320,6 +348,7 @@ pub(crate) fn opened(data: &Data) -> Option<Data> {
             },
             Value::Map(m) => Value::Map(m.iter().map(|(k, v)| (k.clone(), strip(v))).collect()),
             Value::Vector(items) => Value::Vector(items.iter().map(strip).collect()),
+            Value::List(items) => Value::List(items.iter().map(strip).collect()),
             v => v.clone(),
         }
     }
@@ -337,4 +366,32 @@ pub(crate) fn is_sealed(data: &Data) -> bool {
 /// Does the payload hold values of a subject that was erased?
 pub(crate) fn is_erased(data: &Data) -> bool {
     mentions(data, ERASED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(text: &str) -> Data {
+        Data::of(&super::super::read_edn(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_place_is_sealed_and_what_has_no_place_is_refused() {
+        let seals = Seals::in_memory();
+        let id = EventId(uuid::Uuid::from_u128(7));
+        let given = data(
+            r##"{:a #annals/personal ["ada" 1] :b [2 #annals/personal ["ada" "x"]] :c (#annals/personal ["bob" :k])}"##,
+        );
+        let stored = seals.seal(id, &given).unwrap().unwrap();
+        assert!(is_sealed(&stored) && !mentions(&stored, PERSONAL));
+        for bad in [
+            r##"{:a #{#annals/personal ["ada" 1]}}"##,
+            r##"{#annals/personal ["ada" 1] 1}"##,
+            r##"{:a #other/tag #annals/personal ["ada" 1]}"##,
+            r##"{:a #annals/personal ["ada" #annals/personal ["bob" 1]]}"##,
+        ] {
+            assert!(matches!(seals.seal(id, &data(bad)), Err(SealError::Unplaced)), "{bad}");
+        }
+    }
 }
