@@ -162,7 +162,13 @@ impl Connection {
     /// database ends. Stops at the first refused one; the earlier ones stay. Gives how many were
     /// committed. A thousand at a time is a good number.
     pub fn load_dump(&self, all: Vec<Dumped>) -> (usize, Option<DumpError>) {
-        let makers = all.into_iter().map(|d| move |before: &Db| record(before, d)).collect();
+        let make = |d: Dumped| {
+            move |before: &Db| {
+                before.shared().events().forget_memory();
+                record(before, d)
+            }
+        };
+        let makers = all.into_iter().map(make).collect();
         let (done, refused) = self.replay(makers);
         match self.notice_events() {
             Err(e) if done > 0 => (done, Some(e.into())),
@@ -173,8 +179,6 @@ impl Connection {
     /// What is remembered of events and projections is read again.
     fn notice_events(&self) -> Result<(), DbError> {
         let events = self.shared().events();
-        // No transaction is numbered 0: the writer's memory is dropped.
-        drop(events.memory(T::GENESIS));
         events.load(&Tables::new(self.db().snapshot().clone()))?;
         events.announce();
         Ok(())

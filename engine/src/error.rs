@@ -194,7 +194,7 @@ impl DbError {
             DbError::UnknownEntity(_) => ErrorClass::NotFound,
             DbError::Storage(e) => storage_class(e),
             DbError::Source(_) => ErrorClass::Environment,
-            DbError::Event(_) => ErrorClass::Damaged,
+            DbError::Event(e) => e.class(),
         }
     }
     /// What to show.

@@ -13,7 +13,7 @@
 //! Temporal Intervals" (1983), over half-open intervals `[start, end)`.
 
 use crate::{Db, bootstrap as boot, store::Prefix};
-use annals_model::{Diagnostic, Keyword, Value};
+use annals_model::{Datom, Diagnostic, Keyword, Value, View};
 use annals_query::{
     error::QueryError,
     query::{Query, QueryOptions},
@@ -57,13 +57,11 @@ impl Db {
     pub fn rules(&self, name: impl AsRef<str>) -> Result<Option<Arc<str>>, crate::DbError> {
         let name = name.as_ref();
         let name = name.strip_prefix(':').unwrap_or(name);
-        let stored = match self.named_schema().entid(&Keyword::new(name)) {
-            Some(e) => self.collect(&Prefix::Ea(e, boot::RULES))?,
-            None => Vec::new(),
-        };
-        // A history shows every text there ever was: the newest assertion is the set.
-        let newest = stored.into_iter().max_by_key(|d| (d.t, d.added)).filter(|d| d.added);
-        if let Some(Value::String(text)) = newest.map(|d| d.v) {
+        let whole = self.as_schema();
+        if let Some(e) = whole.named_schema().entid(&Keyword::new(name))
+            && let Some(Datom { v: Value::String(text), .. }) =
+                whole.collect(&Prefix::Ea(e, boot::RULES))?.into_iter().next()
+        {
             return Ok(Some(text));
         }
         let builtin = BUILTIN_RULES.iter().find(|(n, _)| *n == name);
@@ -72,17 +70,21 @@ impl Db {
 
     /// The names of the rule sets stored as of this view, with their texts, by name.
     pub fn rule_sets(&self) -> Result<Vec<(Keyword, Arc<str>)>, crate::DbError> {
-        let mut names: Vec<Keyword> = Vec::new();
-        for d in self.collect(&Prefix::A(boot::RULES))? {
-            names.extend(self.ident(d.e).cloned());
+        let whole = self.as_schema();
+        let mut all = Vec::new();
+        for d in whole.collect(&Prefix::A(boot::RULES))? {
+            if let (Some(name), Value::String(text)) = (whole.ident(d.e), d.v) {
+                all.push((name.clone(), text));
+            }
         }
-        names.sort();
-        names.dedup();
-        let texts = names.into_iter().filter_map(|n| match self.rules(n.as_str()) {
-            Ok(text) => text.map(|text| Ok((n, text))),
-            Err(e) => Some(Err(e)),
-        });
-        texts.collect()
+        all.sort();
+        Ok(all)
+    }
+
+    /// What rules are read from: like the schema, they are those as of the view, whatever else
+    /// the view or a filter hides.
+    fn as_schema(&self) -> Db {
+        self.with_filter(None).viewed(View { as_of: self.view().as_of, ..View::NOW })
     }
 
     /// The options of a run, with the rule sets that the query names.

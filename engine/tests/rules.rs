@@ -46,6 +46,10 @@ fn a_stored_set_is_a_fact_and_a_past_query_uses_the_rules_of_its_time() {
     assert_eq!(db.rule_sets().unwrap().len(), 1);
     // A history shows both texts; the newest is the set.
     assert_eq!(db.history().rule_sets().unwrap(), db.rule_sets().unwrap());
+    // Nor does since or a filter hide them, as neither hides the schema.
+    assert_eq!(db.since(deep).rule_sets().unwrap(), db.rule_sets().unwrap());
+    let rules = db.attribute("db/rules").unwrap().id;
+    assert_eq!(names(&db.filter(move |_, d| d.a != rules)), r#"["B" "C"]"#);
     conn.transact("[[:db/retract :rules/kin :db/rules]]").unwrap();
     assert!(conn.db().rule_sets().unwrap().is_empty());
     assert!(conn.db().history().rule_sets().unwrap().is_empty());

@@ -77,6 +77,30 @@ impl Meter {
     }
 }
 
+/// Bytes alive in an operator that is not done, on whichever thread; given back with it.
+pub(crate) struct Held<'b> {
+    budget: &'b Budget,
+    bytes: u64,
+}
+
+impl Held<'_> {
+    /// Pays for `rows` more rows, says how many bytes are held in all by now, and checks every limit.
+    pub(crate) fn spend(&mut self, rows: usize, bytes: usize) -> Result<(), QueryError> {
+        let bytes = bytes as u64;
+        if bytes > self.bytes {
+            self.budget.meter.take(bytes - self.bytes);
+            self.bytes = bytes;
+        }
+        self.budget.spend(rows, 0)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.budget.meter.give_back(self.bytes);
+    }
+}
+
 /// The limits of one run and what is used of them.
 #[derive(Debug)]
 pub struct Budget {
@@ -110,6 +134,11 @@ impl Budget {
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// Bytes that an operator holds while it works; none so far.
+    pub(crate) fn held(&self) -> Held<'_> {
+        Held { budget: self, bytes: 0 }
     }
 
     /// Time since the start.

@@ -10,7 +10,7 @@ use crate::budget::{Budget, Cancel};
 use crate::error::{ParseErrors, QueryError};
 use crate::eval::function::Library;
 use crate::eval::rel::Rel;
-use crate::eval::{FixpointChoice, Given, Run, answer};
+use crate::eval::{FixpointChoice, Given, JoinChoice, Run, Threads, answer};
 use crate::naive::{self, Verdict};
 use crate::plan::Plan;
 use crate::resolve::ir::{self, Resolved, SlotKind};
@@ -121,6 +121,10 @@ pub struct QueryOptions {
     pub optimise: bool,
     /// Which operator runs recursive rules.
     pub fixpoint: FixpointChoice,
+    /// How cyclic patterns are joined.
+    pub joins: JoinChoice,
+    /// How many threads an operator may use; the answer is the same with any number.
+    pub threads: Threads,
     /// Use what was resolved before.
     pub cache: bool,
     /// Put rows in order of their values when the query asks for no order.
@@ -145,6 +149,8 @@ impl Default for QueryOptions {
             offset: None,
             optimise: true,
             fixpoint: FixpointChoice::Best,
+            joins: JoinChoice::Best,
+            threads: Threads::Auto,
             cache: true,
             sorted: true,
             check: false,
@@ -210,6 +216,8 @@ impl Query {
         let mut run = Run::new(&slots, Dict::current(), &budget, resolved.program.clone(), library);
         run.optimise = options.optimise;
         run.operator = options.fixpoint;
+        run.threads = options.threads;
+        run.joins = options.joins;
         let parts = bind_inputs(&run, ast, &resolved, &given)?;
         let mut answer = answer::answer(&run, ast, &resolved, &given, parts, options)?;
         answer.stats = Stats { used: budget.usage(), steps: run.trace.take().into_steps(), prepare_us };

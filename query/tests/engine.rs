@@ -5,7 +5,7 @@ use annals_model::*;
 use annals_query::budget::Cancel;
 use annals_query::edn::{print, read_value};
 use annals_query::error::QueryError;
-use annals_query::eval::FixpointChoice;
+use annals_query::eval::{FixpointChoice, JoinChoice, Threads};
 use annals_query::mem::MemSource;
 use annals_query::source::Source;
 use annals_query::{Input, Query, QueryOptions};
@@ -80,6 +80,10 @@ fn source(m: MemSource) -> Input {
 fn ways() -> Vec<QueryOptions> {
     let o = QueryOptions::default;
     let mut ways = vec![o(), QueryOptions { optimise: false, ..o() }, QueryOptions { cache: false, ..o() }];
+    ways.push(QueryOptions { threads: Threads::Exactly(3), ..o() });
+    ways.push(QueryOptions { joins: JoinChoice::Pairwise, ..o() });
+    ways.push(QueryOptions { joins: JoinChoice::Leapfrog, ..o() });
+    ways.push(QueryOptions { joins: JoinChoice::Leapfrog, threads: Threads::Exactly(3), ..o() });
     for fixpoint in [FixpointChoice::Hash, FixpointChoice::Sorted] {
         ways.push(QueryOptions { fixpoint, ..o() });
         ways.push(QueryOptions { fixpoint, optimise: false, ..o() });
@@ -372,4 +376,68 @@ fn deep_nesting_and_many_clauses_end_in_an_answer_or_an_error() {
     let q = Query::parse("[:find ?x :in $ % :where (r0 ?x)]").unwrap();
     let got = first(q.run(&[db[0].clone(), Input::rules(&rules).unwrap()], &QueryOptions::default()));
     assert!(["rows", "query/unsupported"].contains(&got), "{got}");
+}
+
+/// Cycles of every shape that a few clauses make, with what hangs on them.
+const CYCLES: &[&str] = &[
+    "[:find ?a ?b ?c :where [?a :g/edge ?b] [?b :g/edge ?c] [?a :g/edge ?c]]",
+    "[:find ?a ?b ?c :where [?a :g/edge ?b] [?b :g/edge ?c] [?c :g/edge ?a]]",
+    "[:find ?a ?b ?c ?d :where [?a :g/edge ?b] [?b :g/edge ?c] [?c :g/edge ?d] [?d :g/edge ?a]]",
+    "[:find ?a ?c :where [?a :g/edge ?b] [?b :g/edge ?c] [?c :g/edge ?d] [?d :g/edge ?a] [?a :g/edge ?c]]",
+    "[:find ?a ?b ?c ?d :where [?a :g/edge ?b] [?a :g/edge ?c] [?a :g/edge ?d] [?b :g/edge ?c] [?b :g/edge ?d] [?c :g/edge ?d]]",
+    "[:find ?a ?b ?c :where [?a :g/edge ?b] [?b :p/boss ?c] [?a :g/edge ?c] [?b :g/edge ?c]]",
+    "[:find ?a ?b ?n :where [?a :p/age ?n] [?b :p/age ?n] [?a :g/edge ?b]]",
+    "[:find ?a ?b ?n ?m :where [?a :p/age ?n] [?b :p/age ?n] [?a :g/edge ?b] [?b :g/edge ?m] [(< ?n 3)] [(!= ?a ?m)]]",
+    "[:find (count ?c) . :where [?a :g/edge ?b] [?b :g/edge ?c] [?a :g/edge ?c] (not [?c :g/edge ?a])]",
+    "[:find ?a ?b ?c ?d ?e ?f :where [?a :g/edge ?b] [?b :g/edge ?c] [?a :g/edge ?c] [?d :g/edge ?e] [?e :g/edge ?f] [?d :g/edge ?f] [?a :p/boss ?d]]",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Joined at once or two at a time, on one thread or several, as the oracle says.
+    #[test]
+    fn cycles_have_one_answer(
+        edges in prop::collection::btree_set((1u64..8, 1u64..8), 0..24),
+        bosses in prop::collection::btree_map(1u64..8, 1u64..8, 0..6),
+        ages in prop::collection::btree_map(1u64..8, 0i64..4, 0..8),
+    ) {
+        let s = schema();
+        let mut datoms: Vec<Datom> =
+            edges.iter().map(|(a, b)| datom(&s, *a, "g/edge", user(*b), 1, true)).collect();
+        datoms.extend(bosses.iter().map(|(a, b)| datom(&s, *a, "p/boss", user(*b), 1, true)));
+        datoms.extend(ages.iter().map(|(a, n)| datom(&s, *a, "p/age", *n, 1, true)));
+        let db = source(MemSource::new(s, datoms));
+        for text in CYCLES {
+            let expected = ask(std::slice::from_ref(&db), text);
+            let leapfrog = QueryOptions { joins: JoinChoice::Leapfrog, ..QueryOptions::default() }.check(true);
+            let answer = Query::parse(text).unwrap().run(std::slice::from_ref(&db), &leapfrog);
+            prop_assert_eq!(answer.map(|a| print(&a.value())).map_err(|e| e.to_string()), Ok(expected), "{}", text);
+        }
+    }
+}
+
+/// The operator that is chosen: leapfrog where pairs would be many more than edges.
+#[test]
+fn dense_cycles_are_joined_at_once_and_sparse_ones_by_pairs() {
+    let text = "[:find ?a ?b ?c :where [?a :g/edge ?b] [?b :g/edge ?c] [?a :g/edge ?c]]";
+    let triangles = |edges: Vec<(u64, u64)>, joins: JoinChoice| {
+        let s = schema();
+        let datoms = edges.iter().map(|(a, b)| datom(&s, *a, "g/edge", user(*b), 1, true)).collect();
+        let db = source(MemSource::new(s, datoms));
+        let q = Query::parse(text).unwrap();
+        let options = QueryOptions { joins, ..QueryOptions::default() };
+        let planned = q.explain(std::slice::from_ref(&db), &options).unwrap();
+        let answer = q.run(&[db], &options).unwrap();
+        let how: Vec<&str> = answer.stats.steps.iter().map(|s| s.how).collect();
+        assert_eq!(how, planned.steps.iter().map(|s| s.how).collect::<Vec<_>>());
+        (answer.rows.len(), how.contains(&"leapfrog"))
+    };
+    let complete: Vec<(u64, u64)> =
+        (1..=30).flat_map(|a| (1..=30).filter(move |b| a != *b).map(move |b| (a, b))).collect();
+    assert_eq!(triangles(complete.clone(), JoinChoice::Best), (30 * 29 * 28, true));
+    assert_eq!(triangles(complete, JoinChoice::Pairwise), (30 * 29 * 28, false));
+    let ring: Vec<(u64, u64)> = (1..=30).map(|a| (a, a % 30 + 1)).collect();
+    assert_eq!(triangles(ring.clone(), JoinChoice::Best), (0, false));
+    assert_eq!(triangles(ring, JoinChoice::Leapfrog), (0, true));
 }

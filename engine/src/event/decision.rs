@@ -141,7 +141,9 @@ pub struct ReadQuery {
 impl ReadQuery {
     /// Has it the same rows in this database?
     pub(crate) fn holds(&self, db: &Db) -> Result<bool, String> {
-        let answer = db.query(&*self.query, self.inputs.clone()).map_err(|e| e.to_string())?;
+        let limits = super::guard_options();
+        let answer =
+            db.query_with(&*self.query, self.inputs.clone(), &limits).map_err(|e| e.to_string())?;
         Ok(digest(&answer).map_err(|e| e.to_string())? == self.digest)
     }
     /// The text of the query.

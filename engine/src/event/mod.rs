@@ -126,6 +126,16 @@ pub enum EventError {
 }
 
 impl EventError {
+    /// Whose fault.
+    pub fn class(&self) -> crate::ErrorClass {
+        use crate::ErrorClass::{Damaged, Environment, Meaning};
+        match self {
+            EventError::Data(_) | EventError::Seal(SealError::Damaged { .. } | SealError::Data(_)) => Damaged,
+            EventError::Seal(SealError::Io { .. }) => Environment,
+            EventError::Seal(SealError::Erased(_) | SealError::BadSubject(_) | SealError::Unplaced)
+            | EventError::Upcast(_) => Meaning,
+        }
+    }
     /// Stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -155,10 +165,24 @@ pub(crate) fn read_edn(text: &str) -> Result<Value, Vec<Diagnostic>> {
     }
 }
 
-/// The rows of a query as values, sorted.
+/// Longest run of a query that a commit waits for, in milliseconds, and its most memory: all other
+/// writers wait meanwhile.
+const GUARD_MS: u64 = 2_000;
+const GUARD_BYTES: u64 = 256 << 20;
+
+/// The limits of a query that runs inside a commit.
+pub(crate) fn guard_options() -> crate::QueryOptions {
+    crate::QueryOptions {
+        timeout_ms: Some(GUARD_MS),
+        max_bytes: GUARD_BYTES,
+        ..crate::QueryOptions::default()
+    }
+}
+
+/// The rows of a query inside a commit as values, sorted.
 pub(crate) fn query_rows(db: &Db, query: &str, args: &[Value]) -> Result<Vec<Value>, String> {
     let inputs: Vec<crate::Input> = args.iter().cloned().map(crate::Input::Value).collect();
-    let answer = db.query(query, inputs).map_err(|e| e.to_string())?;
+    let answer = db.query_with(query, inputs, &guard_options()).map_err(|e| e.to_string())?;
     let mut rows: Vec<Value> = answer.rows.iter().map(Value::vector).collect();
     rows.sort();
     Ok(rows)

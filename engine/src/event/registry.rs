@@ -190,6 +190,13 @@ impl Events {
         m
     }
 
+    /// Drops the writer's memory, before a record is committed that does not come through it:
+    /// an append right behind would otherwise number its events from what it remembers.
+    pub fn forget_memory(&self) {
+        // No transaction is numbered 0.
+        drop(self.memory(T::GENESIS));
+    }
+
     /// Tells everybody who waits that something was published.
     pub fn announce(&self) {
         self.beat.fetch_add(1, Ordering::AcqRel);

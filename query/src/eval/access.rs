@@ -8,7 +8,8 @@ use super::rel::Hasher;
 use crate::error::QueryError;
 use crate::resolve::ir::Slot;
 use crate::source::{Probe, Source};
-use annals_model::{AttrId, Cell, Column, Order, cell};
+use crate::mem::entity_cell;
+use annals_model::{AttrId, Cell, Column, Order, T, cell};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -49,6 +50,16 @@ impl Slab {
             Slab::Some(p, _) => p.added[i],
         }
     }
+    /// What stands in a place (entity, value, tx, op) of row `i`.
+    #[inline]
+    pub(crate) fn cell(&self, place: usize, i: usize) -> Cell {
+        match place {
+            0 => entity_cell(self.e()[i]),
+            1 => self.v()[i],
+            2 => entity_cell(T(self.t()[i]).entity().raw()),
+            _ => cell::of_bool(self.op(i)),
+        }
+    }
     /// The sorted array that rows are found by.
     pub(crate) fn keys(&self) -> &[u64] {
         match self {
@@ -71,6 +82,15 @@ impl Run<'_> {
         Ok(c)
     }
 
+    /// Is it less work to read a few keys of the attribute than all of it?
+    pub(crate) fn probes(&self, slot: Slot, a: AttrId, order: Order, n_keys: usize) -> bool {
+        if self.columns.borrow().contains_key(&(slot, a, order)) {
+            return false;
+        }
+        let stats = self.db(slot).stats(a);
+        !stats.cached && (n_keys as u64).saturating_mul(PROBE_FACTOR) < stats.rows
+    }
+
     /// Rows of the attribute whose key is among `keys` (and perhaps others).
     /// `keys` need not be sorted or distinct.
     pub(crate) fn slab(
@@ -81,17 +101,13 @@ impl Run<'_> {
         keys: &[u64],
         sorted: bool,
     ) -> Result<Slab, QueryError> {
-        let have = self.columns.borrow().contains_key(&(slot, a, order));
-        if !have {
-            let stats = self.db(slot).stats(a);
-            if !stats.cached && (keys.len() as u64).saturating_mul(PROBE_FACTOR) < stats.rows {
-                return self.probe(slot, a, order, keys, sorted);
-            }
+        if self.probes(slot, a, order, keys.len()) {
+            return self.probe(slot, a, order, keys, sorted);
         }
         self.column(slot, a, order).map(Slab::Whole)
     }
 
-    fn probe(
+    pub(crate) fn probe(
         &self,
         slot: Slot,
         a: AttrId,
@@ -149,9 +165,10 @@ pub(crate) fn gallop_start(keys: &[u64], from: usize, key: u64) -> usize {
 }
 
 /// Finds where a key's rows are in a sorted array; built for the shape of the lookups to come.
+/// Shared by threads: what a lookup learns for the next one is in a [`Hint`].
 pub(crate) enum Locator<'a> {
     /// Keys come in ascending order: advance through the array.
-    Gallop(&'a [u64], usize),
+    Gallop(&'a [u64]),
     /// Few lookups: binary search.
     Binary(&'a [u64]),
     /// Many lookups, keys close together: first row by key.
@@ -160,10 +177,14 @@ pub(crate) enum Locator<'a> {
     Hash(HashMap<u64, (u32, u32), Hasher>),
 }
 
+/// Where the last lookup of one thread ended.
+#[derive(Default)]
+pub(crate) struct Hint(usize);
+
 impl<'a> Locator<'a> {
     pub(crate) fn new(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
         if ascending {
-            return Locator::Gallop(keys, 0);
+            return Locator::Gallop(keys);
         }
         if lookups.saturating_mul(8) < keys.len() || keys.len() > u32::MAX as usize {
             return Locator::Binary(keys);
@@ -172,13 +193,17 @@ impl<'a> Locator<'a> {
         let span = max - min;
         if span <= 4 * keys.len() as u64 + 1024 {
             let span = span as usize;
+            // The keys are sorted: the first row of a key is where the array reaches it.
             let mut first = vec![0u32; span + 2];
-            for k in keys {
-                first[(k - min) as usize + 1] += 1;
+            let mut filled = 0;
+            for (row, k) in keys.iter().enumerate() {
+                let at = (k - min) as usize;
+                if at >= filled {
+                    first[filled..=at].fill(row as u32);
+                    filled = at + 1;
+                }
             }
-            for i in 0..=span {
-                first[i + 1] += first[i];
-            }
+            first[filled..].fill(keys.len() as u32);
             return Locator::Dense(min, first);
         }
         let mut map = HashMap::with_capacity_and_hasher(keys.len(), Hasher::default());
@@ -193,11 +218,11 @@ impl<'a> Locator<'a> {
 
     /// The rows of `key`: `[start, end)`.
     #[inline]
-    pub(crate) fn find(&mut self, key: u64) -> (usize, usize) {
+    pub(crate) fn find(&self, key: u64, hint: &mut Hint) -> (usize, usize) {
         match self {
-            Locator::Gallop(keys, at) => {
-                let start = gallop_start(keys, *at, key);
-                *at = start;
+            Locator::Gallop(keys) => {
+                let start = gallop_start(keys, hint.0, key);
+                hint.0 = start;
                 (start, gallop_end(keys, start, key))
             }
             Locator::Binary(keys) => {
@@ -264,5 +289,30 @@ impl Run<'_> {
             hits += gallop_end(keys, from, key) - from;
         }
         Ok(hits as f64 / take as f64)
+    }
+
+    /// How many rows of one attribute a row of another meets on average, each by the key of
+    /// its order: counted for some rows.
+    pub(crate) fn meets(
+        &self,
+        from: (Slot, AttrId, Order),
+        to: (Slot, AttrId, Order),
+    ) -> Result<f64, QueryError> {
+        const ROWS: usize = 256;
+        let (mine, theirs) = (self.column(from.0, from.1, from.2)?, self.column(to.0, to.1, to.2)?);
+        let (mine, keys) = (mine.keys(), theirs.keys());
+        let take = mine.len().min(ROWS);
+        let mut hits = 0;
+        for i in 0..take {
+            let key = mine[i * mine.len() / take];
+            let key = match (from.2, to.2) {
+                (Order::Ave, Order::Eav) => entity_key(key),
+                (Order::Eav, Order::Ave) => entity_cell(key),
+                _ => key,
+            };
+            let at = keys.partition_point(|k| *k < key);
+            hits += gallop_end(keys, at, key) - at;
+        }
+        Ok(if take == 0 { 0.0 } else { hits as f64 / take as f64 })
     }
 }

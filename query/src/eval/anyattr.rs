@@ -137,7 +137,7 @@ impl Run<'_> {
             unique: false,
             is_ref: false,
         };
-        let rel = self.scan(&all, a)?;
+        let rel = self.scan(&all, a, &[])?;
         let cols = (0..4)
             .map(|i| match (rel.col(i as Var), places[i]) {
                 (Some(c), _) => c.to_vec(),

@@ -12,9 +12,11 @@
 //!    negations as soon as they are ready and nothing cheaper shrinks their input.
 
 use super::Run;
+use super::leapfrog::Core;
 use super::join::{natural, product, semi, shared, theta};
 use super::pattern::By;
 use super::rel::{Rel, Var};
+use super::tests::Guard;
 use crate::error::QueryError;
 use crate::plan::estimate::{self, Estimate};
 use crate::resolve::VarSet;
@@ -60,8 +62,13 @@ impl Run<'_> {
         while !s.left.is_empty() && !s.empty {
             self.budget.check()?;
             let (i, estimated) = self.choose(&s)?;
-            s.left.retain(|x| *x != i);
-            self.step(&mut s, i, estimated)?;
+            match self.core(&s, i)? {
+                Some(core) => self.core_step(&mut s, &core)?,
+                None => {
+                    s.left.retain(|x| *x != i);
+                    self.step(&mut s, i, estimated)?;
+                }
+            }
             self.prune(&mut s)?;
         }
         if s.empty {
@@ -237,6 +244,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Runs the clauses of a cyclic core together.
+    fn core_step(&self, s: &mut State<'_>, core: &Core) -> Result<(), QueryError> {
+        let start = std::time::Instant::now();
+        let out = self.leapfrog(s, core)?;
+        let rows = out.len;
+        s.left.retain(|i| !core.clauses.contains(i));
+        s.bound.extend(core.vars.iter().copied());
+        s.parts.push(out);
+        self.trace.borrow_mut().together(&core.clauses, s.body, core.rows, "leapfrog", rows, Some(start.elapsed()));
+        Ok(())
+    }
+
     fn traced(&self, s: &State<'_>, how: &'static str, start: std::time::Instant) {
         let rows = s.parts.last().map_or(1, |p| p.len);
         self.trace.borrow_mut().end(how, rows, Some(start.elapsed()));
@@ -321,19 +340,33 @@ impl Run<'_> {
             self.absorb(s, r)?;
             return Ok("scan attributes");
         };
+        let guards = self.guards(s, p);
         match self.way_in(s, p)? {
             (Some((i, by)), how) => {
                 let part = s.parts.swap_remove(i);
-                let out = self.extend(&part, p, a, by)?;
+                let out = self.extend(&part, p, a, by, &guards)?;
                 self.absorb(s, out)?;
                 Ok(how)
             }
             (None, how) => {
-                let r = self.scan(p, a)?;
+                let r = self.scan(p, a, &guards)?;
                 self.absorb(s, r)?;
                 Ok(how)
             }
         }
+    }
+
+    /// Comparisons still to run that concern only the value this pattern finds.
+    pub(crate) fn guards(&self, s: &State<'_>, p: &Pattern) -> Vec<Guard> {
+        let Term::Var(v) = p.v else { return Vec::new() };
+        if !self.optimise || s.bound.has(v) {
+            return Vec::new();
+        }
+        let predicates = s.left.iter().filter_map(|&i| match &s.body.clauses[i].kind {
+            Kind::Predicate(e) => self.guard(e),
+            _ => None,
+        });
+        predicates.filter(|(on, _)| *on == v).map(|(_, g)| g).collect()
     }
 
     /// How a pattern is read: through which part and place, or by itself; and a name for it.

@@ -5,15 +5,16 @@
 //! (`get-else`, `missing?`, …) is one sorted probe for the whole relation.
 
 use super::Run;
-use super::access::{Locator, entity_key};
+use super::access::{Hint, Locator, entity_key};
 use super::bind::Binder;
 use super::function::{self, FnError, Function};
-use super::rel::Rel;
+use super::rel::{Rel, Var};
+use super::tests::Guard;
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::resolve::ir::{Arg, Bind, Expr, Slot};
 use crate::resolve::tx_entity;
-use annals_model::{AttrId, Cell, Diagnostic, Order, Span, T, Value, cell};
+use annals_model::{AttrId, Cell, Diagnostic, Dict, Order, Span, Symbol, T, Value, cell};
 use hashbrown::HashMap;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -27,10 +28,28 @@ enum Computed {
 }
 
 /// A comparison that runs on cells.
-#[derive(Clone, Copy)]
-enum Comparison {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Comparison {
     Equal(bool),
     Order(fn(Ordering) -> bool),
+}
+
+impl Comparison {
+    /// Does it hold between two cells? Values without an order between them are in none.
+    #[inline]
+    pub(crate) fn holds(self, a: Cell, b: Cell, dict: &Dict) -> bool {
+        match self {
+            Comparison::Equal(wanted) => (a == b || function::cells_equal(a, b, dict)) == wanted,
+            Comparison::Order(test) => {
+                let tag = cell::tag(a);
+                if tag == cell::tag(b) && (cell::TAG_LONG..=cell::TAG_DOUBLE).contains(&tag) {
+                    test(a.cmp(&b))
+                } else {
+                    function::compare_cells(a, b, dict).is_some_and(test)
+                }
+            }
+        }
+    }
 }
 
 fn comparison(name: &str) -> Option<Comparison> {
@@ -70,21 +89,48 @@ impl Run<'_> {
         }
     }
 
+    /// The comparison that a name means, unless something else is registered in its place.
+    pub(crate) fn comparison(&self, name: &Symbol) -> Option<Comparison> {
+        let how = comparison(name.as_str())?;
+        let standard = function::Library::standard().function(name.as_str())?;
+        self.library.function(name.as_str()).is_some_and(|f| Arc::ptr_eq(f, standard)).then_some(how)
+    }
+
+    /// The test of one variable that an expression makes of the values it may have.
+    pub(crate) fn guard(&self, e: &Expr) -> Option<(Var, Guard)> {
+        let Expr::Call { name, args } = e else { return None };
+        let how = self.comparison(name)?;
+        let (v, c, flipped) = match &args[..] {
+            [Arg::Var(v), Arg::Const(c)] => (*v, c, false),
+            [Arg::Const(c), Arg::Var(v)] => (*v, c, true),
+            _ => return None,
+        };
+        Some((v, Guard { how, with: self.dict.encode(c), flipped }))
+    }
+
     /// The rows for which the expression is neither nil nor false.
     pub(crate) fn filter(&self, e: &Expr, rel: &Rel, at: Span) -> Result<Rel, QueryError> {
-        let keep: Vec<u32> = match e {
-            Expr::Call { name, args } if args.len() == 2 && comparison(name.as_str()).is_some() => {
-                let how = comparison(name.as_str()).expect("just seen");
-                let (a, b) = (self.arg(&args[0], rel), self.arg(&args[1], rel));
-                let mut keep = Vec::with_capacity(rel.len);
-                for start in (0..rel.len).step_by(BATCH) {
-                    let rows = start..rel.len.min(start + BATCH);
-                    keep.extend(rows.filter(|&i| self.compares(how, a.get(i), b.get(i))).map(|i| i as u32));
-                    self.budget.check()?;
-                }
-                keep
+        let quick = match e {
+            Expr::Call { name, args } => self.comparison(name).zip(<&[Arg; 2]>::try_from(&args[..]).ok()),
+            _ => None,
+        };
+        let keep: Vec<u32> = match quick {
+            Some((how, [a, b])) => {
+                let (a, b) = (self.arg(a, rel), self.arg(b, rel));
+                let (dict, budget) = (&*self.dict, self.budget);
+                let pieces = self.threads.map(rel.len, rel.len, |piece| {
+                    let mut keep = Vec::with_capacity(piece.len());
+                    for start in piece.clone().step_by(BATCH) {
+                        let rows = start..piece.end.min(start + BATCH);
+                        let hits = rows.filter(|&i| how.holds(a.get(i), b.get(i), dict));
+                        keep.extend(hits.map(|i| i as u32));
+                        budget.check()?;
+                    }
+                    Ok(keep)
+                })?;
+                super::parallel::joined(pieces)
             }
-            _ => match self.compute(e, rel, at)? {
+            None => match self.compute(e, rel, at)? {
                 Computed::Cells(c) => (0..rel.len as u32).filter(|&i| c[i as usize] > cell::FALSE).collect(),
                 Computed::Values(v) => (0..rel.len as u32).filter(|&i| !v[i as usize].is_falsy()).collect(),
                 Computed::One(v) if v.is_falsy() => vec![],
@@ -96,21 +142,6 @@ impl Run<'_> {
             return Ok(rel.clone());
         }
         Ok(rel.take(&keep, true, true, self.budget))
-    }
-
-    #[inline]
-    fn compares(&self, how: Comparison, a: Cell, b: Cell) -> bool {
-        match how {
-            Comparison::Equal(wanted) => (a == b || function::cells_equal(a, b, &self.dict)) == wanted,
-            Comparison::Order(test) => {
-                let tag = cell::tag(a);
-                if tag == cell::tag(b) && (cell::TAG_LONG..=cell::TAG_DOUBLE).contains(&tag) {
-                    test(a.cmp(&b))
-                } else {
-                    function::compare_cells(a, b, &self.dict).is_some_and(test)
-                }
-            }
-        }
     }
 
     /// The rows of `rel` with what the expression gives, taken apart by `bind`.
@@ -299,10 +330,11 @@ impl Run<'_> {
         }
         let sorted = keys.is_sorted();
         let slab = self.slab(slot, a, Order::Eav, &keys, sorted)?;
-        let mut locator = Locator::new(slab.keys(), keys.len(), sorted);
+        let locator = Locator::new(slab.keys(), keys.len(), sorted);
+        let mut hint = Hint::default();
         let mut out = Vec::with_capacity(keys.len());
         for (i, k) in keys.iter().enumerate() {
-            let (lo, hi) = locator.find(*k);
+            let (lo, hi) = locator.find(*k, &mut hint);
             out.push((lo < hi).then(|| slab.v()[lo]));
             if i % BATCH == 0 {
                 self.budget.check()?;
@@ -326,7 +358,7 @@ impl Run<'_> {
         if let ([a, b], true) = (&cols[..], standard) {
             if let Some(how) = comparison(&f.name) {
                 return Ok(Computed::Cells(
-                    (0..rel.len).map(|i| cell::of_bool(self.compares(how, a.get(i), b.get(i)))).collect(),
+                    (0..rel.len).map(|i| cell::of_bool(how.holds(a.get(i), b.get(i), &self.dict))).collect(),
                 ));
             }
             let op: Option<fn(i64, i64) -> Option<i64>> = match &*f.name {

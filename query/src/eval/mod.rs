@@ -1,6 +1,6 @@
 //! From a resolved query to rows: relations of cells, joined clause by clause.
 //!
-//! Reading order: `rel` (what flows), `join`, `access` and `pattern` (reading
+//! Reading order: `rel` (what flows), `join`, `access`, `pattern` and `extend` (reading
 //! datoms), `body` (a conjunction: which clause next, and how), `table`,
 //! `fixpoint` and its operators (rules), `call` (functions), `bind` (inputs and
 //! results taken apart), `answer` (`:find`).
@@ -18,14 +18,18 @@ pub(crate) mod bind;
 pub(crate) mod body;
 pub(crate) mod call;
 mod closure;
+mod extend;
 mod facts;
 mod fixpoint;
 pub mod function;
 mod join;
+pub(crate) mod leapfrog;
+pub(crate) mod parallel;
 pub(crate) mod pattern;
 pub(crate) mod rel;
 mod seminaive;
 mod table;
+mod tests;
 
 use crate::budget::Budget;
 use crate::error::QueryError;
@@ -35,6 +39,8 @@ use access::Db;
 pub(crate) use access::Sampled;
 use annals_model::{AttrId, Cell, Column, Dict, EntityId, Order, Value, cell};
 use hashbrown::HashMap;
+pub use leapfrog::JoinChoice;
+pub use parallel::Threads;
 pub(crate) use pattern::Place;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -56,6 +62,8 @@ pub(crate) struct Run<'q> {
     /// Choose the order of clauses (else: as written), and demand for rules.
     pub(crate) optimise: bool,
     pub(crate) operator: FixpointChoice,
+    pub(crate) threads: Threads,
+    pub(crate) joins: JoinChoice,
     pub(crate) trace: RefCell<Trace>,
     columns: RefCell<HashMap<(Slot, AttrId, Order), Arc<Column>>>,
     calls: RefCell<fixpoint::Calls>,
@@ -96,6 +104,8 @@ impl<'q> Run<'q> {
             program,
             optimise: true,
             operator: FixpointChoice::Best,
+            threads: Threads::Auto,
+            joins: JoinChoice::Best,
             trace: RefCell::default(),
             columns: RefCell::default(),
             calls: RefCell::default(),

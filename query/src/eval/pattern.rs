@@ -1,14 +1,17 @@
-//! Data patterns with a known attribute: as a scan, or joined to a relation
-//! through its entity or its value.
+//! Data patterns with a known attribute: what their places mean, and reading them by a scan.
+//!
+//! Not here: joining a pattern to a relation (`extend`), what its rows must pass (`tests`).
 
 use super::Run;
-use super::access::{Locator, Slab, entity_key};
+use super::access::{Hint, Locator, Slab, entity_key};
+use super::tests::{Guard, Tests};
 use super::rel::{Rel, Var};
+use super::parallel::joined;
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::mem::entity_cell;
 use crate::resolve::ir::{Ent, Pattern, Term};
-use annals_model::{AttrId, Cell, Order, T, cell};
+use annals_model::{AttrId, Cell, Order};
 
 /// The place of a pattern that a relation is joined by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn var(self) -> Option<Var> {
+    pub(crate) fn var(self) -> Option<Var> {
         match self {
             Place::Var(v) => Some(v),
             _ => None,
@@ -34,10 +37,17 @@ impl Place {
     }
 }
 
-/// A pattern ready to run: literals are cells.
+/// A pattern ready to run: literals are cells. The places are entity, value, tx, op.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe4 {
     pub(crate) places: [Place; 4],
+}
+
+impl Probe4 {
+    /// The first place of one of its variables.
+    pub(crate) fn place_of(&self, v: Var) -> usize {
+        self.places.iter().position(|x| x.var() == Some(v)).expect("a variable of the pattern")
+    }
 }
 
 impl Run<'_> {
@@ -68,7 +78,7 @@ impl Run<'_> {
     /// The entity that has a unique value; in a history, the one that had it first.
     pub(crate) fn lookup(&self, slot: usize, a: AttrId, v: Cell) -> Result<Option<u64>, QueryError> {
         let slab = self.slab(slot, a, Order::Ave, &[v], true)?;
-        let (lo, hi) = Locator::new(slab.keys(), 1, false).find(v);
+        let (lo, hi) = Locator::new(slab.keys(), 1, false).find(v, &mut Hint::default());
         Ok((lo..hi).filter(|&i| slab.op(i)).min_by_key(|&i| (slab.t()[i], slab.e()[i])).map(|i| slab.e()[i]))
     }
 
@@ -84,11 +94,11 @@ impl Run<'_> {
         Ok(Some(Probe4 { places }))
     }
 
-    /// All rows of a pattern, over its variables.
-    pub(crate) fn scan(&self, p: &Pattern, a: AttrId) -> Result<Rel, QueryError> {
+    /// All rows of a pattern that pass the guards, over its variables.
+    pub(crate) fn scan(&self, p: &Pattern, a: AttrId, guards: &[Guard]) -> Result<Rel, QueryError> {
         let vars = pattern_vars(p);
         let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&vars, self.budget)) };
-        let [e, v, tx, op] = probe.places;
+        let [e, v, ..] = probe.places;
         let history = self.db(p.src).view().history;
         let (slab, lo, hi) = match (e, v) {
             (Place::Is(c), _) => self.range(p.src, a, Order::Eav, entity_key(c))?,
@@ -99,51 +109,45 @@ impl Run<'_> {
                 (Slab::Whole(c), 0, n)
             }
         };
-        let single = matches!((e, v), (Place::Is(_), _) | (_, Place::Is(_)));
-        let tests = Tests::new(&probe, &[]);
-        let width = vars.len();
-        self.budget.spend(0, (hi - lo) * 8 * width)?;
-        let rows: Option<Vec<u32>> =
-            if tests.none(if single { if matches!(e, Place::Is(_)) { 0 } else { 1 } } else { 4 }) {
-                None
-            } else {
+        // The rows of one key have that key; the other place is still to be tested.
+        let known = match (e, v) {
+            (Place::Is(_), _) => Some(0),
+            (_, Place::Is(_)) => Some(1),
+            _ => None,
+        };
+        let tests = Tests::new(&probe, known, &[], guards, &self.dict);
+        let width = 8 * vars.len();
+        self.budget.spend(0, (hi - lo) * width)?;
+        let rows: Option<Vec<u32>> = if tests.is_empty() {
+            None
+        } else {
+            let budget = self.budget;
+            let pieces = self.threads.map(hi - lo, hi - lo, |piece| {
                 let mut rows = Vec::new();
-                for i in lo..hi {
-                    if tests.pass(&slab, i, 0) {
-                        rows.push(i as u32);
-                    }
-                    if i % BATCH == 0 {
-                        self.budget.check()?;
-                    }
+                let mut held = budget.held();
+                for start in piece.clone().step_by(BATCH) {
+                    let batch = lo + start..lo + piece.end.min(start + BATCH);
+                    tests.select(&slab, batch, &mut rows);
+                    held.spend(0, rows.len() * 4)?;
                 }
-                Some(rows)
-            };
+                Ok(rows)
+            })?;
+            Some(joined(pieces))
+        };
         let n = rows.as_ref().map_or(hi - lo, Vec::len);
-        self.budget.spend(n, n * 8 * width)?;
+        self.budget.spend(n, n * width)?;
         if vars.is_empty() {
             return Ok(if n == 0 { Rel::empty(&[], self.budget) } else { Rel::unit() });
         }
-        let read = |f: &dyn Fn(usize) -> Cell| -> Vec<Cell> {
-            match &rows {
-                None => (lo..hi).map(f).collect(),
-                Some(r) => r.iter().map(|i| f(*i as usize)).collect(),
-            }
+        let at = |i: usize| match &rows {
+            None => lo + i,
+            Some(r) => r[i] as usize,
         };
         let cols = vars
             .iter()
-            .map(|var| {
-                let at = probe
-                    .places
-                    .iter()
-                    .position(|x| x.var() == Some(*var))
-                    .expect("a variable of the pattern");
-                match at {
-                    0 => read(&|i| entity_cell(slab.e()[i])),
-                    1 if rows.is_none() => slab.v()[lo..hi].to_vec(),
-                    1 => read(&|i| slab.v()[i]),
-                    2 => read(&|i| entity_cell(T(slab.t()[i]).entity().raw())),
-                    _ => read(&|i| cell::of_bool(slab.op(i))),
-                }
+            .map(|var| match probe.place_of(*var) {
+                1 if rows.is_none() => slab.v()[lo..hi].to_vec(),
+                place => self.threads.column(n, |i| slab.cell(place, at(i))),
             })
             .collect();
         let sorted = match (e, v) {
@@ -152,7 +156,6 @@ impl Run<'_> {
             _ => None,
         };
         let key = self.pattern_key(p, &probe, history);
-        let _ = (tx, op);
         Ok(Rel::new(vars, cols, self.budget).keyed(key).sorted_by(sorted))
     }
 
@@ -181,95 +184,8 @@ impl Run<'_> {
         key: u64,
     ) -> Result<(Slab, usize, usize), QueryError> {
         let slab = self.slab(slot, a, order, &[key], true)?;
-        let (lo, hi) = Locator::new(slab.keys(), 1, false).find(key);
+        let (lo, hi) = Locator::new(slab.keys(), 1, false).find(key, &mut Hint::default());
         Ok((slab, lo, hi))
-    }
-
-    /// Joins `rel`, which has the variable in place `by`, with a pattern. Variables
-    /// of the pattern that `rel` has are tests, the others become columns.
-    pub(crate) fn extend(&self, rel: &Rel, p: &Pattern, a: AttrId, by: By) -> Result<Rel, QueryError> {
-        let fresh: Vec<Var> = pattern_vars(p).into_iter().filter(|v| !rel.has(*v)).collect();
-        let all: Vec<Var> = rel.vars.iter().chain(&fresh).copied().collect();
-        let Some(probe) = self.places(p)? else { return Ok(Rel::empty(&all, self.budget)) };
-        let (place, order) = match by {
-            By::Entity => (0, Order::Eav),
-            By::Value => (1, Order::Ave),
-        };
-        let var = probe.places[place].var().expect("joined by a variable");
-        let col = rel.col(var).expect("joined by a variable it has");
-        let ascending = rel.sorted == Some(var);
-        let keys: Vec<u64> = match by {
-            By::Entity => col.iter().map(|c| entity_key(*c)).collect(),
-            By::Value => col.to_vec(),
-        };
-        let ascending = ascending && keys.is_sorted();
-        self.budget.spend(0, keys.len() * 8)?;
-        let slab = self.slab(p.src, a, order, &keys, ascending)?;
-        let mut locator = Locator::new(slab.keys(), keys.len(), ascending);
-        let bound: Vec<(usize, &[Cell])> = probe
-            .places
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != place)
-            .filter_map(|(at, x)| x.var().and_then(|v| rel.col(v)).map(|c| (at, &**c)))
-            .collect();
-        let tests = Tests::new(&probe, &bound);
-        let free = tests.none(place);
-        let exists = fresh.is_empty();
-        let (mut left, mut right): (Vec<u32>, Vec<u32>) = (Vec::with_capacity(keys.len()), Vec::new());
-        let (mut spent, mut identity) = (0, true);
-        let width = 8 * all.len();
-        for (row, key) in keys.iter().enumerate() {
-            let (lo, hi) = locator.find(*key);
-            for i in lo..hi {
-                if free || tests.pass(&slab, i, row) {
-                    identity &= left.len() == row;
-                    left.push(row as u32);
-                    if exists {
-                        break;
-                    }
-                    right.push(i as u32);
-                }
-            }
-            if row % BATCH == 0 || left.len() - spent >= BATCH {
-                self.budget.spend(left.len() - spent, left.len() * (8 + width))?;
-                spent = left.len();
-            }
-        }
-        self.budget.spend(left.len() - spent, left.len() * (8 + width))?;
-        let history = self.db(p.src).view().history;
-        let at_most_one =
-            exists || (!history && ((by == By::Entity && p.one) || (by == By::Value && p.unique)));
-        let mut key = rel.key.clone();
-        if !at_most_one {
-            let missing = match by {
-                By::Entity => probe.places[1],
-                By::Value => probe.places[0],
-            };
-            key = match (key, missing) {
-                (Some(mut k), Place::Var(v)) if !history => {
-                    if !k.contains(&v) {
-                        k.push(v);
-                    }
-                    Some(k)
-                }
-                (Some(k), Place::Is(_)) if !history => Some(k),
-                _ => None,
-            };
-        }
-        let identity = identity && left.len() == rel.len;
-        let mut out = if identity { rel.clone() } else { rel.take(&left, false, true, self.budget) };
-        for v in fresh {
-            let at = probe.places.iter().position(|x| x.var() == Some(v)).expect("a variable of the pattern");
-            let cells = match at {
-                0 => right.iter().map(|i| entity_cell(slab.e()[*i as usize])).collect(),
-                1 => right.iter().map(|i| slab.v()[*i as usize]).collect(),
-                2 => right.iter().map(|i| entity_cell(T(slab.t()[*i as usize]).entity().raw())).collect(),
-                _ => right.iter().map(|i| cell::of_bool(slab.op(*i as usize))).collect(),
-            };
-            out = out.with(v, cells, self.budget);
-        }
-        Ok(out.keyed(key))
     }
 }
 
@@ -284,48 +200,4 @@ pub(crate) fn pattern_vars(p: &Pattern) -> Vec<Var> {
         }
     }
     out
-}
-
-/// What a row must pass besides its key.
-struct Tests<'a> {
-    constants: Vec<(usize, Cell)>,
-    bound: Vec<(usize, &'a [Cell])>,
-    same: Vec<(usize, usize)>,
-}
-
-impl<'a> Tests<'a> {
-    fn new(probe: &Probe4, bound: &[(usize, &'a [Cell])]) -> Tests<'a> {
-        let mut constants = Vec::new();
-        let mut same = Vec::new();
-        for (at, x) in probe.places.iter().enumerate() {
-            match x {
-                Place::Is(c) => constants.push((at, *c)),
-                Place::Var(_) => {
-                    if let Some(first) = probe.places[..at].iter().position(|y| y == x) {
-                        same.push((first, at));
-                    }
-                }
-                Place::Any => {}
-            }
-        }
-        Tests { constants, bound: bound.to_vec(), same }
-    }
-    /// Nothing to test apart from the place `keyed`?
-    fn none(&self, keyed: usize) -> bool {
-        self.constants.iter().all(|(at, _)| *at == keyed) && self.bound.is_empty() && self.same.is_empty()
-    }
-    fn pass(&self, slab: &Slab, i: usize, row: usize) -> bool {
-        self.constants.iter().all(|(at, c)| cell_at(slab, *at, i) == *c)
-            && self.bound.iter().all(|(at, col)| cell_at(slab, *at, i) == col[row])
-            && self.same.iter().all(|(a, b)| cell_at(slab, *a, i) == cell_at(slab, *b, i))
-    }
-}
-
-fn cell_at(slab: &Slab, place: usize, i: usize) -> Cell {
-    match place {
-        0 => entity_cell(slab.e()[i]),
-        1 => slab.v()[i],
-        2 => entity_cell(T(slab.t()[i]).entity().raw()),
-        _ => cell::of_bool(slab.op(i)),
-    }
 }

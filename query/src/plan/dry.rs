@@ -15,6 +15,13 @@ pub(crate) fn body(run: &Run<'_>, body: &Body, outside: Vec<Rel>, needed: &[Var]
         let mut s = State::new(body, outside, needed);
         while !s.left.is_empty() {
             let (i, rows) = run.choose(&s)?;
+            if let Some(core) = run.core(&s, i)? {
+                s.left.retain(|i| !core.clauses.contains(i));
+                s.bound.extend(core.vars.iter().copied());
+                run.trace.borrow_mut().together(&core.clauses, body, core.rows, "leapfrog", 0, None);
+                s.parts.push(shadow(run, core.vars, core.rows as usize));
+                continue;
+            }
             s.left.retain(|x| *x != i);
             let c = &body.clauses[i];
             run.trace.borrow_mut().begin(c, rows);

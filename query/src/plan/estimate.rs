@@ -49,6 +49,23 @@ pub(crate) fn scan(run: &Run<'_>, p: &Pattern, a: AttrId) -> Result<u64, QueryEr
     Ok(rows)
 }
 
+/// Rows of a pattern over two variables, and how many of them a row of another meets on
+/// average: `through` is that pattern, the order in which its shared place is the key, and the
+/// order in which this one's is.
+pub(crate) fn fanout(
+    run: &Run<'_>,
+    p: &Pattern,
+    through: Option<(&Pattern, Order, Order)>,
+) -> Result<(f64, f64), QueryError> {
+    let Attr::Known(a) = p.a else { return Ok((0.0, 0.0)) };
+    let rows = run.db(p.src).stats(a).rows as f64;
+    let (Some((from, key, order)), Attr::Known(b)) = (through, through.map_or(Attr::Any, |(p, ..)| p.a.clone()))
+    else {
+        return Ok((rows, rows));
+    };
+    Ok((rows, run.meets((from.src, b, key), (p.src, a, order))?))
+}
+
 /// The cost of running `c` next.
 pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimate, QueryError> {
     let len = |i: Option<usize>| i.map_or(1.0, |i| s.parts[i].len as f64);

@@ -1,6 +1,6 @@
 //! What a run did, clause by clause.
 
-use crate::resolve::ir::Clause;
+use crate::resolve::ir::{Body, Clause};
 use hashbrown::HashMap;
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -82,6 +82,23 @@ impl Trace {
         if let Some(took) = took {
             s.runs += 1;
             s.micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Clauses ran as one: each is a step that left these rows; the first took the time.
+    pub(crate) fn together(
+        &mut self,
+        clauses: &[usize],
+        body: &Body,
+        estimated: f64,
+        how: &'static str,
+        rows: usize,
+        mut took: Option<Duration>,
+    ) {
+        for i in clauses {
+            self.begin(&body.clauses[*i], estimated);
+            self.end(how, rows, took);
+            took = took.map(|_| Duration::ZERO);
         }
     }
 
