@@ -117,8 +117,17 @@ pub fn disk(path: &PathBuf) -> u64 {
 }
 
 fn peak_mb() -> u64 {
+    memory_mb("VmHWM")
+}
+
+/// What the process holds now, in MiB.
+pub fn rss_mb() -> u64 {
+    memory_mb("VmRSS")
+}
+
+fn memory_mb(what: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("");
+    let line = status.lines().find(|l| l.starts_with(what)).unwrap_or("");
     line.split_whitespace().nth(1).and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
