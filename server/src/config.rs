@@ -102,6 +102,8 @@ pub struct Config {
     pub origins_allowed: Vec<String>,
     /// The only folder backups are written to. None: no backup over HTTP.
     pub backup_dir: Option<PathBuf>,
+    /// The only folder databases are restored into. None: no restore over HTTP.
+    pub restore_dir: Option<PathBuf>,
     /// Refuse commands without an `Idempotency-Key`.
     pub commands_need_key: bool,
     /// Refuse every write.
@@ -160,6 +162,7 @@ impl Default for Config {
             hosts: Vec::new(),
             origins_allowed: Vec::new(),
             backup_dir: None,
+            restore_dir: None,
             commands_need_key: false,
             read_only: false,
             log_format: LogFormat::Text,
@@ -251,7 +254,7 @@ impl Config {
         }
         // The defaults, as TOML, give the names and types of all settings.
         let shape = toml::Table::try_from(Config::default()).expect("the defaults are plain data");
-        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir", "otlp_endpoint"].map(|n| (n.to_owned(), None));
+        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir", "restore_dir", "otlp_endpoint"].map(|n| (n.to_owned(), None));
         let known = leaves(&shape).into_iter().map(|(n, v)| (n, Some(v))).chain(optional);
         for (name, default) in known {
             let var = format!("ANNALS_{}", name.to_uppercase().replace('.', "_"));
@@ -276,15 +279,24 @@ impl Config {
         self.origins.insert(name.to_owned(), Origin::Flag);
     }
 
-    /// Every setting with its value and origin, for `--show-config`.
+    /// Every setting with its value and origin, as TOML. Holds no secrets: none is a setting.
     pub fn show(&self) -> String {
+        let line = |(name, value, origin): (String, toml::Value, Option<&Origin>)| {
+            let origin = origin.map_or("default".to_owned(), Origin::to_string);
+            format!("{name} = {value}  # {origin}\n")
+        };
+        self.settings().into_iter().map(line).collect()
+    }
+
+    /// The settings that are no defaults: name, value, origin. The server logs them when it begins.
+    pub fn given(&self) -> Vec<(String, String, String)> {
+        let given = self.settings().into_iter().filter_map(|(name, v, o)| Some((name, v.to_string(), o?.to_string())));
+        given.collect()
+    }
+
+    fn settings(&self) -> Vec<(String, toml::Value, Option<&Origin>)> {
         let table = toml::Table::try_from(self).expect("a configuration is plain data");
-        let mut out = String::new();
-        for (name, value) in leaves(&table) {
-            let origin = self.origins.get(&name).map_or("default".to_owned(), Origin::to_string);
-            out.push_str(&format!("{name} = {value}  # {origin}\n"));
-        }
-        out
+        leaves(&table).into_iter().map(|(name, v)| (name.clone(), v, self.origins.get(&name))).collect()
     }
 
     /// Is the listening address reachable from this machine alone?
@@ -386,7 +398,15 @@ mod tests {
             Config::layered(Some(&path), |n| (n == "ANNALS_LIMITS_RUNNING").then(|| "7".into())).unwrap();
         assert_eq!((config.limits.running, config.limits.queued, config.listen.port()), (7, 4, 9));
         assert_eq!(config.origins["limits.running"], Origin::Env("ANNALS_LIMITS_RUNNING".into()));
-        assert_eq!(config.origins["limits.queued"], Origin::File(path));
+        assert_eq!(config.origins["limits.queued"], Origin::File(path.clone()));
+        let mut config = config;
+        config.from_flag("listen");
+        let shown = config.show();
+        assert!(shown.contains("listen = \"127.0.0.1:9\"  # flag\n"), "{shown}");
+        assert!(shown.contains("limits.running = 7  # environment ANNALS_LIMITS_RUNNING\n"), "{shown}");
+        assert!(shown.contains(&format!("limits.queued = 4  # file {}\n", path.display())), "{shown}");
+        assert!(shown.contains("limits.connections = 2048  # default\n"), "{shown}");
+        assert_eq!(config.given().len(), 3);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub enum ServeError {
 pub fn run(config: Config, databases: Vec<(String, Connection)>) -> Result<(), ServeError> {
     config.check()?;
     log_to_stderr(config.log_format);
+    for (name, value, origin) in config.given() {
+        tracing::info!(%name, %value, %origin, "setting");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("annals-http")

@@ -17,7 +17,7 @@ use crate::{
 };
 use annals::{
     Connection, T,
-    event::{Mode, ProcessRunner, ProjectionState},
+    event::{ProcessRunner, Runner},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -51,14 +51,14 @@ pub struct Database {
     pub keys: Keys,
     /// Transactions over time, for the console.
     pub density: Mutex<Density>,
-    /// Carries out accepted commands, process managers and timers. None when read-only, or stopped.
-    processes: Mutex<Option<ProcessRunner>>,
+    /// Projections, accepted commands, process managers, timers. None when read-only, or stopped.
+    background: Mutex<Option<Background>>,
 }
 
 impl Database {
     /// Ends what works in the background, then closes the database.
     pub fn close(&self) {
-        drop(self.processes.lock().take());
+        drop(self.background.lock().take());
         self.conn.close();
     }
 
@@ -102,7 +102,7 @@ pub struct Server {
     /// Where spans go, when a collector is configured. Set when serving begins.
     #[cfg(feature = "otel")]
     pub traces: std::sync::OnceLock<crate::otel::Exporter>,
-    databases: BTreeMap<String, Arc<Database>>,
+    databases: RwLock<BTreeMap<String, Arc<Database>>>,
     tokens: RwLock<Option<Tokens>>,
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
     phase: watch::Sender<Phase>,
@@ -143,11 +143,7 @@ impl Server {
                     ),
                 });
             }
-            if !config.read_only {
-                drive_projections(&name, &conn);
-            }
-            let processes = (!config.read_only).then(|| conn.run_processes());
-            let database = Arc::new(watched(name.clone(), conn, processes));
+            let database = Arc::new(watched(name.clone(), conn, config.read_only));
             if named.insert(name.clone(), database).is_some() {
                 return Err(ConfigError::Value {
                     name: "database".into(),
@@ -165,7 +161,7 @@ impl Server {
             prepared: Prepared::default(),
             #[cfg(feature = "otel")]
             traces: std::sync::OnceLock::new(),
-            databases: named,
+            databases: RwLock::new(named),
             tokens: RwLock::new(tokens),
             failures: Mutex::default(),
             phase: watch::Sender::new(Phase::Ready),
@@ -176,8 +172,42 @@ impl Server {
     }
 
     /// The databases, in order of name.
-    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
-        self.databases.values()
+    pub fn databases(&self) -> Vec<Arc<Database>> {
+        self.databases.read().values().cloned().collect()
+    }
+
+    /// May this principal make a database of this name, and is the name free?
+    pub fn may_create(&self, who: &Principal, name: &str) -> Result<(), Problem> {
+        if !valid_name(name) {
+            return Err(Problem::new(
+                Class::Syntax,
+                "request/database-name",
+                "this cannot be a database's name",
+            )
+            .hint("names are made of a-z, 0-9, - and _, at most 63"));
+        }
+        if !who.sees(name) || !who.has(Scope::Admin) {
+            return Err(Problem::new(
+                Class::Forbidden,
+                "access/scope",
+                "this needs a token with scope admin on the new database's name",
+            ));
+        }
+        match self.databases.read().contains_key(name) {
+            false => Ok(()),
+            true => Err(taken()),
+        }
+    }
+
+    /// Serves one more database from now on.
+    pub fn serve_also(&self, name: &str, conn: Connection) -> Result<(), Problem> {
+        let mut databases = self.databases.write();
+        if databases.contains_key(name) {
+            return Err(taken());
+        }
+        let database = watched(name.to_owned(), conn, self.config.read_only);
+        databases.insert(name.to_owned(), Arc::new(database));
+        Ok(())
     }
 
     /// The database of this name, if the principal may know of it and do this with it.
@@ -190,12 +220,13 @@ impl Server {
             )
             .hint("names are made of a-z, 0-9, - and _, at most 63"));
         }
-        let database = self.databases.get(name).filter(|_| who.sees(name)).ok_or_else(|| {
+        let found = self.databases.read().get(name).cloned();
+        let database = found.filter(|_| who.sees(name)).ok_or_else(|| {
             Problem::new(Class::NotFound, "request/no-database", format!("no database {name:?}"))
                 .hint("GET /v1/db lists the databases you may know of")
         })?;
         self.permit(who, scope)?;
-        Ok(database.clone())
+        Ok(database)
     }
 
     /// Refuses a principal without the scope.
@@ -327,33 +358,29 @@ impl Server {
     }
 }
 
-/// Keeps the async projections of a database caught up, until it is closed.
-fn drive_projections(name: &str, conn: &Connection) {
-    let (conn, mut reports) = (conn.clone(), conn.listen());
-    let thread = std::thread::Builder::new().name(format!("projections-{name}"));
-    let spawned = thread.spawn(move || {
-        loop {
-            for p in conn.projections().unwrap_or_default() {
-                let waiting = matches!(p.state, ProjectionState::Live | ProjectionState::Building) && p.lag > 0;
-                if waiting
-                    && !matches!(p.mode, Mode::Inline)
-                    && let Err(e) = conn.catch_up(p.name.as_str())
-                {
-                    tracing::error!(projection = %p.name, code = e.code(), error = %e, "a projection stands still");
-                }
-            }
-            if !matches!(reports.next(), Some(Ok(_))) {
-                return;
-            }
-        }
-    });
-    if let Err(e) = spawned {
-        tracing::error!(error = %e, database = %name, "no thread for projections: async ones will not move");
+fn taken() -> Problem {
+    Problem::new(Class::Conflict, "server/name-taken", "there is something under this name already")
+        .hint("choose another name")
+}
+
+/// What works on a database beside its requests; ends when dropped.
+struct Background {
+    _processes: ProcessRunner,
+    _projections: Option<Runner>,
+}
+
+impl Background {
+    fn of(name: &str, conn: &Connection) -> Background {
+        let projections = conn.run_projections().map_err(|e| {
+            tracing::error!(error = %e, database = %name, "no thread for projections: async ones will not move");
+        });
+        Background { _processes: conn.run_processes(), _projections: projections.ok() }
     }
 }
 
 /// A database with a thread that turns its reports into a moving basis.
-fn watched(name: String, conn: Connection, processes: Option<ProcessRunner>) -> Database {
+fn watched(name: String, conn: Connection, read_only: bool) -> Database {
+    let background = (!read_only).then(|| Background::of(&name, &conn));
     let (sender, basis) = watch::channel(conn.db().t());
     let mut reports = conn.listen();
     let thread = std::thread::Builder::new().name(format!("basis-{name}"));
@@ -379,6 +406,6 @@ fn watched(name: String, conn: Connection, processes: Option<ProcessRunner>) -> 
         basis,
         keys: Keys::default(),
         density: Mutex::default(),
-        processes: Mutex::new(processes),
+        background: Mutex::new(background),
     }
 }

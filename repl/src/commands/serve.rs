@@ -37,15 +37,25 @@ pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
     let mut config = Config::load(flags.config.as_deref()).map_err(|e| wrong(&e))?;
     if let Some(listen) = flags.listen {
         config.listen = listen;
+        config.from_flag("listen");
     }
-    let set = |target: &mut Option<PathBuf>, flag: &Option<PathBuf>| {
-        if flag.is_some() {
-            target.clone_from(flag);
+    if flags.token_file.is_some() {
+        config.token_file.clone_from(&flags.token_file);
+        config.from_flag("token_file");
+    }
+    if flags.tls_cert.is_some() {
+        config.tls_cert.clone_from(&flags.tls_cert);
+        config.from_flag("tls_cert");
+    }
+    if flags.tls_key.is_some() {
+        config.tls_key.clone_from(&flags.tls_key);
+        config.from_flag("tls_key");
+    }
+    for (name, given) in [("behind_proxy", flags.behind_proxy), ("read_only", flags.read_only)] {
+        if given {
+            config.from_flag(name);
         }
-    };
-    set(&mut config.token_file, &flags.token_file);
-    set(&mut config.tls_cert, &flags.tls_cert);
-    set(&mut config.tls_key, &flags.tls_key);
+    }
     config.behind_proxy |= flags.behind_proxy;
     config.read_only |= flags.read_only;
     // Before anything is opened: a usage error leaves no trace.

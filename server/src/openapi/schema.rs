@@ -57,6 +57,8 @@ pub(super) fn example(name: &str) -> Json {
         "Append" => {
             json!({"writes": [{"stream": "order-1", "expected": "any", "events": [{"type": "OrderPlaced", "data": {"total": 12}}]}]})
         }
+        "Skip" => json!({"position": 1, "why": "recorded by mistake"}),
+        "Restore" => json!({"as": "orders-last-week"}),
         "Command" => json!({"category": "order", "type": "Place", "payload": {"total": 12}}),
         _ => json!({}),
     }
@@ -71,6 +73,8 @@ pub(super) fn edn_example(name: &str) -> &'static str {
         "Projection" => {
             "{:projection/name :arrivals :projection/version 1 :projection/schema [{:db/ident :arrival/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}] :projection/on [{:event \"OrderArrived\" :assert [{:arrival/order $stream.key}]}]}"
         }
+        "Skip" => "{:position 1 :why \"recorded by mistake\"}",
+        "Restore" => "{:as \"orders-last-week\"}",
         "Command" => "{:category \"order\" :type \"Place\" :payload {:total 12}}",
         "Events" => "[{:type \"OrderPlaced\" :data {:total 12}}]",
         "Append" => "{:writes [{:stream \"order-1\" :events [{:type \"OrderPaid\" :data {:total 12}}]}]}",
@@ -147,6 +151,11 @@ pub(super) fn schemas() -> Json {
         "CommandStatus": object(&["basis-t", "command", "status", "views"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "t": count, "code": {"type": "string"}, "views": {"type": "object", "additionalProperties": count}})),
         "Appended": object(&["basis-t", "t", "first", "last", "replayed"], json!({"basis-t": count, "t": count, "first": count, "last": count, "version": count, "versions": {"type": "object"}, "replayed": {"type": "boolean"}})),
         "Projections": object(&["basis-t", "projections", "head"], json!({"basis-t": count, "head": count, "projections": list(any.clone())})),
+        "Parked": object(&["basis-t", "parked", "skipped"], json!({"basis-t": count, "parked": list(object(&["position", "stream", "id", "type", "why"], json!({"position": count}))), "skipped": list(object(&["position", "t", "by", "why"], json!({"position": count, "t": count})))})),
+        "Replayed": object(&["basis-t", "taken", "left"], json!({"basis-t": count, "taken": count, "left": list(any.clone())})),
+        "Skip": closed(&["position", "why"], json!({"position": count, "why": {"type": "string", "minLength": 1}})),
+        "Restore": closed(&["as"], json!({"as": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}, "t": maybe(&count)})),
+        "Why": object(&["basis-t", "e", "attr", "facts"], json!({"basis-t": count, "e": count, "attr": {"type": "string"}, "facts": list(object(&["value", "t", "support"], json!({"t": count, "support": list(object(&["event", "chain"], json!({})))})))})),
         "Timeline": object(&["basis-t", "buckets"], json!({"basis-t": count, "buckets": list(any.clone())})),
     })
 }

@@ -86,7 +86,8 @@ pub async fn limits(call: Call) -> Answer {
 /// `GET /v1/db`: the databases this principal may know of.
 pub async fn databases(call: Call) -> Answer {
     let format = call.accept_tree(None)?;
-    let seen = call.server.databases().filter(|d| call.who.sees(&d.name));
+    let all = call.server.databases();
+    let seen = all.iter().filter(|d| call.who.sees(&d.name));
     let list: Tree =
         seen.map(|d| Doc::new().with("name", d.name.as_str()).with("basis-t", *d.basis.borrow())).collect();
     let doc = Doc::new().with("databases", list).with("open", call.server.open_to_all());

@@ -3,6 +3,7 @@
 //! One file a concept; a handler extracts, calls the engine through the blocking
 //! bridge, and answers.
 
+pub mod admin;
 pub mod changes;
 pub mod commands;
 pub mod console;
@@ -17,5 +18,6 @@ pub mod subscribe;
 pub mod table;
 pub mod timeline;
 pub mod transact;
+pub mod why;
 
 pub use table::{Operation, Route, table};

@@ -1,24 +1,32 @@
-//! Projections of a database, and what only admins do to streams and subjects.
+//! Projections of a database: their state, and what admins do with them.
+//!
+//! 1. A rebuild goes on behind the answer (202); the old version answers until the new
+//!    one has caught up. Its state is in the list.
+//! 2. What is parked, why, and that somebody skipped an event can be read by all who
+//!    may read the database.
 
 use crate::{
     answer::{self, Answer},
     call::Call,
+    extract::Format,
     failure,
-    routes::streams::append_problem,
-    state::Database,
+    routes::transact::json,
+    state::{Database, Server},
     token::Scope,
     wire::{
-        event::stream_id,
         problem::{Class, Problem},
         tree::{Doc, Tree},
     },
 };
 use annals::{
     ErrorClass,
-    event::{Mode, Position, ProjectionError, ProjectionState, ProjectionStatus},
+    event::{Mode, Parked, Position, ProjectionError, ProjectionState, ProjectionStatus},
 };
-use axum::{body::Body, http::StatusCode, response::Response};
-use std::time::{Duration, Instant};
+use axum::http::{StatusCode, header};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A projection's refusal.
 pub(super) fn projection_problem(e: &ProjectionError) -> Problem {
@@ -28,11 +36,18 @@ pub(super) fn projection_problem(e: &ProjectionError) -> Problem {
         ProjectionError::Db(e) => return failure::Failure::problem(e),
         ProjectionError::VersionTaken { .. }
         | ProjectionError::VersionOld { .. }
+        | ProjectionError::Entangled { .. }
         | ProjectionError::Owned { .. } => ErrorClass::Conflict,
-        ProjectionError::Unknown(_) => ErrorClass::NotFound,
+        ProjectionError::Unknown(_) | ProjectionError::NoEvent { .. } => ErrorClass::NotFound,
+        ProjectionError::NoThread(_) => ErrorClass::Environment,
         _ => ErrorClass::Meaning,
     };
     failure::problem(class, e.code(), vec![annals::Diagnostic::new(e.code(), e.to_string())])
+}
+
+/// Is it of the past: replaced, or taken out of use?
+fn over(p: &ProjectionStatus) -> bool {
+    matches!(p.state, ProjectionState::Retired | ProjectionState::Dropped)
 }
 
 fn status(p: &ProjectionStatus) -> Doc {
@@ -47,6 +62,8 @@ fn status(p: &ProjectionStatus) -> Doc {
         .with("state", p.state.name())
         .with("position", p.position.0)
         .with("lag", p.lag)
+        .with("parked", p.parked)
+        .maybe("trouble", p.trouble.as_deref())
         .maybe("halted-at", halted_at)
         .maybe("why", why)
         .with("attributes", p.attributes.iter().map(|k| Tree::Value(k.clone().into())).collect::<Tree>())
@@ -101,7 +118,7 @@ pub async fn list(call: Call) -> Answer {
             let db = database.conn.db();
             let all = database.conn.projections().map_err(|e| projection_problem(&e))?;
             let shown: Tree =
-                all.iter().filter(|p| p.state != ProjectionState::Retired).map(status).collect();
+                all.iter().filter(|p| !over(p)).map(status).collect();
             let head = db.events().head().map_err(|e| failure::Failure::problem(&e))?;
             Ok((db.t(), Doc::new().with("basis-t", db.t()).with("head", head.0).with("projections", shown)))
         })
@@ -136,99 +153,175 @@ pub async fn add(mut call: Call) -> Answer {
 }
 
 /// What can be done to a projection.
-pub const VERBS: [&str; 3] = ["pause", "resume", "catch-up"];
+pub const VERBS: [&str; 5] = ["pause", "resume", "catch-up", "rebuild", "drop"];
 
-/// `POST …/projections/{projection}/{verb}`: `pause`, `resume`, `catch-up`.
+/// The projection that answers under a name.
+fn named(database: &Database, name: &str) -> Result<ProjectionStatus, Problem> {
+    let bare = name.strip_prefix(':').unwrap_or(name);
+    let all = database.conn.projections().map_err(|e| projection_problem(&e))?;
+    let found = all.into_iter().rev().find(|p| p.name.as_str() == bare && !over(p));
+    found.ok_or_else(|| projection_problem(&ProjectionError::Unknown(annals::Keyword::new(bare))))
+}
+
+/// `POST …/projections/{projection}/{verb}`: `pause`, `resume`, `catch-up`, `rebuild`, `drop`.
 pub async fn steer(call: Call) -> Answer {
     let database = call.database(Scope::Admin)?;
     let format = call.accept_tree(None)?;
     let (name, verb) = (call.part("projection").to_owned(), call.part("verb").to_owned());
+    if verb == "rebuild" {
+        return rebuild(call.server.clone(), database, name, format).await;
+    }
     let (t, doc) = call
         .server
         .writers
         .run(move |_| {
             let conn = &database.conn;
+            let problem = |e| projection_problem(&e);
+            let mut doc = Doc::new();
             match verb.as_str() {
-                "pause" => conn.pause_projection(&name),
-                "resume" => conn.resume_projection(&name),
-                "catch-up" => conn.catch_up(&name).map(drop),
+                "pause" => conn.pause_projection(&name).map_err(problem)?,
+                "resume" => conn.resume_projection(&name).map_err(problem)?,
+                "catch-up" => drop(conn.catch_up(&name).map_err(problem)?),
+                "drop" => {
+                    let last = named(&database, &name)?;
+                    let dropped = conn.drop_projection(&name).map_err(problem)?;
+                    doc = status(&last).with("dropped", true).with("facts", dropped.facts);
+                }
                 _ => {
                     return Err(Problem::new(
                         Class::NotFound,
                         "request/no-route",
-                        "a projection can be paused, resumed, and made to catch up",
+                        format!("a projection knows {}", VERBS.join(", ")),
                     ));
                 }
             }
-            .map_err(|e| projection_problem(&e))?;
-            let all = conn.projections().map_err(|e| projection_problem(&e))?;
-            let bare = name.strip_prefix(':').unwrap_or(&name);
-            let now = all.iter().rev().find(|p| p.name.as_str() == bare).map(status).unwrap_or_default();
+            if verb != "drop" {
+                doc = status(&named(&database, &name)?);
+            }
             let t = conn.db().t();
-            Ok((t, now.with("basis-t", t)))
+            Ok((t, doc.with("basis-t", t)))
         })
         .await?;
     Ok(answer::tree(StatusCode::OK, format, t, doc))
 }
 
-/// `DELETE …/streams/{id}?tombstone`
-pub async fn delete_stream(mut call: Call) -> Answer {
-    let database = call.database(Scope::Admin)?;
-    let params = std::mem::take(&mut call.params).only(&["tombstone"])?;
-    let tombstone = params.flag("tombstone")?;
-    let stream = stream_id(call.part("id"))?;
-    let t = call
-        .server
-        .writers
-        .run(move |_| database.conn.delete_stream(&stream, tombstone).map_err(|e| append_problem(&e, false)))
-        .await?;
-    Ok(done(StatusCode::NO_CONTENT, t))
+/// Begins a rebuild; it goes on behind the answer.
+async fn rebuild(server: Arc<Server>, database: Arc<Database>, name: String, format: Format) -> Answer {
+    let of = database.clone();
+    let asked = name.clone();
+    let now = server.readers.run(move |_| named(&of, &asked)).await?;
+    let of = database.clone();
+    tokio::spawn(async move {
+        let shown = name.clone();
+        let work = move |_| of.conn.rebuild_projection(&name).map_err(|e| projection_problem(&e));
+        match server.writers.run(work).await {
+            Ok(p) => tracing::info!(projection = %shown, version = p.version, "rebuilt"),
+            Err(e) => tracing::error!(projection = %shown, code = %e.code, why = %e.detail, "a rebuild failed"),
+        }
+    });
+    let t = database.conn.db().t();
+    let mut response = answer::tree(StatusCode::ACCEPTED, format, t, status(&now).with("basis-t", t));
+    answer::set(&mut response, header::LOCATION, &format!("/v1/db/{}/projections", database.name));
+    answer::set(&mut response, header::RETRY_AFTER, "1");
+    Ok(response)
 }
 
-/// `POST …/erase/{subject}`: forgets the key of a subject's personal values.
-pub async fn erase(call: Call) -> Answer {
-    let database = call.database(Scope::Admin)?;
-    let subject = call.part("subject").to_owned();
-    let t = call
+fn set_aside(parked: &[Parked]) -> Tree {
+    let one = |p: &Parked| {
+        Doc::new()
+            .with("position", p.position.0)
+            .with("stream", p.stream.as_str())
+            .with("id", p.id.to_string())
+            .with("type", p.ty.as_str())
+            .with("why", &*p.why)
+    };
+    parked.iter().map(one).collect()
+}
+
+/// `GET …/projections/{projection}/parked`: the events it has set aside, and those it skips.
+pub async fn parked(call: Call) -> Answer {
+    let database = call.database(Scope::Read)?;
+    let format = call.accept_tree(None)?;
+    let name = call.part("projection").to_owned();
+    let (t, doc) = call
         .server
-        .writers
+        .readers
         .run(move |_| {
-            match database.conn.forget_subject(&subject).map_err(|e| failure::Failure::problem(&e))? {
-                true => Ok(database.conn.db().t()),
-                false => Err(Problem::new(
-                    Class::NotFound,
-                    "event/no-subject",
-                    "nothing personal is stored under this name",
-                )),
-            }
+            let t = database.conn.db().t();
+            let parked = database.conn.parked(&name).map_err(|e| projection_problem(&e))?;
+            let skipped = database.conn.skipped(&name).map_err(|e| projection_problem(&e))?;
+            let skipped: Tree = skipped
+                .iter()
+                .map(|s| {
+                    Doc::new()
+                        .with("position", s.position.0)
+                        .with("t", s.t)
+                        .with("by", &*s.by)
+                        .with("why", &*s.why)
+                })
+                .collect();
+            Ok((t, Doc::new().with("basis-t", t).with("parked", set_aside(&parked)).with("skipped", skipped)))
         })
         .await?;
-    Ok(done(StatusCode::ACCEPTED, t))
+    Ok(answer::tree(StatusCode::OK, format, t, doc))
 }
 
-/// `POST …/backup`: copies the database into the configured folder, under its own name.
-pub async fn backup(call: Call) -> Answer {
+/// `POST …/projections/{projection}/parked/replay`: takes them again.
+pub async fn replay(call: Call) -> Answer {
     let database = call.database(Scope::Admin)?;
     let format = call.accept_tree(None)?;
-    let dir = call.server.config.backup_dir.clone().ok_or_else(|| {
-        Problem::new(Class::Forbidden, "server/no-backup-folder", "no folder for backups is configured")
-            .hint("set backup_dir in the configuration")
-    })?;
+    let name = call.part("projection").to_owned();
+    let (t, doc) = call
+        .server
+        .writers
+        .run(move |_| {
+            let done = database.conn.replay_parked(&name).map_err(|e| projection_problem(&e))?;
+            let t = database.conn.db().t();
+            let doc = Doc::new().with("basis-t", t).with("taken", done.taken).with("left", set_aside(&done.left));
+            Ok((t, doc))
+        })
+        .await?;
+    Ok(answer::tree(StatusCode::OK, format, t, doc))
+}
+
+/// `POST …/projections/{projection}/skip` `{position, why}`: the next version leaves the event out.
+pub async fn skip(mut call: Call) -> Answer {
+    let database = call.database(Scope::Admin)?;
+    let max = call.limits().body_bytes;
+    let (sent, body) = call.body(max).await?;
+    let format = call.accept_tree(Some(sent))?;
+    let name = call.part("projection").to_owned();
+    let (position, why) = match sent {
+        Format::Edn => {
+            let v = annals::edn::read_value(crate::extract::utf8(&body)?)
+                .map_err(|e| crate::ask::syntax(e, "body"))?;
+            let of = |name: &str| v.get(&annals::Value::keyword(name)).cloned();
+            let position = match of("position") {
+                Some(annals::Value::Long(n)) => u64::try_from(n).ok(),
+                _ => None,
+            };
+            let why = match of("why") {
+                Some(annals::Value::String(s)) => Some(s.to_string()),
+                _ => None,
+            };
+            (position, why)
+        }
+        _ => {
+            let doc = json(&body)?;
+            (doc["position"].as_u64(), doc["why"].as_str().map(str::to_owned))
+        }
+    };
+    let missing = |name: &str| Problem::new(Class::Syntax, "request/member", format!("member {name:?} is missing"));
+    let position = position.ok_or_else(|| missing("position"))?;
+    let why = why.filter(|w| !w.trim().is_empty()).ok_or_else(|| missing("why"))?;
+    let by = call.who.name.clone();
     let t = call
         .server
         .writers
         .run(move |_| {
-            // The name is one of ours, made of letters, digits, - and _: it cannot leave the folder.
-            database.conn.backup(dir.join(&database.name)).map_err(|e| failure::Failure::problem(&e))?;
-            Ok(database.conn.db().t())
+            let skipped = database.conn.skip_event(&name, Position(position), &by, &why);
+            skipped.map_err(|e| projection_problem(&e))
         })
         .await?;
-    Ok(answer::tree(StatusCode::OK, format, t, Doc::new().with("basis-t", t).with("backup", "done")))
-}
-
-fn done(status: StatusCode, t: annals::T) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    answer::basis_header(response.headers_mut(), t);
-    response
+    Ok(answer::tree(StatusCode::OK, format, t, Doc::new().with("basis-t", t).with("t", t)))
 }

@@ -232,6 +232,11 @@ fn table(
     let answer = run(server, db, query, ask, cancel)?;
     let rows_made = answer.stats.used.rows;
     let (shape, keys) = shape(answer.shape);
+    let mut head = vec![("basis-t", long(db.t()))];
+    if ask.min_position.is_some() {
+        // Who cares how far the projections are is told how far all of them are.
+        head.push(("complete-to", long(db.complete_to().or_problem()?)));
+    }
     let columns = match keys.is_empty() {
         true => columns(query),
         false => keys
@@ -248,7 +253,7 @@ fn table(
         columns,
         keys,
         rows: Lines::Answer(answer.rows),
-        head: vec![("basis-t", long(db.t()))],
+        head,
         types: ask.types,
         style: if ask.exact { Style::Exact } else { Style::Plain },
     };

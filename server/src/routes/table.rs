@@ -1,8 +1,7 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
 use super::{
-    changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline,
-    transact,
+    admin, changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline, transact, why,
 };
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
@@ -324,7 +323,7 @@ pub fn table() -> Vec<Route> {
         ),
         route(
             "/v1/db/{name}/streams/{id}",
-            get(streams::stream).delete(projections::delete_stream),
+            get(streams::stream).delete(admin::delete_stream),
             [
                 op(
                     "get",
@@ -431,18 +430,57 @@ pub fn table() -> Vec<Route> {
             ],
         ),
         route(
+            "/v1/db/{name}/projections/{projection}/parked",
+            get(projections::parked),
+            [op("get", "parked", "events", "Events a projection has set aside, and those it skips.")
+                .answer("Parked")],
+        ),
+        route(
+            "/v1/db/{name}/projections/{projection}/parked/replay",
+            post(projections::replay),
+            [op("post", "replayParked", "events", "Takes the events set aside again.")
+                .answer("Replayed")
+                .refuses(&[409, 422])],
+        ),
+        route(
+            "/v1/db/{name}/projections/{projection}/skip",
+            post(projections::skip),
+            [op("post", "skipEvent", "events", "Puts an event on the skip list: the next version leaves it out.")
+                .body("Skip")
+                .refuses(&[409, 422])],
+        ),
+        route(
+            "/v1/db/{name}/facts/{e}/{a}/why",
+            get(why::why),
+            [op("get", "why", "facts", "What stands behind a fact: transaction, events, projection, commands.")
+                .params(&[("v", "edn", "Only this value."), AS_OF])
+                .answer("Why")
+                .refuses(&[422])],
+        ),
+        route(
             "/v1/db/{name}/projections/{projection}/{verb}",
             post(projections::steer),
-            [op("post", "steerProjection", "events", "pause, resume or catch-up.").refuses(&[409, 422])],
+            [op("post", "steerProjection", "events", "pause, resume, catch-up, rebuild or drop.")
+                .ok(&[200, 202])
+                .refuses(&[409, 422])],
         ),
         route(
             "/v1/db/{name}/backup",
-            post(projections::backup),
+            post(admin::backup),
             [op("post", "backup", "server", "Copies the database into the configured folder.")],
         ),
         route(
+            "/v1/db/{name}/restore",
+            post(admin::restore),
+            [op("post", "restore", "server", "A new database from the backup of this one, served under its own name.")
+                .body("Restore")
+                .answer("Database")
+                .ok(&[201])
+                .refuses(&[409])],
+        ),
+        route(
             "/v1/db/{name}/erase/{subject}",
-            post(projections::erase),
+            post(admin::erase),
             [op("post", "erase", "events", "Forgets the key of a subject's personal values.").ok(&[202])],
         ),
     ]
