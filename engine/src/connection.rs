@@ -211,8 +211,6 @@ impl Iterator for TxRange {
 impl Shared {
     /// The report of a record of the log. Tempids are not in the log.
     pub(crate) fn report_of(self: &Arc<Shared>, r: Record) -> TxReport {
-        let before = self.db_at(T(r.t.0.saturating_sub(1)));
-        let after = self.db_at(r.t);
-        TxReport::new(Arc::new(r), before, after, Vec::new())
+        TxReport::of_log(self, r)
     }
 }

@@ -1,6 +1,6 @@
 //! What a transaction did.
 
-use crate::{Db, store::Record};
+use crate::{Db, db::Shared, store::Record};
 use annals_model::{Datom, EntityId, Instant, T};
 use std::{
     collections::HashMap,
@@ -21,20 +21,56 @@ pub struct TxReport(Arc<Inner>);
 
 struct Inner {
     record: Arc<Record>,
-    before: Db,
-    after: Db,
+    before: Lazy,
+    after: Lazy,
     tempids: Vec<(Arc<str>, EntityId)>,
     /// The tempids by name, made when the first one is asked for.
     by_name: OnceLock<HashMap<Arc<str>, EntityId>>,
 }
 
+/// A database value, perhaps not made before somebody asks.
+struct Lazy {
+    made: OnceLock<Db>,
+    /// What makes it, and as of when.
+    from: Option<(Arc<Shared>, T)>,
+}
+
+impl Lazy {
+    fn of(db: Db) -> Lazy {
+        Lazy { made: OnceLock::from(db), from: None }
+    }
+    fn later(shared: &Arc<Shared>, t: T) -> Lazy {
+        Lazy { made: OnceLock::new(), from: Some((shared.clone(), t)) }
+    }
+    fn get(&self) -> &Db {
+        self.made.get_or_init(|| {
+            let (shared, t) = self.from.as_ref().expect("a value is made, or there is what makes it");
+            shared.db_at(*t)
+        })
+    }
+}
+
 impl TxReport {
+    /// The report of a record of the log, whose tempids nobody remembers. Reading a log is
+    /// about the datoms; the databases around them are made when asked for.
+    pub(crate) fn of_log(shared: &Arc<Shared>, record: Record) -> TxReport {
+        let t = record.t;
+        TxReport(Arc::new(Inner {
+            record: Arc::new(record),
+            before: Lazy::later(shared, T(t.0.saturating_sub(1))),
+            after: Lazy::later(shared, t),
+            tempids: Vec::new(),
+            by_name: OnceLock::new(),
+        }))
+    }
+
     pub(crate) fn new(
         record: Arc<Record>,
         before: Db,
         after: Db,
         tempids: Vec<(Arc<str>, EntityId)>,
     ) -> TxReport {
+        let (before, after) = (Lazy::of(before), Lazy::of(after));
         TxReport(Arc::new(Inner { record, before, after, tempids, by_name: OnceLock::new() }))
     }
     /// The number of the transaction.
@@ -51,11 +87,11 @@ impl TxReport {
     }
     /// The database it was judged against.
     pub fn db_before(&self) -> &Db {
-        &self.0.before
+        self.0.before.get()
     }
     /// The database right after it.
     pub fn db_after(&self) -> &Db {
-        &self.0.after
+        self.0.after.get()
     }
     /// What it asserted and retracted, its instant first.
     pub fn tx_data(&self) -> &[Datom] {

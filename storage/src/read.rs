@@ -185,25 +185,33 @@ impl Rows {
 
     /// The datoms that a view shows of the settled rows, in order: row, t, op.
     pub fn datoms(&self, at: &At, sort: Sort) -> Vec<(u32, T, bool)> {
-        let mut out = Vec::with_capacity(self.rows.len());
-        for (i, r) in self.rows.iter().enumerate() {
-            if !at.view.history {
-                out.push((i as u32, r.start, true));
-                continue;
-            }
-            if at.view.shows(r.start, at.basis) {
-                out.push((i as u32, r.start, true));
-            }
-            if r.end != T::MAX && at.view.shows(r.end, at.basis) {
-                out.push((i as u32, r.end, false));
-            }
+        let rows = &self.rows;
+        if !at.view.history {
+            return rows.iter().enumerate().map(|(i, r)| (i as u32, r.start, true)).collect();
         }
-        if at.view.history {
-            let strip = |r: &Row| Row { start: T(0), ..*r };
-            out.sort_by(|x, y| {
-                let (rx, ry) = (strip(&self.rows[x.0 as usize]), strip(&self.rows[y.0 as usize]));
-                self.compare(sort, &rx, &ry).then(x.1.cmp(&y.1)).then(x.2.cmp(&y.2))
-            });
+        let mut out = Vec::with_capacity(2 * rows.len());
+        let mut first = 0;
+        while first < rows.len() {
+            // The intervals of one fact stand together; only their datoms may have to change places.
+            let fact = Row { start: T(0), ..rows[first] };
+            let more = rows[first + 1..].iter();
+            let n = 1 + more
+                .take_while(|r| self.compare(sort, &fact, &Row { start: T(0), ..**r }).is_eq())
+                .count();
+            let from = out.len();
+            for (i, r) in rows.iter().enumerate().skip(first).take(n) {
+                if at.view.shows(r.start, at.basis) {
+                    out.push((i as u32, r.start, true));
+                }
+                if r.end != T::MAX && at.view.shows(r.end, at.basis) {
+                    out.push((i as u32, r.end, false));
+                }
+            }
+            let when = |x: &(u32, T, bool)| (x.1, x.2);
+            if !out[from..].is_sorted_by_key(when) {
+                out[from..].sort_by_key(when);
+            }
+            first += n;
         }
         out
     }

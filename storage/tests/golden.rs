@@ -74,3 +74,82 @@ fn a_backup_of_format_1_restores() {
     }
     assert_eq!(fs::read_to_string(file).unwrap(), chain);
 }
+
+/// Folder and files of a database, its indexes included: what a release leaves behind.
+fn database() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/database1")
+}
+
+const FILES: [&str; 3] = ["identity", "log/00000000000000000000.seg", "index/data.mdb"];
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for file in FILES {
+        fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+        fs::copy(from.join(file), to.join(file)).unwrap();
+    }
+}
+
+#[test]
+fn a_database_of_format_1_opens() {
+    let tmp = tempfile::tempdir().unwrap();
+    let options =
+        StoreOptions { checkpoint: Checkpoint::Never, map_size_bytes: 1 << 28, ..StoreOptions::default() };
+    if std::env::var_os("UPDATE").is_some() {
+        let (made, mut all) = (tmp.path().join("made"), records().into_iter());
+        let genesis = all.next().unwrap();
+        let store = Store::create_or_open(&made, options.clone(), || genesis).unwrap();
+        for r in all {
+            // The last record is behind the checkpoint: in the log alone.
+            if r.t == T(3) {
+                store.checkpoint().unwrap();
+            }
+            store.stage(r).unwrap();
+            store.flush().unwrap();
+        }
+        drop(store);
+        let _ = fs::remove_dir_all(database());
+        copy(&made, &database());
+    }
+    for read_only in [true, false] {
+        let dir = tmp.path().join(format!("copy-{read_only}"));
+        copy(&database(), &dir);
+        let options = StoreOptions { read_only, ..options.clone() };
+        let store = Store::open(&dir, options).unwrap();
+        assert_eq!(store.basis(), T(3));
+        assert_eq!(store.stats().unwrap().indexed, T(2));
+        let log: Vec<Record> = store.log(T(0), T(9)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(log, records());
+        assert!(store.verify().unwrap().is_sound());
+        // As of each t, what the records up to it say.
+        for t in 0..=3 {
+            let at = At { basis: T(3), view: View { as_of: Some(T(t)), ..View::NOW } };
+            let mut held: Vec<Datom> = Vec::new();
+            // A fact filed under an older t belongs to that time.
+            let mut datoms: Vec<Datom> =
+                records().into_iter().flat_map(|r| r.datoms).filter(|d| d.t <= T(t)).collect();
+            datoms.sort_by_key(|d| (d.t, d.added));
+            for d in datoms {
+                match d.added {
+                    true => held.push(d),
+                    false => held.retain(|h| (h.e, h.a, &h.v) != (d.e, d.a, &d.v)),
+                }
+            }
+            held.sort();
+            let mut found = Vec::new();
+            store
+                .scan(at, &Prefix::All, &mut |d| {
+                    found.push(d);
+                    std::ops::ControlFlow::Continue(())
+                })
+                .unwrap();
+            found.sort();
+            assert_eq!(found, held, "as of {t}, read-only {read_only}");
+        }
+        assert_eq!(store.row(T(2), 2, b"k\0").unwrap(), Some(b"v".to_vec()));
+        assert_eq!(store.row(T(3), 2, b"k\0").unwrap(), None);
+        if !read_only {
+            store.checkpoint().unwrap();
+            assert!(store.verify().unwrap().is_sound());
+        }
+    }
+}
