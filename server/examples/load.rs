@@ -78,10 +78,8 @@ fn serve(folder: &str) -> Fallible<()> {
             Ok(axum::serve(listener, app).await?)
         })
     });
-    let config = annals_server::Config {
-        listen: "127.0.0.1:0".parse()?,
-        ..annals_server::Config::load(None)?
-    };
+    let config =
+        annals_server::Config { listen: "127.0.0.1:0".parse()?, ..annals_server::Config::load(None)? };
     annals_server::run(config, vec![("load".into(), conn)])?;
     drop(bare);
     Ok(())
@@ -138,9 +136,17 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
     }
     fn disk_kib(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt as _;
-        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        files.filter_map(|f| f.metadata().ok()).map(|m| m.blocks() / 2).sum()
+        fn under(folder: &std::path::Path) -> u64 {
+            use std::os::unix::fs::MetadataExt as _;
+            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let size = |f: std::fs::DirEntry| match f.metadata() {
+                Ok(m) if m.is_dir() => under(&f.path()),
+                Ok(m) => m.blocks() / 2,
+                Err(_) => 0,
+            };
+            files.map(size).sum()
+        }
+        under(&self.folder)
     }
 }
 
@@ -365,15 +371,23 @@ fn soak(minutes: u64) -> Fallible<()> {
                 let began = Instant::now();
                 let body = match i % 20 {
                     0 => "{\"query\": \"[:find ?s (count ?o) :where [?o :order/status ?s]]\"}".to_owned(),
-                    1 => format!("{{\"query\": {POINT:?}, \"args\": [\"A-{}\"], \"as_of\": {}}}", i % ORDERS, 3 + i % 8),
+                    1 => format!(
+                        "{{\"query\": {POINT:?}, \"args\": [\"A-{}\"], \"as_of\": {}}}",
+                        i % ORDERS,
+                        3 + i % 8
+                    ),
                     _ => point(n * 131 + i),
                 };
-                let fine = client.as_mut().is_some_and(|c| c.post(QUERY, "application/json", &body).is_ok_and(|s| s == 200));
+                let fine = client
+                    .as_mut()
+                    .is_some_and(|c| c.post(QUERY, "application/json", &body).is_ok_and(|s| s == 200));
                 if !fine {
                     errors.fetch_add(1, Ordering::Relaxed);
                     client = Client::new(address).ok();
                 }
-                if i % 20 > 1 && let Ok(mut t) = times.lock() {
+                if i % 20 > 1
+                    && let Ok(mut t) = times.lock()
+                {
                     t.push(began.elapsed());
                 }
                 thread::sleep(Duration::from_millis(4));
@@ -440,7 +454,9 @@ fn soak(minutes: u64) -> Fallible<()> {
             }
         }));
     }
-    println!("minute  resident MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads");
+    println!(
+        "minute  resident MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads"
+    );
     let mut resident = Vec::new();
     let mut p99 = Vec::new();
     for minute in 1..=minutes {

@@ -254,7 +254,8 @@ impl Config {
         }
         // The defaults, as TOML, give the names and types of all settings.
         let shape = toml::Table::try_from(Config::default()).expect("the defaults are plain data");
-        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir", "restore_dir", "otlp_endpoint"].map(|n| (n.to_owned(), None));
+        let optional = ["token_file", "tls_cert", "tls_key", "backup_dir", "restore_dir", "otlp_endpoint"]
+            .map(|n| (n.to_owned(), None));
         let known = leaves(&shape).into_iter().map(|(n, v)| (n, Some(v))).chain(optional);
         for (name, default) in known {
             let var = format!("ANNALS_{}", name.to_uppercase().replace('.', "_"));
@@ -290,7 +291,10 @@ impl Config {
 
     /// The settings that are no defaults: name, value, origin. The server logs them when it begins.
     pub fn given(&self) -> Vec<(String, String, String)> {
-        let given = self.settings().into_iter().filter_map(|(name, v, o)| Some((name, v.to_string(), o?.to_string())));
+        let given = self
+            .settings()
+            .into_iter()
+            .filter_map(|(name, v, o)| Some((name, v.to_string(), o?.to_string())));
         given.collect()
     }
 

@@ -213,7 +213,9 @@ impl Params {
     /// A number.
     pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let read = |v: &str| v.parse().ok().filter(|n| *n < value::EXACT);
-        self.get(name).map(|v| read(v).ok_or_else(|| bad(name, "is not a whole number below 2^53"))).transpose()
+        self.get(name)
+            .map(|v| read(v).ok_or_else(|| bad(name, "is not a whole number below 2^53")))
+            .transpose()
     }
 
     /// `true`, `false`, or present without a value.

@@ -29,7 +29,11 @@ pub fn problem(class: ErrorClass, code: &'static str, diagnostics: Vec<Diagnosti
     let http = class_of(class, code);
     if matches!(http, Class::Internal | Class::Unavailable | Class::Full) {
         for d in &diagnostics {
-            tracing::error!(code, "{d}");
+            match class {
+                // The client went away: nobody's fault, and nothing to look into.
+                ErrorClass::Cancelled => tracing::debug!(code, "{d}"),
+                _ => tracing::error!(code, "{d}"),
+            }
         }
         let detail = match class {
             ErrorClass::Poisoned => {

@@ -106,7 +106,8 @@ impl Exporter {
             .map_err(|e| wrong(e.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let http: Http = Client::builder(TokioExecutor::new()).build(connector);
         let (queue, spans) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -127,7 +128,13 @@ impl Exporter {
     }
 }
 
-async fn send(http: Http, url: Uri, service: String, mut spans: mpsc::Receiver<Span>, dropped: Arc<AtomicU64>) {
+async fn send(
+    http: Http,
+    url: Uri,
+    service: String,
+    mut spans: mpsc::Receiver<Span>,
+    dropped: Arc<AtomicU64>,
+) {
     let mut batch = Vec::new();
     let mut failing = false;
     while spans.recv_many(&mut batch, BATCH).await > 0 {

@@ -98,7 +98,8 @@ pub async fn restore(mut call: Call) -> Answer {
     };
     let config = &call.server.config;
     let from = configured(&config.backup_dir, "server/no-backup-folder", "backups", "backup_dir")?;
-    let to = configured(&config.restore_dir, "server/no-restore-folder", "restored databases", "restore_dir")?;
+    let to =
+        configured(&config.restore_dir, "server/no-restore-folder", "restored databases", "restore_dir")?;
     let (name, t) = restore_request(sent, &body)?;
     call.server.may_create(&call.who, &name)?;
     let (server, of) = (call.server.clone(), database.clone());
@@ -108,12 +109,20 @@ pub async fn restore(mut call: Call) -> Answer {
         .writers
         .run(move |_| {
             if !from.exists() {
-                return Err(Problem::new(Class::NotFound, "server/no-backup", "there is no backup of this database")
-                    .hint("POST …/backup makes one"));
+                return Err(Problem::new(
+                    Class::NotFound,
+                    "server/no-backup",
+                    "there is no backup of this database",
+                )
+                .hint("POST …/backup makes one"));
             }
             if to.exists() {
-                return Err(Problem::new(Class::Conflict, "server/name-taken", "there is something under this name already")
-                    .hint("choose another name for `as`"));
+                return Err(Problem::new(
+                    Class::Conflict,
+                    "server/name-taken",
+                    "there is something under this name already",
+                )
+                .hint("choose another name for `as`"));
             }
             annals::restore(&from, &to, t).map_err(|e| failure::Failure::problem(&e))?;
             let conn = annals::open(&to).map_err(|e| failure::Failure::problem(&annals::Error::from(e)))?;
@@ -142,9 +151,10 @@ fn restore_request(sent: Format, body: &Bytes) -> Result<(String, Option<T>), Pr
             _ => Vec::new(),
         },
         _ => match json(body)? {
-            serde_json::Value::Object(members) => {
-                members.iter().map(|(k, v)| Ok((k.clone(), value::read(v)?))).collect::<Result<_, Problem>>()?
-            }
+            serde_json::Value::Object(members) => members
+                .iter()
+                .map(|(k, v)| Ok((k.clone(), value::read(v)?)))
+                .collect::<Result<_, Problem>>()?,
             _ => Vec::new(),
         },
     };
@@ -165,7 +175,8 @@ fn restore_request(sent: Format, body: &Bytes) -> Result<(String, Option<T>), Pr
             }
         }
     }
-    let name = name.ok_or_else(|| Problem::new(Class::Syntax, "request/member", "member \"as\" is missing"))?;
+    let name =
+        name.ok_or_else(|| Problem::new(Class::Syntax, "request/member", "member \"as\" is missing"))?;
     Ok((name, t))
 }
 

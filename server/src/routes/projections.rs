@@ -117,8 +117,7 @@ pub async fn list(call: Call) -> Answer {
         .run(move |_| {
             let db = database.conn.db();
             let all = database.conn.projections().map_err(|e| projection_problem(&e))?;
-            let shown: Tree =
-                all.iter().filter(|p| !over(p)).map(status).collect();
+            let shown: Tree = all.iter().filter(|p| !over(p)).map(status).collect();
             let head = db.events().head().map_err(|e| failure::Failure::problem(&e))?;
             Ok((db.t(), Doc::new().with("basis-t", db.t()).with("head", head.0).with("projections", shown)))
         })
@@ -216,7 +215,9 @@ async fn rebuild(server: Arc<Server>, database: Arc<Database>, name: String, for
         let work = move |_| of.conn.rebuild_projection(&name).map_err(|e| projection_problem(&e));
         match server.writers.run(work).await {
             Ok(p) => tracing::info!(projection = %shown, version = p.version, "rebuilt"),
-            Err(e) => tracing::error!(projection = %shown, code = %e.code, why = %e.detail, "a rebuild failed"),
+            Err(e) => {
+                tracing::error!(projection = %shown, code = %e.code, why = %e.detail, "a rebuild failed")
+            }
         }
     });
     let t = database.conn.db().t();
@@ -277,7 +278,8 @@ pub async fn replay(call: Call) -> Answer {
         .run(move |_| {
             let done = database.conn.replay_parked(&name).map_err(|e| projection_problem(&e))?;
             let t = database.conn.db().t();
-            let doc = Doc::new().with("basis-t", t).with("taken", done.taken).with("left", set_aside(&done.left));
+            let doc =
+                Doc::new().with("basis-t", t).with("taken", done.taken).with("left", set_aside(&done.left));
             Ok((t, doc))
         })
         .await?;
@@ -311,7 +313,8 @@ pub async fn skip(mut call: Call) -> Answer {
             (doc["position"].as_u64(), doc["why"].as_str().map(str::to_owned))
         }
     };
-    let missing = |name: &str| Problem::new(Class::Syntax, "request/member", format!("member {name:?} is missing"));
+    let missing =
+        |name: &str| Problem::new(Class::Syntax, "request/member", format!("member {name:?} is missing"));
     let position = position.ok_or_else(|| missing("position"))?;
     let why = why.filter(|w| !w.trim().is_empty()).ok_or_else(|| missing("why"))?;
     let by = call.who.name.clone();

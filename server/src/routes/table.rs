@@ -1,7 +1,8 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
 use super::{
-    admin, changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe, timeline, transact, why,
+    admin, changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe,
+    timeline, transact, why,
 };
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
@@ -445,17 +446,27 @@ pub fn table() -> Vec<Route> {
         route(
             "/v1/db/{name}/projections/{projection}/skip",
             post(projections::skip),
-            [op("post", "skipEvent", "events", "Puts an event on the skip list: the next version leaves it out.")
-                .body("Skip")
-                .refuses(&[409, 422])],
+            [op(
+                "post",
+                "skipEvent",
+                "events",
+                "Puts an event on the skip list: the next version leaves it out.",
+            )
+            .body("Skip")
+            .refuses(&[409, 422])],
         ),
         route(
             "/v1/db/{name}/facts/{e}/{a}/why",
             get(why::why),
-            [op("get", "why", "facts", "What stands behind a fact: transaction, events, projection, commands.")
-                .params(&[("v", "edn", "Only this value."), AS_OF])
-                .answer("Why")
-                .refuses(&[422])],
+            [op(
+                "get",
+                "why",
+                "facts",
+                "What stands behind a fact: transaction, events, projection, commands.",
+            )
+            .params(&[("v", "edn", "Only this value."), AS_OF])
+            .answer("Why")
+            .refuses(&[422])],
         ),
         route(
             "/v1/db/{name}/projections/{projection}/{verb}",
@@ -472,11 +483,16 @@ pub fn table() -> Vec<Route> {
         route(
             "/v1/db/{name}/restore",
             post(admin::restore),
-            [op("post", "restore", "server", "A new database from the backup of this one, served under its own name.")
-                .body("Restore")
-                .answer("Database")
-                .ok(&[201])
-                .refuses(&[409])],
+            [op(
+                "post",
+                "restore",
+                "server",
+                "A new database from the backup of this one, served under its own name.",
+            )
+            .body("Restore")
+            .answer("Database")
+            .ok(&[201])
+            .refuses(&[409])],
         ),
         route(
             "/v1/db/{name}/erase/{subject}",

@@ -38,9 +38,8 @@ pub async fn why(mut call: Call) -> Answer {
             let db = ask::view(database.conn.db(), &params)?;
             let e = entity::resolve(&db, eid)?;
             let attribute = db.attribute(&attr).or_problem()?.ident.clone();
-            let datoms = db
-                .datoms("eavt", &[Value::Ref(e), Value::Keyword(attribute.clone())])
-                .or_problem()?;
+            let datoms =
+                db.datoms("eavt", &[Value::Ref(e), Value::Keyword(attribute.clone())]).or_problem()?;
             let held = datoms.iter().filter(|d| {
                 wanted.as_ref().is_none_or(|w| annals::edn::print(w) == annals::edn::print(&d.v))
             });
@@ -74,9 +73,10 @@ fn said(db: &Db, tx: EntityId, attr: &str) -> Result<Option<Value>, Problem> {
 }
 
 fn one(s: &Support, source: &str) -> Result<Doc, Problem> {
-    let projection = s.projection.as_ref().map(|(name, version)| {
-        Doc::new().with("name", name.as_str()).with("version", u64::from(*version))
-    });
+    let projection = s
+        .projection
+        .as_ref()
+        .map(|(name, version)| Doc::new().with("name", name.as_str()).with("version", u64::from(*version)));
     let chain = s
         .chain
         .iter()

@@ -217,7 +217,10 @@ fn what_is_parked_is_listed_replayed_skipped_and_rebuilt() {
         doc["parked"].as_array().unwrap().iter().map(|p| p["position"].as_u64().unwrap()).collect();
     assert_eq!(positions, [2, 3], "{doc}");
     let list = s.get(&format!("{DB}/projections")).ok();
-    assert_eq!((&list["projections"][0]["parked"], &list["projections"][0]["state"]), (&json!(2), &json!("live")));
+    assert_eq!(
+        (&list["projections"][0]["parked"], &list["projections"][0]["state"]),
+        (&json!(2), &json!("live"))
+    );
     // Replaying without a remedy leaves them; with the culprit on the skip list the other is taken.
     assert_eq!(post("parked/replay", "").ok()["taken"], 0);
     post("skip", r#"{"position": 2}"#).refused(400, "request/member");
@@ -227,7 +230,8 @@ fn what_is_parked_is_listed_replayed_skipped_and_rebuilt() {
     assert_eq!((&doc["taken"], &doc["left"]), (&json!(1), &json!([])), "{doc}");
     let skipped = &s.get(&format!("{DB}/projections/spent/parked")).ok()["skipped"][0];
     assert_eq!((&skipped["by"], &skipped["why"]), (&json!("local"), &json!("typed by hand")));
-    let query = json!({"query": "[:find ?o ?n :where [?e :spent/order ?o] [?e :spent/n ?n]]", "min_position": 4});
+    let query =
+        json!({"query": "[:find ?o ?n :where [?e :spent/order ?o] [?e :spent/n ?n]]", "min_position": 4});
     let rows = s.json(&format!("{DB}/query"), query.clone()).ok()["rows"].clone();
     assert_eq!(rows, json!([["1", 1], ["2", 3], ["3", 4]]));
 
@@ -244,18 +248,31 @@ fn what_is_parked_is_listed_replayed_skipped_and_rebuilt() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(s.json(&format!("{DB}/query"), query).ok()["rows"], rows);
-    s.request("POST", &format!("{DB}/projections/nothing/rebuild"), &[], b"").refused(404, "projection/unknown");
+    s.request("POST", &format!("{DB}/projections/nothing/rebuild"), &[], b"")
+        .refused(404, "projection/unknown");
 
     // What stands behind a fact: its event, the projection, and nothing for a plain fact.
     let why = s.get(&format!("{DB}/facts/%5B:spent%2Forder%20%221%22%5D/:spent%2Fn/why")).ok();
     let support = &why["facts"][0]["support"][0];
-    assert_eq!((&why["facts"][0]["value"], &support["event"]["subject"]), (&json!(1), &json!("order-1")), "{why}");
+    assert_eq!(
+        (&why["facts"][0]["value"], &support["event"]["subject"]),
+        (&json!(1), &json!("order-1")),
+        "{why}"
+    );
     assert_eq!(support["projection"]["name"], "spent");
-    s.edn(&format!("{DB}/transact"), r#"[{:order/id "A" :order/status :paid} {:db/id "datomic.tx" :tx/why "by phone"}]"#).ok();
+    s.edn(
+        &format!("{DB}/transact"),
+        r#"[{:order/id "A" :order/status :paid} {:db/id "datomic.tx" :tx/why "by phone"}]"#,
+    )
+    .ok();
     let plain = s.get(&format!("{DB}/facts/%5B:order%2Fid%20%22A%22%5D/order%2Fstatus/why")).ok();
-    assert_eq!((&plain["facts"][0]["principal"], &plain["facts"][0]["because"]), (&json!("local"), &json!("by phone")));
+    assert_eq!(
+        (&plain["facts"][0]["principal"], &plain["facts"][0]["because"]),
+        (&json!("local"), &json!("by phone"))
+    );
     assert_eq!(plain["facts"][0]["support"], json!([]));
-    s.get(&format!("{DB}/facts/%5B:order%2Fid%20%22A%22%5D/order%2Fstatsu/why")).refused(422, "db/unknown-attribute");
+    s.get(&format!("{DB}/facts/%5B:order%2Fid%20%22A%22%5D/order%2Fstatsu/why"))
+        .refused(422, "db/unknown-attribute");
     s.get(&format!("{DB}/facts/%5B:order%2Fid%20%22no%22%5D/order%2Fstatus/why")).json();
 
     assert_eq!(post("drop", "").ok()["dropped"], true);
@@ -293,7 +310,10 @@ fn a_backup_is_restored_beside_the_database_as_of_any_t() {
         let query = json!({"query": "[:find [?id ...] :where [_ :order/id ?id]]"});
         s.json(&format!("/v1/db/{db}/query"), query).ok()["rows"].clone()
     };
-    assert_eq!((ids("then"), ids("all"), ids("orders")), (json!(["A"]), json!(["A", "B"]), json!(["A", "B"])));
+    assert_eq!(
+        (ids("then"), ids("all"), ids("orders")),
+        (json!(["A"]), json!(["A", "B"]), json!(["A", "B"]))
+    );
     s.edn("/v1/db/then/transact", r#"[{:order/id "C"}]"#).ok();
     assert_eq!((ids("then"), ids("orders")), (json!(["A", "C"]), json!(["A", "B"])));
     s.stop();

@@ -8,6 +8,7 @@ mod commands;
 mod common;
 mod events;
 mod http;
+mod live;
 #[cfg(feature = "otel")]
 mod otel;
 mod process;
