@@ -104,6 +104,8 @@ pub enum Format {
     Ndjson,
     /// RFC 4180, with a header
     Csv,
+    /// A Parquet file, in builds with the feature `parquet`
+    Parquet,
     /// Drawn, for people
     Table,
 }

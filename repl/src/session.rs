@@ -394,12 +394,26 @@ pub fn write_rows(rows: &Rows, format: Format, out: &mut dyn Write) -> Outcome {
         Format::Json => data::json(rows, out)?,
         Format::Ndjson => data::ndjson(rows, out)?,
         Format::Csv => data::csv(rows, out)?,
+        Format::Parquet => parquet(rows, out)?,
         Format::Table => {
             let look = show::Look { rows: usize::MAX, ..show::Look::default() };
             out.write_all(show::rows(rows, None, look, &Screen::plain(200)).as_bytes())?;
         }
     }
     Ok(())
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(rows: &Rows, out: &mut dyn Write) -> Outcome {
+    let bytes = crate::output::parquet::bytes(rows)
+        .map_err(|why| Failure::refused("shell/parquet", format!("the rows make no Parquet file: {why}")))?;
+    Ok(out.write_all(&bytes)?)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(_: &Rows, _: &mut dyn Write) -> Outcome {
+    Err(Failure::refused("shell/parquet", "this build writes no Parquet files")
+        .help("build with the feature: cargo build --release -p annals-repl --features parquet"))
 }
 
 /// Shows text in the user's pager; false when there is none.

@@ -191,19 +191,19 @@ impl Drawing<'_> {
 
     /// `[:city/name "Utrecht"] :city/people 376000  t2 2026-11-21 06:14:11`.
     fn fact(&self, d: &Datom, used: usize) -> String {
-        let when = self.db.instant_of(d.t).map_or(String::new(), |i| format!(" {}", show::moment(i)));
-        let when = format!("t{}{when}", d.t);
+        let when = self.db.instant_of(d.t).map_or(String::new(), show::moment);
         let a = self.db.ident(d.a.entity()).map_or_else(|| d.a.entity().to_string(), |k| k.to_string());
         let e = visible(&label(self.db, d.e));
-        let room = self.screen.width().saturating_sub(used + e.width() + a.width() + when.width() + 4);
         let v = visible(&value_text(self.db, &d.v, true));
-        let (v, when) = if v.width() <= room || room >= 12 {
-            (cut(&v, room.max(1), self.screen), when)
-        } else {
-            // A narrow screen: the fact matters more than its time.
-            let room = self.screen.width().saturating_sub(used + e.width() + a.width() + 2).max(1);
-            (cut(&v, room, self.screen), String::new())
+        // The fact matters more than its time: to the millisecond, the minute, the day, or by t alone.
+        let t = format!("t{}", d.t);
+        let room = self.screen.width().saturating_sub(used + e.width() + a.width() + t.width() + 5);
+        let fits = [23, 16, 10].into_iter().find(|n| v.width() + n <= room);
+        let when = match fits {
+            Some(n) => format!("{t} {}", when.chars().take(n).collect::<String>()),
+            None => t,
         };
+        let v = cut(&v, (room + 1).max(8), self.screen);
         format!("{e} {} {v}  {}", self.screen.paint(theme::KEYWORD, a), self.screen.paint(theme::DIM, when))
             .trim_end()
             .to_owned()

@@ -6,6 +6,8 @@
 pub mod chart;
 pub mod data;
 pub mod json;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod show;
 pub mod table;
 

@@ -545,13 +545,14 @@ fn save(s: &Session, file: &str) -> Outcome {
     let rows = result(s, "*1")?;
     let format = match Path::new(file).extension().and_then(|e| e.to_str()) {
         Some("csv") => Format::Csv,
+        Some("parquet") => Format::Parquet,
         Some("json") => Format::Json,
         Some("ndjson" | "jsonl") => Format::Ndjson,
         Some("txt" | "text") => Format::Table,
         Some("edn") | None => Format::Edn,
         Some(other) => {
             return Err(Failure::usage(format!("no format is called .{other}"))
-                .help("endings: .edn .json .ndjson .csv .txt"));
+                .help("endings: .edn .json .ndjson .csv .parquet .txt"));
         }
     };
     let out = std::fs::File::create(file).map_err(|e| Failure::file(Path::new(file), &e))?;
@@ -619,6 +620,7 @@ fn mode_name(m: Mode) -> &'static str {
         Mode::Data(Format::Json) => "json",
         Mode::Data(Format::Ndjson) => "ndjson",
         Mode::Data(Format::Csv) => "csv",
+        Mode::Data(Format::Parquet) => "parquet",
         Mode::Data(Format::Table) => "table",
     }
 }

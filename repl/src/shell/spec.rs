@@ -436,7 +436,7 @@ pub const COMMANDS: &[Spec] = &[
         usage: "FILE",
         args: &[Arg::File],
         summary: "write the last answer to a file; its ending chooses the format",
-        more: "Endings: .edn .json .ndjson .csv .txt. An existing file is replaced.",
+        more: "Endings: .edn .json .ndjson .csv .parquet .txt. An existing file is replaced.",
         examples: &[":save rows.csv"],
         group: Group::Files,
     },
