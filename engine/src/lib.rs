@@ -80,12 +80,13 @@ pub use annals_query::{
     edn,
     error::{Fault, ParseErrors, QueryError},
     eval::{
+        JoinChoice, Threads,
         aggregate::Aggregate,
         function::{FnError, Function, Library},
     },
     plan::{Plan, Step},
     query::{Query, QueryOptions},
-    rows::{Answer, Rows, Shape, Stats},
+    rows::{Answer, Batches, Rows, Shape, Stats},
     timeline::{Missing, Proof, Spans, Step as ProofStep, TimelineRow},
 };
 

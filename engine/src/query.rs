@@ -15,7 +15,7 @@ use annals_query::{
     plan::Plan,
     pull as pulling,
     query::{self as prepared, Query, QueryOptions},
-    rows::Answer,
+    rows::{Answer, Batches},
     source::Source,
     timeline::{Missing, Proof, TimelineRow},
 };
@@ -153,6 +153,34 @@ impl Db {
     ) -> Result<Answer, QueryError> {
         let q = q.into_query(self)?;
         q.run(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, options)?)
+    }
+
+    /// Runs a query whose answer is too large to hold as values: its rows come a batch of at
+    /// most `rows` at a time.
+    ///
+    /// The joins have run when this returns, and what they left is held at eight bytes a value;
+    /// values are made batch by batch. `options.sorted = false` saves putting the rows in order.
+    ///
+    /// ```
+    /// let conn = annals::in_memory()?;
+    /// let all = "[:find ?e ?k :where [?e :db/ident ?k]]";
+    /// let whole = conn.db().query(all, ())?;
+    /// let mut rows = 0;
+    /// for batch in conn.db().query_stream(all, (), &Default::default(), 10)? {
+    ///     assert!(batch.len() <= 10);
+    ///     rows += batch.len();
+    /// }
+    /// assert_eq!(rows, whole.rows.len());
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn query_stream(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        options: &QueryOptions,
+        rows: usize,
+    ) -> Result<Batches, QueryError> {
+        Ok(self.query_with(q, inputs, options)?.rows.batches(rows))
     }
 
     /// The steps a query would take, with the rows expected at each. (What a run

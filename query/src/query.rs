@@ -60,6 +60,27 @@ impl PartialEq for Key {
     }
 }
 
+/// A query with its inputs, resolved and ready to run.
+struct Ready<'o> {
+    budget: Budget,
+    library: &'o Arc<Library>,
+    given: Vec<Input>,
+    resolved: Arc<Resolved>,
+    slots: Vec<Given>,
+}
+
+impl Ready<'_> {
+    fn begin(&self, options: &QueryOptions) -> Run<'_> {
+        let program = self.resolved.program.clone();
+        let mut run = Run::new(&self.slots, Dict::current(), &self.budget, program, self.library);
+        run.optimise = options.optimise;
+        run.operator = options.fixpoint;
+        run.threads = options.threads;
+        run.joins = options.joins;
+        run
+    }
+}
+
 /// One input of a query.
 #[derive(Clone)]
 pub enum Input {
@@ -206,23 +227,15 @@ impl Query {
     /// Runs the query.
     pub fn run(&self, inputs: &[Input], options: &QueryOptions) -> Result<Answer, QueryError> {
         let start = Instant::now();
-        let ast = &self.inner.ast;
-        let budget = options.budget(ast);
-        let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
-        let given = matched(ast, inputs)?;
-        let rules = rule_sets(ast, &given, options)?;
-        let (resolved, slots) = self.resolved(&given, &rules, library, options.cache)?;
+        let ready = self.ready(inputs, options)?;
         let prepare_us = start.elapsed().as_micros() as u64;
-        let mut run = Run::new(&slots, Dict::current(), &budget, resolved.program.clone(), library);
-        run.optimise = options.optimise;
-        run.operator = options.fixpoint;
-        run.threads = options.threads;
-        run.joins = options.joins;
-        let parts = bind_inputs(&run, ast, &resolved, &given)?;
-        let mut answer = answer::answer(&run, ast, &resolved, &given, parts, options)?;
-        answer.stats = Stats { used: budget.usage(), steps: run.trace.take().into_steps(), prepare_us };
+        let (ast, resolved) = (&self.inner.ast, &ready.resolved);
+        let run = ready.begin(options);
+        let parts = bind_inputs(&run, ast, resolved, &ready.given)?;
+        let mut answer = answer::answer(&run, ast, resolved, &ready.given, parts, options)?;
+        answer.stats = Stats { used: ready.budget.usage(), steps: run.trace.take().into_steps(), prepare_us };
         if options.check
-            && let Verdict::Skipped(why) = naive::check(ast, &given, options, library, &answer)?
+            && let Verdict::Skipped(why) = naive::check(ast, &ready.given, options, ready.library, &answer)?
         {
             answer
                 .warnings
@@ -234,26 +247,28 @@ impl Query {
     /// The steps a run would take, with the rows it expects at each. Reads counts and
     /// samples, and no more.
     pub fn explain(&self, inputs: &[Input], options: &QueryOptions) -> Result<Plan, QueryError> {
-        let ast = &self.inner.ast;
-        let budget = options.budget(ast);
-        let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
-        let given = matched(ast, inputs)?;
-        let rules = rule_sets(ast, &given, options)?;
-        let (resolved, slots) = self.resolved(&given, &rules, library, options.cache)?;
-        let mut run = Run::new(&slots, Dict::current(), &budget, resolved.program.clone(), library);
-        run.optimise = options.optimise;
-        let parts = bind_inputs(&run, ast, &resolved, &given)?;
-        crate::plan::dry::body(&run, &resolved.body, parts, &[])?;
+        let ready = self.ready(inputs, options)?;
+        let run = ready.begin(options);
+        let parts = bind_inputs(&run, &self.inner.ast, &ready.resolved, &ready.given)?;
+        crate::plan::dry::body(&run, &ready.resolved.body, parts, &[])?;
         Ok(Plan { steps: run.trace.take().into_steps() })
     }
 
     /// Resolves the query against these inputs without running it: every complaint
     /// about names, types and bindings that can be known before.
     pub fn check(&self, inputs: &[Input], options: &QueryOptions) -> Result<Vec<Diagnostic>, QueryError> {
+        Ok(self.ready(inputs, options)?.resolved.warnings.clone())
+    }
+
+    /// Matches inputs, reads rules and resolves: all that comes before a run.
+    fn ready<'o>(&self, inputs: &[Input], options: &'o QueryOptions) -> Result<Ready<'o>, QueryError> {
+        let ast = &self.inner.ast;
+        let budget = options.budget(ast);
         let library = options.library.as_ref().unwrap_or_else(|| Library::standard());
-        let given = matched(&self.inner.ast, inputs)?;
-        let rules = rule_sets(&self.inner.ast, &given, options)?;
-        self.resolved(&given, &rules, library, options.cache).map(|(r, _)| r.warnings.clone())
+        let given = matched(ast, inputs)?;
+        let rules = rule_sets(ast, &given, options)?;
+        let (resolved, slots) = self.resolved(&given, &rules, library, options.cache)?;
+        Ok(Ready { budget, library, given, resolved, slots })
     }
 
     pub(crate) fn resolved(
@@ -415,6 +430,8 @@ pub(crate) fn nested(
     let mut run = Run::new(&slots, outer.dict.clone(), outer.budget, resolved.program.clone(), library);
     run.optimise = outer.optimise;
     run.operator = outer.operator;
+    run.threads = outer.threads;
+    run.joins = outer.joins;
     run.enter_from(outer);
     let parts = bind_inputs(&run, query, &resolved, &given)?;
     Ok(answer::answer(&run, query, &resolved, &given, parts, &QueryOptions::default())?.value())

@@ -7,7 +7,7 @@
 use crate::budget::Usage;
 use crate::eval::rel::Col;
 use crate::plan::{Plan, Step};
-use annals_model::{Cell, Diagnostic, Dict, T, Value, cell};
+use annals_model::{Cell, Diagnostic, Dict, EntityId, T, Value, cell};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -118,9 +118,58 @@ impl Rows {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Vec<Value>> + '_ {
         (0..self.len).map(|r| self.row(r))
     }
+    /// A column as entities, without making values of them; none unless every cell of the
+    /// column is one. For large results: a value costs what a dozen of these do.
+    pub fn entities(&self, col: usize) -> Option<impl ExactSizeIterator<Item = EntityId> + '_> {
+        let Column::Cells(cells) = self.cols.get(col)? else { return None };
+        if !(0..self.len).all(|row| cell::as_ref(cells[self.at(row)]).is_some()) {
+            return None;
+        }
+        Some((0..self.len).map(|row| cell::as_ref(cells[self.at(row)]).expect("every cell was looked at")))
+    }
+    /// A column as integers, without making values of them; none unless every cell of the
+    /// column holds one below 2^59.
+    pub fn longs(&self, col: usize) -> Option<impl ExactSizeIterator<Item = i64> + '_> {
+        let Column::Cells(cells) = self.cols.get(col)? else { return None };
+        if !(0..self.len).all(|row| cell::as_long(cells[self.at(row)]).is_some()) {
+            return None;
+        }
+        Some((0..self.len).map(|row| cell::as_long(cells[self.at(row)]).expect("every cell was looked at")))
+    }
+    /// The rows a batch at a time, for results too large to hold as values.
+    ///
+    /// What is held meanwhile is what the joins left: eight bytes a value, and the values of
+    /// aggregates and pulls, which are made before the first batch. The rest is decoded as it
+    /// is asked for. Batches have `size` rows (at least 1), the last perhaps fewer.
+    pub fn batches(self, size: usize) -> Batches {
+        Batches { rows: self, at: 0, size: size.max(1) }
+    }
     /// The dictionary of the cells.
     pub fn dict(&self) -> &Arc<Dict> {
         &self.dict
+    }
+}
+
+/// Rows on their way out, a batch at a time; see [`Rows::batches`].
+pub struct Batches {
+    rows: Rows,
+    at: usize,
+    size: usize,
+}
+
+impl Batches {
+    /// Rows still to come.
+    pub fn remaining(&self) -> usize {
+        self.rows.len() - self.at
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Vec<Vec<Value>>;
+    fn next(&mut self) -> Option<Vec<Vec<Value>>> {
+        let batch = self.at..self.rows.len().min(self.at + self.size);
+        self.at = batch.end;
+        (!batch.is_empty()).then(|| batch.map(|row| self.rows.row(row)).collect())
     }
 }
 

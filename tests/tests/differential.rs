@@ -8,7 +8,7 @@ use annals::{Connection, Db, Index, Options, Query, QueryOptions, Shape, T};
 use annals_model::{AttrId, Datom, EntityId, Value, View};
 use annals_query::{
     edn::print,
-    eval::{FixpointChoice, function::Library},
+    eval::{FixpointChoice, JoinChoice, Threads, function::Library},
     naive::{self, Given, NaiveDb, NaiveError, bag},
 };
 use annals_tests::{
@@ -308,6 +308,8 @@ fn ways() -> Vec<Way> {
         way("fixpoint by sorted batches", fixpoint(FixpointChoice::Sorted)),
         way("resolved anew", QueryOptions { cache: false, ..QueryOptions::default() }),
         way("checked by itself", QueryOptions::default().check(true)),
+        way("on three threads", QueryOptions { threads: Threads::Exactly(3), ..QueryOptions::default() }),
+        way("cycles at once", QueryOptions { joins: JoinChoice::Leapfrog, ..QueryOptions::default() }),
         way("rows unsorted", QueryOptions { sorted: false, ..QueryOptions::default() }),
     ]
 }

@@ -6,9 +6,9 @@
 use super::Run;
 use super::rel::Hasher;
 use crate::error::QueryError;
+use crate::mem::entity_cell;
 use crate::resolve::ir::Slot;
 use crate::source::{Probe, Source};
-use crate::mem::entity_cell;
 use annals_model::{AttrId, Cell, Column, Order, T, cell};
 use hashbrown::HashMap;
 use std::sync::Arc;

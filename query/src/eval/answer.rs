@@ -116,7 +116,7 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
     let n = first.len();
     let mut cols = Vec::new();
     for (e, args) in r.find.iter().zip(constants) {
-        cols.push(match e {
+        let made = match e {
             Elem::Var(v) | Elem::Pull { var: v, .. } => {
                 let c = rows.col(*v).expect("needed");
                 Column::Cells(Col::new(first.iter().map(|i| c[*i as usize]).collect(), run.budget))
@@ -135,6 +135,10 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
                     }
                     if n == 0 { vec![] } else { vec![g.finish(&run.dict).map_err(fail)?] }
                 } else {
+                    if let Some(counts) = agg.counts(&group_of, n) {
+                        cols.push(Column::Values(counts));
+                        continue;
+                    }
                     let mut gs = vec![agg.start(args); n];
                     let size = n * std::mem::size_of::<super::aggregate::Group>();
                     for (i, (g, c)) in group_of.iter().zip(col.iter()).enumerate() {
@@ -147,7 +151,8 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
                 };
                 Column::Values(values)
             }
-        });
+        };
+        cols.push(made);
     }
     Ok(Shown { cols, len: n })
 }
@@ -156,6 +161,11 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
 fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<(Vec<u32>, Vec<u32>), QueryError> {
     if keys.is_empty() {
         return Ok((vec![], if len == 0 { vec![] } else { vec![0] }));
+    }
+    if let [key] = keys
+        && let Some(found) = dense_groups(run, key)?
+    {
+        return Ok(found);
     }
     let hasher = Hasher::default();
     let mut table: HashTable<u32> = HashTable::new();
@@ -181,6 +191,27 @@ fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<(Vec<u32>, Vec<
         }
     }
     Ok((group_of, first))
+}
+
+/// Groups by one key whose words lie close together, as numbers of a dictionary do: by array.
+fn dense_groups(run: &Run<'_>, key: &[Cell]) -> Result<Option<(Vec<u32>, Vec<u32>)>, QueryError> {
+    const NONE: u32 = u32::MAX;
+    let (Some(&min), Some(&max)) = (key.iter().min(), key.iter().max()) else { return Ok(None) };
+    if max - min > 2 * key.len() as u64 + 1024 || key.len() >= NONE as usize {
+        return Ok(None);
+    }
+    run.budget.spend(0, (max - min) as usize * 4 + key.len() * 4)?;
+    let mut number = vec![NONE; (max - min) as usize + 1];
+    let (mut group_of, mut first): (Vec<u32>, Vec<u32>) = (Vec::with_capacity(key.len()), Vec::new());
+    for (i, c) in key.iter().enumerate() {
+        let g = &mut number[(c - min) as usize];
+        if *g == NONE {
+            *g = first.len() as u32;
+            first.push(i as u32);
+        }
+        group_of.push(*g);
+    }
+    Ok(Some((group_of, first)))
 }
 
 fn unknown(run: &Run<'_>, name: &str, span: Span) -> QueryError {

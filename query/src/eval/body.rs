@@ -12,11 +12,11 @@
 //!    negations as soon as they are ready and nothing cheaper shrinks their input.
 
 use super::Run;
-use super::leapfrog::Core;
+use super::guard::Guard;
 use super::join::{natural, product, semi, shared, theta};
+use super::leapfrog::Core;
 use super::pattern::By;
 use super::rel::{Rel, Var};
-use super::tests::Guard;
 use crate::error::QueryError;
 use crate::plan::estimate::{self, Estimate};
 use crate::resolve::VarSet;
@@ -252,7 +252,14 @@ impl Run<'_> {
         s.left.retain(|i| !core.clauses.contains(i));
         s.bound.extend(core.vars.iter().copied());
         s.parts.push(out);
-        self.trace.borrow_mut().together(&core.clauses, s.body, core.rows, "leapfrog", rows, Some(start.elapsed()));
+        self.trace.borrow_mut().together(
+            &core.clauses,
+            s.body,
+            core.rows,
+            "leapfrog",
+            rows,
+            Some(start.elapsed()),
+        );
         Ok(())
     }
 

@@ -6,10 +6,10 @@
 
 use super::Run;
 use super::access::{Hint, Locator, Slab, entity_key};
+use super::guard::{Guard, Tests};
 use super::parallel::joined;
 use super::pattern::{By, Place, Probe4, pattern_vars};
 use super::rel::{Rel, Var};
-use super::tests::{Guard, Tests};
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::resolve::ir::Pattern;
@@ -38,8 +38,8 @@ impl Run<'_> {
         let key_of = |c: Cell| if by == By::Entity { entity_key(c) } else { c };
         // Words ascend; ids do too if all of the words are entities, which stand together.
         let refs = |c: Option<&Cell>| c.is_some_and(|c| cell::as_ref(*c).is_some());
-        let ascending = rel.sorted == Some(var)
-            && (by == By::Value || (refs(col.first()) && refs(col.last())));
+        let ascending =
+            rel.sorted == Some(var) && (by == By::Value || (refs(col.first()) && refs(col.last())));
         let slab = if self.probes(p.src, a, order, col.len()) {
             let keys: Vec<u64> = col.iter().map(|c| key_of(*c)).collect();
             self.probe(p.src, a, order, &keys, ascending)?

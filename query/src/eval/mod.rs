@@ -22,6 +22,7 @@ mod extend;
 mod facts;
 mod fixpoint;
 pub mod function;
+mod guard;
 mod join;
 pub(crate) mod leapfrog;
 pub(crate) mod parallel;
@@ -29,7 +30,6 @@ pub(crate) mod pattern;
 pub(crate) mod rel;
 mod seminaive;
 mod table;
-mod tests;
 
 use crate::budget::Budget;
 use crate::error::QueryError;

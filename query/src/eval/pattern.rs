@@ -4,9 +4,9 @@
 
 use super::Run;
 use super::access::{Hint, Locator, Slab, entity_key};
-use super::tests::{Guard, Tests};
-use super::rel::{Rel, Var};
+use super::guard::{Guard, Tests};
 use super::parallel::joined;
+use super::rel::{Rel, Var};
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::mem::entity_cell;

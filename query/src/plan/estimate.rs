@@ -59,7 +59,8 @@ pub(crate) fn fanout(
 ) -> Result<(f64, f64), QueryError> {
     let Attr::Known(a) = p.a else { return Ok((0.0, 0.0)) };
     let rows = run.db(p.src).stats(a).rows as f64;
-    let (Some((from, key, order)), Attr::Known(b)) = (through, through.map_or(Attr::Any, |(p, ..)| p.a.clone()))
+    let (Some((from, key, order)), Attr::Known(b)) =
+        (through, through.map_or(Attr::Any, |(p, ..)| p.a.clone()))
     else {
         return Ok((rows, rows));
     };

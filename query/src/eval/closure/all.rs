@@ -155,7 +155,12 @@ impl Walk {
 
     /// The nodes reached from `starts` (which are among them) by steps, or what `last`
     /// leads to from those.
-    pub(super) fn from(&mut self, starts: &[u32], step: &Adjacency, last: Option<&Adjacency>) -> &mut Vec<u32> {
+    pub(super) fn from(
+        &mut self,
+        starts: &[u32],
+        step: &Adjacency,
+        last: Option<&Adjacency>,
+    ) -> &mut Vec<u32> {
         self.number += 1;
         self.queue.clear();
         for s in starts {
