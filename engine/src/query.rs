@@ -241,9 +241,19 @@ impl Db {
         inputs: impl IntoInputs,
         row: &[Value],
     ) -> Result<Option<Proof>, QueryError> {
+        self.prove_with(q, inputs, row, &QueryOptions::default())
+    }
+
+    /// The same, within limits.
+    pub fn prove_with(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        row: &[Value],
+        options: &QueryOptions,
+    ) -> Result<Option<Proof>, QueryError> {
         let (q, inputs) = self.over_history(q, inputs)?;
-        let options = QueryOptions::default();
-        q.why(&inputs, self.t(), row, &*self.with_rules(&q, &options)?)
+        q.why(&inputs, self.t(), row, &*self.with_rules(&q, options)?)
     }
 
     /// Why a row is not in the answer: the first clause that cannot be satisfied
@@ -254,9 +264,19 @@ impl Db {
         inputs: impl IntoInputs,
         row: &[Value],
     ) -> Result<Option<Missing>, QueryError> {
+        self.why_not_with(q, inputs, row, &QueryOptions::default())
+    }
+
+    /// The same, within limits.
+    pub fn why_not_with(
+        &self,
+        q: impl IntoQuery,
+        inputs: impl IntoInputs,
+        row: &[Value],
+        options: &QueryOptions,
+    ) -> Result<Option<Missing>, QueryError> {
         let (q, inputs) = self.over_history(q, inputs)?;
-        let options = QueryOptions::default();
-        q.why_not(&inputs, self.t(), row, &*self.with_rules(&q, &options)?)
+        q.why_not(&inputs, self.t(), row, &*self.with_rules(&q, options)?)
     }
 
     /// A query with its inputs, every database as its history.

@@ -160,12 +160,12 @@ pub fn plan(text: &str, db: &Db, given: &Given) -> Outcome<Plan> {
 
 /// Why a row is in the answer; none if it is not.
 pub fn prove(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Proof>> {
-    prepare(text, given)?.on(given, |q, inputs, _| db.prove(q, inputs, row))
+    prepare(text, given)?.on(given, |q, inputs, o| db.prove(q, inputs, row, o))
 }
 
 /// Why a row is not in the answer; none if it is.
 pub fn why_not(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Missing>> {
-    prepare(text, given)?.on(given, |q, inputs, _| db.why_not(q, inputs, row))
+    prepare(text, given)?.on(given, |q, inputs, o| db.why_not(q, inputs, row, o))
 }
 
 fn options(given: &Given, cancel: &Cancel) -> QueryOptions {

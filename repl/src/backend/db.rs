@@ -233,12 +233,24 @@ impl Db {
         }
     }
     /// Why a row is in the answer.
-    pub fn prove(&self, q: &Query, inputs: Vec<Input>, row: &[Value]) -> Outcome<Option<Proof>> {
-        Ok(self.local("the proof of a row")?.prove(q, inputs, row)?)
+    pub fn prove(
+        &self,
+        q: &Query,
+        inputs: Vec<Input>,
+        row: &[Value],
+        o: &QueryOptions,
+    ) -> Outcome<Option<Proof>> {
+        Ok(self.local("the proof of a row")?.prove_with(q, inputs, row, o)?)
     }
     /// Why a row is not in the answer.
-    pub fn why_not(&self, q: &Query, inputs: Vec<Input>, row: &[Value]) -> Outcome<Option<Missing>> {
-        Ok(self.local("why a row is missing")?.why_not(q, inputs, row)?)
+    pub fn why_not(
+        &self,
+        q: &Query,
+        inputs: Vec<Input>,
+        row: &[Value],
+        o: &QueryOptions,
+    ) -> Outcome<Option<Missing>> {
+        Ok(self.local("why a row is missing")?.why_not_with(q, inputs, row, o)?)
     }
     /// Rows gained and lost.
     pub fn diff_with(

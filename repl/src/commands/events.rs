@@ -247,10 +247,8 @@ pub fn streams(s: &mut Session, stream: Option<&str>) -> Outcome {
 /// Events by one of their attributes, in order of position.
 fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
     let mut out = Vec::new();
-    for d in db.datoms("aevt", &[Value::keyword(attr)])? {
-        if d.v == *v {
-            out.extend(db.entity(d.e)?);
-        }
+    for d in db.datoms("avet", &[Value::keyword(attr), v.clone()])? {
+        out.extend(db.entity(d.e)?);
     }
     out.sort_by_key(|e| e.id);
     Ok(out)
