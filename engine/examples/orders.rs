@@ -1,4 +1,6 @@
-//! Orders: a projection written as EDN, asked now and as of an earlier transaction.
+//! Orders: a projection written as EDN, asked now, as of an earlier transaction, and why.
+//!
+//! `cargo run -p annals --example orders`
 
 use annals::{Value, event::Append};
 
@@ -19,5 +21,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let status = "[:find ?s . :in $ ?id :where [?o :order/id ?id] [?o :order/status ?s]]";
     assert_eq!(conn.db().query(status, ("A-1",))?.scalar(), Some(Value::keyword("shipped")));
     assert_eq!(conn.db().as_of(placed.t).query(status, ("A-1",))?.scalar(), Some(Value::keyword("placed")));
+
+    // Each fact knows the events it rests on, and the projection that made it of them.
+    let db = conn.db();
+    let order = db.resolve(("order/id", "A-1"))?.expect("it was placed");
+    let why = db.fact_support(order, "order/status", &Value::keyword("shipped"))?;
+    assert_eq!((why.len(), why[0].event.ty()), (1, "OrderShipped"));
+    assert!(
+        why[0].projection.as_ref().is_some_and(|(name, version)| name.as_str() == "orders" && *version == 1)
+    );
     Ok(())
+}
+
+#[test]
+fn it_runs() {
+    main().expect("the example runs");
 }

@@ -48,3 +48,8 @@ fn main() -> Result<(), annals::Error> {
     }
     Ok(())
 }
+
+#[test]
+fn it_runs() {
+    main().expect("the example runs");
+}

@@ -139,6 +139,15 @@ fn s6_the_fixture_finds_rules_that_are_not_pure() {
     assert!(said(Ask::Count).starts_with("handle is not pure"), "{}", said(Ask::Count));
     assert!(said(Ask::Remember).starts_with("handle changed the state"));
     assert!(said(Ask::Drift).starts_with("apply is not pure"));
+    // A state that a snapshot would lose a part of.
+    use annals_tests::domain::impure::{BrittleEvent, Lossy};
+    let lost = std::panic::catch_unwind(|| {
+        Fixture::<Lossy>::given([BrittleEvent::Held]).when(()).then_snapshot();
+    });
+    assert!(lost.unwrap_err().downcast::<String>().unwrap().starts_with("the snapshot lost something"));
+    Fixture::<Account>::given([AccountEvent::Opened { owner: "Ada".into() }])
+        .when(AccountCommand::Deposit { amount: 7 })
+        .then_snapshot();
 }
 
 #[test]
@@ -351,6 +360,11 @@ fn a17_an_outcome_is_kept_as_long_as_stated_and_then_known_to_be_forgotten() {
     let status = conn.command_status(command(1)).unwrap().unwrap().status;
     assert_eq!(status, CommandStatus::Forgotten { since: Instant(5_000_000) });
     assert_eq!(repo.load("1").unwrap().version, Version(1), "it was not carried out again");
+    // Freed, it is still known to be forgotten.
+    repo.dispatch("2", AccountCommand::Open { owner: "Ben".into() }, Dispatch::id(command(2).0)).unwrap();
+    assert_eq!((conn.forget_commands().unwrap(), conn.forget_commands().unwrap()), (1, 0));
+    assert_eq!(open().unwrap_err().code(), "command/forgotten");
+    assert!(matches!(conn.command_status(command(2)).unwrap().unwrap().status, CommandStatus::Done(_)));
 }
 
 // A18: accepted now, decided later.

@@ -21,6 +21,7 @@ use super::{
     id::{CommandId, EventId, StreamId, Version},
     projection::panic_text,
     record::{Meta, NewEvent},
+    table::{self, Key},
     wire,
 };
 use crate::{Connection, Db, DbError, ErrorClass};
@@ -162,6 +163,15 @@ pub enum DispatchError<E> {
         /// What the panic said.
         message: String,
     },
+    /// It is refused, and the process manager that sent it cannot be told yet. Nothing is
+    /// stored: it stays in the queue.
+    #[error("the refusal cannot be told to process {process}, which sent the command: {why}")]
+    Unheard {
+        /// The process.
+        process: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The state could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -218,6 +228,7 @@ impl<E> DispatchError<E> {
             DispatchError::UnknownCommand { .. } => "command/unknown-type",
             DispatchError::BadPayload { .. } => "command/bad-payload",
             DispatchError::Panicked { .. } => "command/panicked",
+            DispatchError::Unheard { .. } => UNHEARD,
             DispatchError::Load(e) => e.code(),
             DispatchError::Read(e) => e.code(),
             DispatchError::Event(e) => e.code(),
@@ -240,7 +251,7 @@ impl<E> DispatchError<E> {
                 ErrorClass::Conflict
             }
             DispatchError::Forgotten { .. } | DispatchError::UnknownCategory { .. } => ErrorClass::NotFound,
-            DispatchError::Panicked { .. } => ErrorClass::Environment,
+            DispatchError::Panicked { .. } | DispatchError::Unheard { .. } => ErrorClass::Environment,
             DispatchError::Load(e) => e.class(),
             DispatchError::Read(ReadError::Query(e)) => crate::query_class(e),
             DispatchError::Read(ReadError::Db(e)) => e.class(),
@@ -268,6 +279,9 @@ impl<E> DispatchError<E> {
             }
             DispatchError::BadPayload { .. } => "send the fields of the command's variant",
             DispatchError::Panicked { .. } => "correct the rule; nothing was stored",
+            DispatchError::Unheard { .. } => {
+                "register the process or resume it, or drop the command with Connection::drop_command"
+            }
             DispatchError::Load(e) => return e.help(),
             DispatchError::Event(e) => return e.help(),
             DispatchError::Append(e) => return e.help(),
@@ -299,6 +313,7 @@ impl<E> DispatchError<E> {
             D::UnknownCommand { category, ty, known } => D::UnknownCommand { category, ty, known },
             D::BadPayload { category, ty, why } => D::BadPayload { category, ty, why },
             D::Panicked { about, command, message } => D::Panicked { about, command, message },
+            D::Unheard { process, why } => D::Unheard { process, why },
             D::Load(e) => D::Load(e),
             D::Read(e) => D::Read(e),
             D::Event(e) => D::Event(e),
@@ -330,6 +345,7 @@ impl<E: std::fmt::Display> DispatchError<E> {
             DispatchError::UnknownCommand { .. } => "command/unknown-type",
             DispatchError::BadPayload { .. } => "command/bad-payload",
             DispatchError::Panicked { .. } => "command/panicked",
+            DispatchError::Unheard { .. } => UNHEARD,
             DispatchError::Data(_) | DispatchError::Append(_) => "event/bad-data",
         };
         let d = Diagnostic::new(code, self.to_string());
@@ -392,8 +408,60 @@ impl Connection {
     }
 }
 
-/// What a refusal does beside being stored: rows for its transaction.
-pub(crate) type OnRefusal<'a> = &'a dyn Fn(&Refusal) -> Result<Vec<annals_storage::Row>, DbError>;
+impl Connection {
+    /// Frees what outcomes past their `keep_until` take up: what is left of each is that it
+    /// is forgotten. Answers how many there were. (They answer "forgotten" without this too.)
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn forget_commands(&self) -> Result<u64, AppendError> {
+        let (events, now) = (self.shared().events().clone(), self.shared().now());
+        let (_, n) = self.write(move |txn| -> Result<u64, AppendError> {
+            let mut n = 0;
+            for (key, bytes) in events.log(txn.db_before()).tables.under(table::COMMAND, Key::new())? {
+                let Ok(id) = uuid::Uuid::from_slice(&key) else { continue };
+                let stored = CommandOutcome::decode(CommandId(id), &bytes)?;
+                let was = matches!(stored.status, CommandStatus::Forgotten { .. });
+                let outcome = stored.at(now);
+                if !was && matches!(outcome.status, CommandStatus::Forgotten { .. }) {
+                    txn.row(table::put(table::COMMAND, Key::new().bytes(&key), outcome.encode()?));
+                    n += 1;
+                }
+            }
+            Ok(n)
+        })?;
+        Ok(n)
+    }
+}
+
+/// The code of a refusal that nobody could be told.
+pub(crate) const UNHEARD: &str = "command/unheard";
+
+/// Why a refusal could not be told to who sent the command.
+#[derive(Debug)]
+pub(crate) enum Unheard {
+    /// The process that sent it cannot take it.
+    Sender { process: String, why: String },
+    /// The database could not be read.
+    Db(DbError),
+}
+impl From<DbError> for Unheard {
+    fn from(e: DbError) -> Unheard {
+        Unheard::Db(e)
+    }
+}
+impl<E> From<Unheard> for DispatchError<E> {
+    fn from(e: Unheard) -> DispatchError<E> {
+        match e {
+            Unheard::Sender { process, why } => DispatchError::Unheard { process, why },
+            Unheard::Db(e) => e.into(),
+        }
+    }
+}
+
+/// What a refusal does beside being stored: rows for its transaction. When it fails, the
+/// refusal is not stored either.
+pub(crate) type OnRefusal<'a> = &'a dyn Fn(&Refusal) -> Result<Vec<annals_storage::Row>, Unheard>;
 
 /// What goes with a command beyond its decision.
 #[derive(Default)]

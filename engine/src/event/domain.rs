@@ -6,7 +6,14 @@
 //!    meanwhile waits and is answered the stored outcome. That is a courtesy that
 //!    saves work; what makes it happen once is the commit.
 
-use super::{door::Handler, id::CommandId, process::AnyProcess, reactor::AnyReactor, runner::ProcessState};
+use super::{
+    door::Handler,
+    id::{CommandId, Position},
+    process::AnyProcess,
+    reactor::AnyReactor,
+    runner::ProcessState,
+    timer::TimerId,
+};
 use annals_model::Instant;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -14,7 +21,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant as Clock},
 };
@@ -37,6 +44,17 @@ pub(crate) struct Domain {
     troubles: Mutex<HashMap<CommandId, Trouble>>,
     /// Steps are made one at a time.
     pub stepping: Mutex<()>,
+    /// Whose turn it is to be looked at first in the next step.
+    pub turn: AtomicUsize,
+    /// How far a process must get before its timers that are due may fire.
+    fences: Mutex<HashMap<String, Fence>>,
+}
+
+/// A timer that was seen due, and the newest event at that moment.
+struct Fence {
+    timer: TimerId,
+    when: Instant,
+    upto: Position,
 }
 
 /// Why a queued command waits.
@@ -135,6 +153,11 @@ impl Domain {
         self.reactors.read().clone()
     }
 
+    /// Is this a process of this program that takes events?
+    pub fn runs(&self, process: &str) -> bool {
+        self.processes().iter().any(|p| p.name() == process) && self.state(process) == ProcessState::Running
+    }
+
     /// How a process or reactor fares.
     pub fn state(&self, name: &str) -> ProcessState {
         self.states.lock().get(name).cloned().unwrap_or(ProcessState::Running)
@@ -148,6 +171,21 @@ impl Domain {
         };
     }
 
+    /// May a timer that is due fire, with its process at `at` and the newest event at `head`?
+    /// Not before the process has taken all that was stored when this was asked first, so that
+    /// neither a payment in time is overlooked nor a busy log holds timers back for ever.
+    pub fn may_fire(&self, timer: &TimerId, when: Instant, at: Position, head: Position) -> bool {
+        let mut fences = self.fences.lock();
+        let seen = fences.get(&timer.process).filter(|f| f.timer == *timer && f.when == when);
+        let upto = seen.map_or(head, |f| f.upto);
+        if at >= upto {
+            fences.remove(&timer.process);
+            return true;
+        }
+        fences.insert(timer.process.clone(), Fence { timer: timer.clone(), when, upto });
+        false
+    }
+
     /// Why a queued command waits, if it does.
     pub fn trouble(&self, id: CommandId) -> Option<Trouble> {
         self.troubles.lock().get(&id).cloned()
@@ -159,6 +197,13 @@ impl Domain {
             Some(t) => troubles.insert(id, t),
             None => troubles.remove(&id),
         };
+    }
+
+    /// Lets queued commands that wait for one reason be tried again at once.
+    pub fn retry_those(&self, code: &str) {
+        for t in self.troubles.lock().values_mut().filter(|t| &*t.code == code) {
+            t.retry_at = Instant(i64::MIN);
+        }
     }
 
     /// Does anything wait for the clock to go on?

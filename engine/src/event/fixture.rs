@@ -288,6 +288,19 @@ impl<A: Aggregate> When<A> {
     pub fn state(&self) -> &A {
         &self.state
     }
+    /// The state survives being written as a snapshot and read back: no field of it is left out.
+    #[track_caller]
+    pub fn then_snapshot(self) -> When<A>
+    where
+        A: PartialEq + Debug + serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let value =
+            wire::to_value(&self.state).unwrap_or_else(|e| panic!("the state cannot be written: {e}"));
+        let read: A =
+            wire::from_value(&value).unwrap_or_else(|e| panic!("the state cannot be read back: {e}"));
+        assert!(read == self.state, "the snapshot lost something\n  {:?}\n  {read:?}", self.state);
+        self
+    }
     /// A query over the database after it finds exactly these rows, in whatever order.
     #[track_caller]
     pub fn then_rows(

@@ -25,7 +25,7 @@ use super::{
 use crate::{Connection, DbError};
 use annals_model::{Instant, Value};
 use annals_storage::Row;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 /// A command in the queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,15 +176,26 @@ pub(crate) fn gone(table: u8, key: Vec<u8>) -> Row {
     Row { table, key, value: None }
 }
 
-/// Everything in the queue, in order, each with its key.
-pub(crate) fn all(tables: &Tables) -> Result<Vec<(Vec<u8>, Queued)>, DbError> {
-    let mut found = Vec::new();
-    for (key, bytes) in tables.under(table::OUTBOX, Key::new())? {
-        let damaged = || DbError::from(super::data::DataError::Damaged(0));
-        let queued = Queued::of_value(&Data::stored(&bytes).value()?).ok_or_else(damaged)?;
-        found.push((key, queued));
-    }
-    Ok(found)
+/// The first entry of the queue that is wanted, with its key.
+pub(crate) fn first(
+    tables: &Tables,
+    wanted: &mut dyn FnMut(&Queued) -> bool,
+) -> Result<Option<(Vec<u8>, Queued)>, DbError> {
+    let mut found = Ok(None);
+    tables.rows(table::OUTBOX, &[], &[0xff], false, &mut |key, bytes| {
+        match decode(bytes) {
+            Ok(queued) if wanted(&queued) => found = Ok(Some((key.to_vec(), queued))),
+            Ok(_) => return ControlFlow::Continue(()),
+            Err(e) => found = Err(e),
+        }
+        ControlFlow::Break(())
+    })?;
+    found
+}
+
+fn decode(bytes: &[u8]) -> Result<Queued, DbError> {
+    let damaged = || DbError::from(super::data::DataError::Damaged(0));
+    Queued::of_value(&Data::stored(bytes).value()?).ok_or_else(damaged)
 }
 
 impl Connection {
@@ -241,18 +252,20 @@ impl Connection {
     /// The commands that are accepted and wait to be carried out, in order.
     pub fn queued_commands(&self) -> Result<Vec<QueuedCommand>, DbError> {
         let domain = &self.shared().events().domain;
-        let queued = all(&self.db().events().tables)?;
-        Ok(queued
-            .into_iter()
-            .map(|(_, q)| {
-                let status = match domain.trouble(q.id) {
-                    _ if domain.is_running(q.id) => CommandStatus::Running,
-                    Some(t) => t.status(),
-                    None => CommandStatus::Accepted,
-                };
-                QueuedCommand { id: q.id, to: q.to, status, sender: q.sender }
-            })
-            .collect())
+        let mut queued = Vec::new();
+        first(&self.db().events().tables, &mut |q| {
+            queued.push(q.clone());
+            false
+        })?;
+        let listed = queued.into_iter().map(|q| {
+            let status = match domain.trouble(q.id) {
+                _ if domain.is_running(q.id) => CommandStatus::Running,
+                Some(t) => t.status(),
+                None => CommandStatus::Accepted,
+            };
+            QueuedCommand { id: q.id, to: q.to, status, sender: q.sender }
+        });
+        Ok(listed.collect())
     }
 }
 

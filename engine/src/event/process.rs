@@ -9,7 +9,7 @@
 //! 1. For each event the states, the timers, the outgoing commands and the checkpoint
 //!    are one transaction: an event is taken once, whenever the process stops.
 //! 2. The id of a command follows from the process, the instance, the event and its
-//!    number, so that even taken twice it would be one command.
+//!    number, so that even taken twice it would be one command, and two are never one.
 //! 3. `route`, `handle` and `apply` are pure. A panic or an error in them halts this
 //!    process at the event, named; the others go on.
 //! 4. `Start` of an instance that is there goes on with it; `Continue` and `Stop` of one
@@ -198,8 +198,11 @@ pub trait ProcessManager: Send + Sync + 'static {
     fn handle(&self, state: &Self::State, e: &Recorded, out: &mut Out);
     /// The state after the event.
     fn apply(&self, state: &mut Self::State, e: &Recorded);
-    /// What follows when a command it sent was refused by a rule. Nothing, by default.
-    /// An instance that has stopped is not asked.
+    /// What follows when a command it sent was refused by a rule, can never be carried out,
+    /// or was dropped by hand. Nothing, by default. An instance that has stopped is not asked.
+    ///
+    /// A panic here halts the process, and the command stays in the queue undecided; so it does
+    /// while the process is halted or not registered: a refusal is never lost.
     fn rejected(&self, state: &Self::State, command: &CommandTo, refusal: &Refusal, out: &mut Out) {
         let _ = (state, command, refusal, out);
     }
@@ -394,6 +397,8 @@ impl<P: ProcessManager> AnyProcess for P {
         ProcessManager::wants(self)
     }
     fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault> {
+        // An event may be for one instance more than once: `Start` and `Stop` of it, say.
+        let mut named: BTreeMap<String, u32> = BTreeMap::new();
         for route in guarded("route", || self.route(e))? {
             let (instance, must_be_there, stops) = match route {
                 Route::Start(i) => (i, false, false),
@@ -411,10 +416,9 @@ impl<P: ProcessManager> AnyProcess for P {
             }
             let mut state = read_state::<P>(&instance, stored.as_ref())?;
             let sent = step(self, &mut state, e)?;
-            let label = match e.part {
-                0 => format!("{}/{instance}", P::NAME),
-                part => format!("{}/{instance}/{part}", P::NAME),
-            };
+            let again = named.entry(instance.clone()).and_modify(|n| *n += 1).or_insert(0);
+            // No name holds a NUL: different senders have different labels.
+            let label = format!("{}\0{instance}\0{}\0{again}", P::NAME, e.part);
             let correlation =
                 e.event.meta.correlation.clone().or_else(|| Some(Arc::from(e.id().to_string())));
             work.take(&instance, sent, e.id().0, &label, correlation)?;

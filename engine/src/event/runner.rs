@@ -3,8 +3,10 @@
 //!
 //! 1. One step is one transaction (and, of a reactor, the effect before it). Whoever
 //!    stops between two steps goes on with the next one.
-//! 2. Order of a step: events for processes, then timers that are due, then the queue,
-//!    then reactors. So a timer does not fire before the events stored by then are taken.
+//! 2. Processes, timers, the queue and reactors have their turns in a round, so that a
+//!    backlog of one does not keep the others waiting. A timer does not fire before its
+//!    process has taken the events stored when it was seen due, nor while that is halted,
+//!    waits to be registered, or is behind.
 //! 3. Steps are made one at a time, whoever makes them: states, timers and checkpoints
 //!    have one writer.
 //! 4. What fails waits and is tried again: twice the pause each time, from 100 ms to a
@@ -14,18 +16,18 @@
 use super::{
     append::AppendError,
     command::{CommandOutcome, CommandStatus},
-    dispatch::{CommandError, DispatchError, Extra, Refusal},
+    dispatch::{CommandError, DispatchError, Extra, Refusal, UNHEARD, Unheard},
     domain::Trouble,
     id::{CommandId, EventId, Position},
     outbox::{self, Queued, gone},
-    process::{self, AnyProcess, ProcessError, Work, checkpoint, checkpoint_key},
+    process::{self, AnyProcess, Fault, ProcessError, Work, checkpoint, checkpoint_key},
     reactor::AnyReactor,
     table::{self, Key},
-    timer,
+    timer::{self, Look},
 };
 use crate::{Connection, DbError, ErrorClass};
 use annals_model::{Instant, Value};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -36,6 +38,8 @@ use std::{
     time::Duration,
 };
 
+/// The code of a command that was dropped from the queue.
+const DROPPED: &str = "command/dropped";
 /// Events of one step of a runner.
 const BATCH: usize = 64;
 /// Longest sleep of a runner that nobody wakes.
@@ -187,6 +191,7 @@ impl Connection {
             return Err(ProcessError::Unknown(name.to_owned()));
         }
         events.domain.set_state(name, ProcessState::Running);
+        events.domain.retry_those(UNHEARD);
         events.announce();
         Ok(())
     }
@@ -194,20 +199,22 @@ impl Connection {
     fn step(&self, batch: usize) -> Result<Option<Step>, ProcessError> {
         let events = self.shared().events().clone();
         let _one = events.domain.stepping.lock();
-        for p in events.domain.processes().iter() {
-            if let Some(step) = self.step_process(p, batch)? {
-                return Ok(Some(step));
-            }
-        }
-        if let Some(step) = self.step_timer()? {
-            return Ok(Some(step));
-        }
-        if let Some(step) = self.step_queue()? {
-            return Ok(Some(step));
-        }
-        for r in events.domain.reactors().iter() {
-            if let Some(step) = self.step_reactor(&**r)? {
-                return Ok(Some(step));
+        let (processes, reactors) = (events.domain.processes(), events.domain.reactors());
+        let (timers, queue) = (processes.len(), processes.len() + 1);
+        let all = queue + 1 + reactors.len();
+        // Whoever made the last step is looked at last.
+        let first = events.domain.turn.load(Ordering::Relaxed);
+        for n in 0..all {
+            let who = first.wrapping_add(n) % all;
+            let step = match who {
+                n if n < timers => self.step_process(&processes[n], batch),
+                n if n == timers => self.step_timer(),
+                n if n == queue => self.step_queue(),
+                n => self.step_reactor(&*reactors[n - queue - 1]),
+            };
+            if !matches!(step, Ok(None)) {
+                events.domain.turn.store(who + 1, Ordering::Relaxed);
+                return step;
             }
         }
         Ok(None)
@@ -271,11 +278,37 @@ impl Connection {
     }
 
     fn step_timer(&self) -> Result<Option<Step>, ProcessError> {
-        let tables = self.db().events().tables;
-        let Some((when, id)) = timer::next(&tables)? else { return Ok(None) };
-        if when > self.shared().now() {
-            return Ok(None);
+        let (log, now) = (self.db().events(), self.shared().now());
+        let domain = &self.shared().events().domain;
+        let (tables, head) = (log.tables.clone(), log.head()?);
+        let mut asked: HashMap<String, bool> = HashMap::new();
+        let mut failed = None;
+        let due = timer::first(&tables, &mut |when, id| {
+            if when > now {
+                return Look::End;
+            }
+            let may = *asked.entry_ref(id.process.as_str()).or_insert_with(|| {
+                if !domain.runs(&id.process) {
+                    return false;
+                }
+                match checkpoint(&tables, &id.process) {
+                    Ok(at) => domain.may_fire(id, when, at, head),
+                    Err(e) => {
+                        failed = Some(e);
+                        false
+                    }
+                }
+            });
+            match (may, &failed) {
+                (_, Some(_)) => Look::End,
+                (true, _) => Look::Take,
+                (false, _) => Look::PassOver,
+            }
+        })?;
+        if let Some(e) = failed {
+            return Err(e.into());
         }
+        let Some(id) = due else { return Ok(None) };
         let timer = timer::find(&tables, &id)?;
         let fired = id.clone();
         self.commit_rows(move |t| {
@@ -291,42 +324,39 @@ impl Connection {
     fn step_queue(&self) -> Result<Option<Step>, ProcessError> {
         let domain = &self.shared().events().domain;
         let now = self.shared().now();
+        // Behind a command that waits, those for the same aggregate wait too.
         let mut held = HashSet::new();
-        for (key, queued) in outbox::all(&self.db().events().tables)? {
-            let to = (queued.to.category.clone(), queued.to.id.clone());
-            if held.contains(&to) {
-                continue;
-            }
-            if domain.trouble(queued.id).is_some_and(|t| t.retry_at > now) {
+        let ready = outbox::first(&self.db().events().tables, &mut |q: &Queued| {
+            let to = (q.to.category.clone(), q.to.id.clone());
+            if domain.trouble(q.id).is_some_and(|t| t.retry_at > now) {
                 held.insert(to);
-                continue;
+                return false;
             }
-            let id = queued.id;
-            return match self.send(key, &queued) {
-                Ok(()) => {
-                    domain.set_trouble(id, None);
-                    Ok(Some(Step::Decided(id)))
-                }
-                Err(DispatchError::Append(AppendError::Db(e))) if e.class() != ErrorClass::Damaged => {
-                    Err(e.into())
-                }
-                Err(DispatchError::Append(AppendError::Transact(e))) if is_closing(e.class()) => {
-                    Err(AppendError::Transact(e).into())
-                }
-                Err(e) => {
-                    let attempts = domain.trouble(id).map_or(0, |t| t.attempts) + 1;
-                    let trouble = Trouble {
-                        code: Arc::from(e.code()),
-                        message: Arc::from(e.to_string()),
-                        attempts,
-                        retry_at: later(now, attempts),
-                    };
-                    domain.set_trouble(id, Some(trouble));
-                    Ok(Some(Step::Delayed(id)))
-                }
-            };
+            !held.contains(&to)
+        })?;
+        let Some((key, queued)) = ready else { return Ok(None) };
+        let id = queued.id;
+        match self.send(key, &queued) {
+            Ok(()) => {
+                domain.set_trouble(id, None);
+                Ok(Some(Step::Decided(id)))
+            }
+            Err(DispatchError::Append(AppendError::Db(e))) if e.class() != ErrorClass::Damaged => Err(e.into()),
+            Err(DispatchError::Append(AppendError::Transact(e))) if is_closing(e.class()) => {
+                Err(AppendError::Transact(e).into())
+            }
+            Err(e) => {
+                let attempts = domain.trouble(id).map_or(0, |t| t.attempts) + 1;
+                let trouble = Trouble {
+                    code: Arc::from(e.code()),
+                    message: Arc::from(e.to_string()),
+                    attempts,
+                    retry_at: later(now, attempts),
+                };
+                domain.set_trouble(id, Some(trouble));
+                Ok(Some(Step::Delayed(id)))
+            }
         }
-        Ok(None)
     }
 
     /// Carries out a queued command and takes it out of the queue, in one transaction.
@@ -338,9 +368,15 @@ impl Connection {
         let e = match self.handler(&queued.to.category)?.carry_out(self, &queued.to, &d, extra) {
             Ok(done) if !done.is_replay() => return Ok(()),
             Err(DispatchError::Rejected { replayed: false, .. }) => return Ok(()),
-            // It was decided another way while it waited: nothing is left to do.
-            Ok(_) | Err(DispatchError::Rejected { .. } | DispatchError::RejectedBefore(_)) => {
+            // It was decided another way while it waited: only who sent it is to be told.
+            Ok(_) | Err(DispatchError::Forgotten { .. }) => {
                 self.commit_rows(move |_| Ok(vec![gone(table::OUTBOX, key)]))?;
+                return Ok(());
+            }
+            Err(DispatchError::Rejected { error: refusal, .. } | DispatchError::RejectedBefore(refusal)) => {
+                let mut rows = self.refused(queued, &refusal)?;
+                rows.push(gone(table::OUTBOX, key));
+                self.commit_rows(move |_| Ok(rows))?;
                 return Ok(());
             }
             Err(e) => e,
@@ -350,36 +386,98 @@ impl Connection {
         }
         // It can never succeed: that is its outcome.
         let refusal = Refusal { code: e.code().to_owned(), message: e.to_string(), detail: Value::Nil };
+        let told = self.refused(queued, &refusal)?;
+        self.end_refused(key, queued, &refusal, told)
+    }
+
+    /// Takes a command out of the queue with a refusal as its outcome, and with rows for who
+    /// sent it.
+    fn end_refused(
+        &self,
+        key: Vec<u8>,
+        queued: &Queued,
+        refusal: &Refusal,
+        told: Vec<annals_storage::Row>,
+    ) -> Result<(), CommandError> {
         let status = CommandStatus::Rejected {
             code: Arc::from(refusal.code.as_str()),
             message: Arc::from(refusal.message.as_str()),
-            detail: Value::Nil,
+            detail: refusal.detail.clone(),
         };
-        let digest = queued.to.digest(queued.if_version)?;
-        let outcome =
-            CommandOutcome { keep_until: queued.keep_until, ..CommandOutcome::of(queued.id, digest, status) };
-        let mut rows = self.refused(queued, &refusal)?;
-        rows.push(table::put(table::COMMAND, Key::new().bytes(queued.id.0.as_bytes()), outcome.encode()?));
-        rows.push(gone(table::OUTBOX, key));
-        self.commit_rows(move |_| Ok(rows))?;
+        let (id, digest) = (queued.id, queued.to.digest(queued.if_version)?);
+        let outcome = CommandOutcome { keep_until: queued.keep_until, ..CommandOutcome::of(id, digest, status) };
+        let outcome = table::put(table::COMMAND, Key::new().bytes(id.0.as_bytes()), outcome.encode()?);
+        let events = self.shared().events().clone();
+        self.write(move |txn| -> Result<(), AppendError> {
+            let stored = events.log(txn.db_before()).command(id)?;
+            // The outcome of another request under this id stays, and one that somebody else came to.
+            if stored.is_none_or(|s| s.request == digest && !s.status.is_final()) {
+                txn.row(outcome);
+            }
+            for row in told {
+                txn.row(row);
+            }
+            txn.row(gone(table::OUTBOX, key));
+            Ok(())
+        })?;
+        self.shared().events().announce();
         Ok(())
     }
 
+    /// Takes a command out of the queue without carrying it out, for `why`: one that can never
+    /// succeed and holds up those behind it, say. Its outcome is a rejection with the code
+    /// `command/dropped`, and the process that sent it is told, if it is registered and running.
+    /// False when the command is not in the queue: it is decided, or was never there.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    ///
+    /// ```
+    /// use annals::{Value, event::{CommandRequest, CommandId, Dispatch}};
+    ///
+    /// let conn = annals::in_memory()?;
+    /// assert!(!conn.drop_command(CommandId::fresh(), "nobody wants it")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drop_command(&self, id: CommandId, why: &str) -> Result<bool, CommandError> {
+        let events = self.shared().events().clone();
+        let _one = events.domain.stepping.lock();
+        let Some((key, queued)) = outbox::first(&self.db().events().tables, &mut |q| q.id == id)? else {
+            return Ok(false);
+        };
+        let refusal = Refusal { code: DROPPED.to_owned(), message: why.to_owned(), detail: Value::Nil };
+        let told = match self.refused(&queued, &refusal) {
+            Ok(rows) => rows,
+            Err(Unheard::Sender { .. }) => Vec::new(),
+            Err(Unheard::Db(e)) => return Err(e.into()),
+        };
+        self.end_refused(key, &queued, &refusal, told)?;
+        events.domain.set_trouble(id, None);
+        Ok(true)
+    }
+
     /// What the process that sent a command makes of its refusal.
-    fn refused(&self, queued: &Queued, refusal: &Refusal) -> Result<Vec<annals_storage::Row>, DbError> {
+    fn refused(&self, queued: &Queued, refusal: &Refusal) -> Result<Vec<annals_storage::Row>, Unheard> {
         let domain = &self.shared().events().domain;
         let Some((process, instance)) = &queued.sender else { return Ok(Vec::new()) };
+        let unheard = |why: String| Unheard::Sender { process: process.clone(), why };
         let Some(p) = domain.processes().iter().find(|p| p.name() == process.as_str()).cloned() else {
-            return Ok(Vec::new());
+            return Err(unheard("it is not registered in this program".to_owned()));
         };
+        if let ProcessState::Halted { at, why } = domain.state(p.name()) {
+            return Err(unheard(format!("it halted at event {}: {why}", at.0)));
+        }
         let log = self.db().events();
         let mut work = Work::new(log.tables.clone(), p.name());
-        if let Err(e) = p.refused(instance, queued, refusal, &mut work) {
-            let at = checkpoint(&log.tables, p.name())?;
-            domain.set_state(p.name(), ProcessState::Halted { at, why: e.to_string() });
-            return Ok(Vec::new());
+        match p.refused(instance, queued, refusal, &mut work) {
+            Ok(()) => Ok(work.rows(log.t().next(), 0)?),
+            Err(Fault::Db(e)) => Err(e.into()),
+            Err(e) => {
+                let at = checkpoint(&log.tables, p.name())?;
+                domain.set_state(p.name(), ProcessState::Halted { at, why: e.to_string() });
+                Err(unheard(e.to_string()))
+            }
         }
-        work.rows(log.t().next(), 0)
     }
 
     fn step_reactor(&self, r: &dyn AnyReactor) -> Result<Option<Step>, ProcessError> {
@@ -435,8 +533,9 @@ impl Connection {
     /// How long a runner may sleep when nobody wakes it.
     fn pause(&self) -> Duration {
         let domain = &self.shared().events().domain;
-        let timers = timer::next(&self.db().events().tables).is_ok_and(|t| t.is_none());
-        if timers && !domain.has_trouble() { SLEEP } else { TICK }
+        let timer = timer::first(&self.db().events().tables, &mut |_, _| Look::Take);
+        let none = timer.is_ok_and(|t| t.is_none());
+        if none && !domain.has_trouble() { SLEEP } else { TICK }
     }
 }
 
@@ -450,9 +549,14 @@ fn is_for_good(e: &CommandError) -> bool {
     matches!(
         e,
         DispatchError::WrongVersion { .. }
+            | DispatchError::Reused { .. }
+            | DispatchError::UnknownCommand { .. }
+            | DispatchError::BadPayload { .. }
+            | DispatchError::Data(_)
+            | DispatchError::Event(_)
             | DispatchError::Load(LoadError::Tombstoned(_) | LoadError::Name(_))
             | DispatchError::Append(AppendError::Tombstoned(_))
-    )
+    ) || matches!(e, DispatchError::Append(AppendError::Db(e)) if e.class() == ErrorClass::Meaning)
 }
 
 fn later(now: Instant, attempts: u32) -> Instant {

@@ -12,6 +12,8 @@
 //! 3. The clock is the connection's ([`crate::Options::clock`]). A timer that came due
 //!    while nothing ran fires when the runner starts, after the events stored by then
 //!    were taken.
+//! 4. It fires only while its process is registered and running: what the process has not
+//!    looked at might have cancelled it.
 
 use super::{
     data::Data,
@@ -21,6 +23,7 @@ use super::{
 use crate::DbError;
 use annals_model::{Instant, Value};
 use annals_storage::Row;
+use std::ops::ControlFlow;
 
 /// A timer as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,16 +132,36 @@ pub(crate) fn of(
     Ok(found)
 }
 
-/// The timer due first, and when.
-pub(crate) fn next(tables: &Tables) -> Result<Option<(Instant, TimerId)>, DbError> {
+/// The timer due first, of those that `wanted` takes: asked in order of time, until it takes
+/// one or answers that the rest is of no interest either.
+pub(crate) fn first(
+    tables: &Tables,
+    wanted: &mut dyn FnMut(Instant, &TimerId) -> Look,
+) -> Result<Option<TimerId>, DbError> {
     let mut found = None;
     tables.rows(table::DUE, &[], &[0xff], false, &mut |key, _| {
         let n = key.first().map_or(0, |len| usize::from(len.saturating_sub(0x10)) + 1).min(key.len());
         let when = table::last_number(&key[..n], 0).map(|n| Instant((n ^ (1 << 63)) as i64));
-        found = when.zip(TimerId::parse(&key[n..]));
-        std::ops::ControlFlow::Break(())
+        let Some((when, id)) = when.zip(TimerId::parse(&key[n..])) else { return ControlFlow::Continue(()) };
+        match wanted(when, &id) {
+            Look::Take => found = Some(id),
+            Look::PassOver => return ControlFlow::Continue(()),
+            Look::End => {}
+        }
+        ControlFlow::Break(())
     })?;
     Ok(found)
+}
+
+/// What [`first`] is to do with a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// This is the one.
+    Take,
+    /// Not this one: on to the next.
+    PassOver,
+    /// Neither this one nor a later one.
+    End,
 }
 
 impl crate::Connection {

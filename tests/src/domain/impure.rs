@@ -100,3 +100,23 @@ impl Aggregate for Brittle {
         panic!("no rule for this");
     }
 }
+
+/// Forgets a part of itself when it is written.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lossy {
+    #[serde(skip)]
+    held: u32,
+}
+
+impl Aggregate for Lossy {
+    const CATEGORY: &'static str = "lossy";
+    type Command = ();
+    type Event = BrittleEvent;
+    type Error = Never;
+    fn apply(&mut self, _: &BrittleEvent) {
+        self.held += 1;
+    }
+    fn handle(&self, (): (), _: &Decide<'_>) -> Result<Vec<BrittleEvent>, Never> {
+        Ok(vec![])
+    }
+}
