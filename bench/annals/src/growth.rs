@@ -1,5 +1,5 @@
-//! How cost grows: `annals-bench growth CURVE LARGEST` measures the same few operations at
-//! sizes from the smallest to `LARGEST` and prints a JSON line a point, for `bench/growth.py`.
+//! How cost grows: `annals-bench growth CURVE X` measures the same few operations at size `X`
+//! and prints a JSON line a figure, for `bench/growth.py`, which draws the curves.
 //!
 //! | curve | x | what is measured |
 //! |---|---|---|
@@ -33,16 +33,13 @@ const SCHEMA: &str = "[
 /// Facts of one person.
 const FACTS: u64 = 5;
 
-/// Runs one curve up to its largest point.
-pub fn run(curve: &str, largest: u64) {
-    let steps = |all: &[u64]| all.iter().copied().filter(|n| *n <= largest).collect::<Vec<_>>();
+/// Measures one point of a curve.
+pub fn run(curve: &str, x: u64) {
     match curve {
-        "facts" => steps(&[10_000, 31_620, 100_000, 316_200, 1_000_000, 3_162_000, 10_000_000])
-            .into_iter()
-            .for_each(facts),
-        "versions" => steps(&[1, 2, 5, 10, 20, 50, 100, 200, 500]).into_iter().for_each(versions),
-        "streams" => steps(&[1, 3, 10, 30, 100, 300, 1_000]).into_iter().for_each(streams),
-        "clients" => steps(&[1, 2, 4, 8, 16, 32, 64, 128, 256]).into_iter().for_each(clients),
+        "facts" => facts(x),
+        "versions" => versions(x),
+        "streams" => streams(x),
+        "clients" => clients(x),
         other => {
             eprintln!("no curve {other:?}: facts versions streams clients");
             std::process::exit(2);

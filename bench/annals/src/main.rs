@@ -1,5 +1,5 @@
 //! `annals-bench WORKLOAD SIZE`: one JSON line an operation, in the form all peers of bench/ print.
-//! `annals-bench growth CURVE LARGEST`: one JSON line a point of a curve (see `growth`).
+//! `annals-bench growth CURVE X`: one JSON line a figure at size X (see `growth`).
 //!
 //! Only the public face of `annals`, text queries as a user would write them. Entity ids are allotted by the
 //! database, so checksums map them back to the numbers of the data files through the tempids of the load.
@@ -17,7 +17,7 @@ fn main() {
     let workload = args.next().unwrap_or_default();
     let size = args.next().unwrap_or_else(|| "S".into());
     if workload == "growth" {
-        return growth::run(&size, args.next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX));
+        return growth::run(&size, args.next().and_then(|n| n.parse().ok()).unwrap_or(1));
     }
     let bench = harness::Bench::new(&workload, &size);
     match workload.as_str() {
