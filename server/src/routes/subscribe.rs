@@ -6,11 +6,12 @@
 //! id: 45   event: checkpoint data: {"t":45}
 //! ```
 //!
-//! 1. The rows at t are those of the same query as of t: the query is run again for
-//!    every transaction and the two row sets are subtracted. That is exact for every
-//!    query there is, recursive ones and aggregates included.
-//! 2. Resuming after t starts from the rows as of t, which are the same whenever they
-//!    are computed: nothing is lost and nothing sent twice.
+//! 1. The rows at t are those of the same query over the database as it was known at t:
+//!    the query is run again for every transaction and the two row sets are subtracted.
+//!    That is exact for every query there is, recursive ones and aggregates included.
+//! 2. Resuming after t starts from the rows at t, which are the same whenever they are
+//!    computed, whatever a late projection files under t afterwards: nothing is lost and
+//!    nothing sent twice.
 //! 3. A transaction that changes no row sends nothing; once caught up, a
 //!    `checkpoint` moves the id past it.
 
@@ -19,6 +20,7 @@ use crate::{
     ask::Ask,
     call::Call,
     extract::{Format, bad},
+    failure::OrProblem,
     routes::query::{columns, run},
     sse::{self, Gone, Sink},
     state::{Database, Server},
@@ -28,7 +30,7 @@ use crate::{
         value::{self, Style},
     },
 };
-use annals::{Cancel, Query, T, Value};
+use annals::{Cancel, Db, Query, T, Value};
 use std::{
     collections::HashSet,
     sync::Arc,
@@ -113,8 +115,16 @@ async fn follow(live: Arc<Live>, sink: Sink, start: T, rows: Rows, resumed: bool
 }
 
 impl Live {
+    /// The database whose newest transaction is `t`. What a late projection files under the past
+    /// afterwards is not in it: that belongs to the transaction that wrote it.
+    fn as_known(&self, t: T) -> Result<Db, Problem> {
+        let newest = self.database.conn.db();
+        // Of the present the columns are at hand; those of a past t would have to be made and kept.
+        if newest.basis_t() == t { Ok(newest) } else { self.database.conn.db_at(t).or_problem() }
+    }
+
     fn rows_at(&self, t: T, cancel: Cancel) -> Result<Rows, Problem> {
-        let db = self.ask.view(self.database.conn.db().as_of(t))?;
+        let db = self.ask.view(self.as_known(t)?)?;
         let answer = run(&self.server, &db, &self.query, &self.ask, cancel)?;
         let most = self.server.limits.result_rows;
         if answer.rows.len() as u64 > most {

@@ -19,7 +19,8 @@ const complaints = [];
 async function open(width, height, colorScheme = "light") {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme });
   const page = await context.newPage();
-  page.on("console", (m) => { if (["error", "warning"].includes(m.type())) complaints.push(`${width} ${page.url()}: ${m.text()}`); });
+  // A refused query is a 422, which the browser writes down whatever the page does with it.
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type()) && !m.text().includes("status of 422")) complaints.push(`${width} ${page.url()}: ${m.text()}`); });
   page.on("pageerror", (e) => complaints.push(`${width} ${page.url()}: ${e.message}`));
   page.on("request", (r) => { if (!r.url().startsWith(base)) complaints.push(`asked elsewhere: ${r.url()}`); });
   return page;
@@ -125,9 +126,9 @@ const parts = {
     await page.getByRole("tab", { name: "Table" }).focus();
     for (const name of ["JSON", "Graph", "Explain"]) {
       await page.keyboard.press("ArrowRight");
-      await page.waitForFunction((n) => document.querySelector('[role=tab][aria-selected=true]').textContent === n, name);
+      await page.waitForFunction((n) => [...document.querySelectorAll('[role=tab][aria-selected=true]')].some((t) => t.textContent === n), name);
     }
-    await page.waitForFunction(() => /rows/.test(document.querySelector(".card:last-of-type").textContent));
+    await page.waitForFunction(() => /rows made|made on the way/.test([...document.querySelectorAll(".card")].at(-1).textContent));
     await page.context().close();
   },
 
@@ -196,7 +197,7 @@ const parts = {
     }
     const all = [...seen].join(" | ");
     for (const wanted of ["Query", "Log", "Schema", "Run", "Live", "Share", "Table", "TEXTAREA"]) assert.ok(all.includes(wanted), `${wanted} is not reached: ${all}`);
-    assert.ok(/SVG|slider|handle|Point in time/i.test(all), `the slider is not reached: ${all}`);
+    assert.ok(all.includes("BUTTON As of"), `the slider is not reached: ${all}`);
     await page.context().close();
   },
 
