@@ -42,6 +42,7 @@ mod snapshot;
 mod source;
 mod store;
 mod transact;
+mod verify;
 mod writer;
 
 pub use admin::{
@@ -68,6 +69,7 @@ pub use transact::{
     function::BUILTIN_PREDICATES,
     read_all as read_transactions,
 };
+pub use verify::{VerifyOptions, VerifyProgress};
 
 pub use annals_model::{
     AttrId, Attribute, Cardinality, Cell, Column, Datom, Diagnostic, Dict, EntityId, Instant, Keyword, Label,

@@ -3,5 +3,5 @@
 pub(crate) use annals_storage::{At, Class, Hints, LogIter, Prefix, ProbeOut, Store};
 pub use annals_storage::{
     BackupReport, Checkpoint, Durability, Excise, Faults, FileOp, RebuildReport, Record, Row, StorageError,
-    StoreOptions, StoreStats, VerifyReport,
+    StoreOptions, StoreStats, VerifyOptions, VerifyProgress, VerifyReport,
 };

@@ -106,7 +106,8 @@ impl Store {
     }
 
     /// Makes a database in the empty or absent folder `to` from a backup (or a
-    /// closed database), as it was right after record `upto`.
+    /// closed database), as it was right after record `upto`. Damage behind `upto`
+    /// does not matter: so what precedes damage can be saved.
     pub fn restore(from: &Path, to: &Path, upto: Option<T>, options: &StoreOptions) -> Res<RebuildReport> {
         let path = from.join("identity");
         let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
@@ -126,7 +127,7 @@ impl Store {
         let manifest = read_manifest(from)?.and_then(|p| p.t);
         let mut batch: Vec<Arc<Record>> = Vec::new();
         let mut newest = T(0);
-        FileLog::open(&from.join("log"), uuid, log_options(&source), None, &mut |r| {
+        let read = FileLog::open(&from.join("log"), uuid, log_options(&source), None, &mut |r| {
             newest = r.record.t;
             if upto.is_none_or(|t| r.record.t <= t) {
                 batch.push(Arc::new(r.record));
@@ -136,7 +137,11 @@ impl Store {
                 batch.clear();
             }
             Ok(())
-        })?;
+        });
+        match read {
+            Err(StorageError::BadRecord { t, .. }) if upto.is_some_and(|upto| upto < t) => {}
+            read => drop(read?),
+        }
         match (upto, manifest) {
             (Some(t), _) if newest < t => return Err(StorageError::UnknownT { t, newest }),
             (None, Some(t)) if newest < t => return Err(StorageError::LogShort { log: newest, indexed: t }),

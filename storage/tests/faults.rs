@@ -144,6 +144,26 @@ fn a_flipped_bit_in_what_was_synced_is_named() {
 }
 
 #[test]
+fn what_precedes_damage_can_be_saved() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (a, b) = (tmp.path().join("a"), tmp.path().join("b"));
+    drop(make(&a, 5, &never()));
+    let file = segment(&a, 0);
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[last - 20] ^= 4;
+    fs::write(&file, &bytes).unwrap();
+    assert!(matches!(Store::open(&a, never()), Err(StorageError::BadRecord { t: T(5), .. })));
+    for upto in [None, Some(T(5))] {
+        let refused = Store::restore(&a, &b, upto, &never());
+        assert!(matches!(refused, Err(StorageError::BadRecord { t: T(5), .. })), "{refused:?}");
+        fs::remove_dir_all(&b).unwrap();
+    }
+    assert_eq!(Store::restore(&a, &b, Some(T(4)), &never()).unwrap().t, T(4));
+    assert_eq!(count(&Store::open(&b, never()).unwrap()), 8);
+}
+
+#[test]
 fn a_log_that_lost_what_the_indexes_know_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let store = make(tmp.path(), 5, &never());
