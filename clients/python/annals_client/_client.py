@@ -241,6 +241,29 @@ class Database:
         """What a transaction would do; nothing is written."""
         return self._post("/with", tx if isinstance(tx, str) else to_tx(list(tx)))
 
+    # Events and commands
+
+    def append(self, stream: str, events: Sequence[dict[str, Any]], expected: int | str = "any") -> dict[str, Any]:
+        """Appends events ``{"type", "data", …}`` to a stream that is at the version ``expected``, or ``any``, ``none``, ``exists``."""
+        return self._post("/append", {"writes": [{"stream": stream, "expected": expected, "events": list(events)}]}, again=False)
+
+    def command(self, category: str, type: str, payload: Any = None, id: str | None = None, key: str | None = None, if_version: int | None = None) -> dict[str, Any]:
+        """Asks the domain to do something. With a ``key`` it happens once, however often it is sent."""
+        body = {"category": category, "type": type, "payload": payload, "id": id, "if_version": if_version}
+        headers = {"idempotency-key": key} if key else {}
+        return self._post("/commands", {k: v for k, v in body.items() if v is not None}, again=key is not None, **headers)
+
+    def command_status(self, key: str, wait: str | None = None) -> dict[str, Any]:
+        """What came of a command: ``status`` is accepted, running, done, rejected or failed. ``wait="5s"`` waits for the end."""
+        return self._wire.ask("GET", self._path(f"/commands/{urllib.parse.quote(key, safe='')}", wait=wait))
+
+    def why(self, entity: Any, attr: str) -> list[dict[str, Any]]:
+        """For each value of an attribute: its transaction, and the events, projection and commands behind it."""
+        eid = _entity(entity)
+        text = f"[{eid[0]} {json.dumps(eid[1])}]" if isinstance(eid, list) else str(eid)
+        quote = lambda t: urllib.parse.quote(t, safe="")
+        return self._wire.ask("GET", self._path(f"/facts/{quote(text)}/{quote(attr)}/why", as_of=self._view.get("as_of")))["facts"]
+
     # Live
 
     def changes(self, after: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -51,6 +51,31 @@ class Client(unittest.TestCase):
         again = self.db.transact('[{:order/id "PY-2"}]', key="py-key")
         self.assertEqual((again.t, again.replayed), (once.t, True))
 
+    def test_commands_happen_once_and_rules_refuse(self) -> None:
+        done = self.db.command("order", "Place", {"total": 5}, id="py-1", key="py-c1")
+        self.assertEqual((done["stream"], done["events"]), ("order-py-1", 1))
+        self.assertTrue(self.db.command("order", "Place", {"total": 5}, id="py-1", key="py-c1")["replayed"])
+        self.assertEqual(self.db.command_status("py-c1", wait="1s")["status"], "done")
+        with self.assertRaises(Problem) as caught:
+            self.db.command("order", "Ship", {"carrier": "DHL"}, id="py-2")
+        self.assertEqual((caught.exception.status, caught.exception.code), (422, "order/not-placed"))
+
+    def test_why_names_the_event(self) -> None:
+        self.db.append("order-PY-9", [{"type": "OrderShipped", "data": {"carrier": "Post"}}], expected="none")
+        deadline = dt.datetime.now() + dt.timedelta(seconds=20)
+        while not (facts := self._why_or_nothing()):
+            self.assertLess(dt.datetime.now(), deadline)
+        self.assertEqual(facts[0]["support"][0]["event"]["subject"], "order-PY-9")
+        self.assertEqual(facts[0]["support"][0]["projection"]["name"], "parcels")
+
+    def _why_or_nothing(self) -> list:
+        try:
+            return self.db.why(("parcel/order", "PY-9"), "parcel/carrier")
+        except Problem as problem:
+            if problem.status != 404:
+                raise
+            return []
+
     def test_live(self) -> None:
         live = self.db.subscribe("[:find ?id :where [?o :order/id ?id] [?o :order/status :live-py]]")
         first = next(live)

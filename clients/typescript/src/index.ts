@@ -92,6 +92,16 @@ export class Database {
     return (await this.send<Report & { "tx-data": Json[] }>("POST", "/with", tx)).body;
   }
 
+  /** Asks the domain to do something. With a `key` it happens once, however often it is sent. */
+  async command(category: string, type: string, payload: Json, options: { id?: string; key?: string; ifVersion?: number } = {}): Promise<Commanded> {
+    const body = strip({ category, type, payload, id: options.id, if_version: options.ifVersion });
+    return (await this.send<Commanded>("POST", "/commands", body, options.key ? { "idempotency-key": options.key } : {})).body;
+  }
+  /** What came of a command; `wait` as in `"5s"` waits for the end. */
+  async commandStatus(key: string, wait?: string): Promise<CommandStatus> {
+    return (await this.send<CommandStatus>("GET", `/commands/${encodeURIComponent(key)}${wait ? `?wait=${wait}` : ""}`)).body;
+  }
+
   /** Transactions `[from, to)`, page by page. */
   async *log(from = 0, to?: number): AsyncGenerator<Transaction> {
     for (let at: number | undefined = from; at !== undefined; ) {
@@ -164,6 +174,11 @@ export class Database {
     return { body: (await response.json()) as T, headers: response.headers };
   }
 }
+
+/** What a command did. */
+export interface Commanded { command: string; status: string; id: string; stream: string; version: number; t: number; events: number; replayed: boolean }
+/** How far a command is. */
+export interface CommandStatus { command: string; status: "accepted" | "running" | "done" | "rejected" | "failed"; t?: number; code?: string; views: Record<string, number> }
 
 function time(point: TimePoint): number | string { return point instanceof Date ? point.toISOString() : point; }
 

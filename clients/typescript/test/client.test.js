@@ -41,3 +41,11 @@ test("a live query", async () => {
   }
   assert.deepEqual(seen, ["snapshot", "change"]);
 });
+
+test("commands happen once and rules refuse", async () => {
+  const done = await db.command("order", "Place", { total: 5 }, { id: "ts-1", key: "ts-c1" });
+  assert.equal(done.stream, "order-ts-1");
+  assert.equal((await db.command("order", "Place", { total: 5 }, { id: "ts-1", key: "ts-c1" })).replayed, true);
+  assert.equal((await db.commandStatus("ts-c1", "1s")).status, "done");
+  await assert.rejects(db.command("order", "Ship", { carrier: "DHL" }, { id: "ts-2" }), (e) => e instanceof Refused && e.status === 422 && e.code === "order/not-placed");
+});

@@ -3,9 +3,10 @@
 //! 1. A command is carried out by the aggregate that the program which serves the
 //!    database registered (`annals::Connection::register_commands`). Without one the
 //!    answer names the categories there are.
-//! 2. `Idempotency-Key` is the command's id: sent again, the stored outcome is answered,
-//!    after a restart too; with another request it is refused. A key that is no UUID
-//!    stands for the UUID made from it.
+//! 2. The principal and its `Idempotency-Key` make the command's id: sent again, the stored
+//!    outcome is answered, after a restart too; with another request it is refused. Nobody
+//!    meets another's keys: two principals may use the same one, and neither learns of the
+//!    other's outcome. Only who holds the scope `admin` may ask after a command by its id.
 //! 3. A rule that refuses is 422 with the rule's own code; a version that does not hold
 //!    is 412, whether it stood in a header or in the body; a conflict that stayed is 409.
 //! 4. `Prefer: respond-async` stores the command and answers 202; it is carried out even
@@ -22,7 +23,7 @@ use crate::{
         transact::json,
     },
     state::{Database, Server},
-    token::Scope,
+    token::{Principal, Scope},
     wire::{
         problem::{Class, Problem},
         tree::{Doc, Tree},
@@ -44,6 +45,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 /// A command as it was sent.
 struct Asked {
@@ -72,7 +74,8 @@ pub async fn command(mut call: Call) -> Answer {
         .hint("send Idempotency-Key: a fresh UUID, and the same one when you send the command again")
         .into());
     }
-    let id = key.map_or_else(CommandId::fresh, CommandId::of_text);
+    let key = key.map_or_else(|| CommandId::fresh().to_string(), str::to_owned);
+    let id = command_id(&call.who, &key);
     let mut dispatch = Dispatch::id(id).actor(&*call.who.name);
     if let Some(version) = if_version(&call.headers)?.or(asked.if_version) {
         dispatch = dispatch.if_version(version);
@@ -93,11 +96,11 @@ pub async fn command(mut call: Call) -> Answer {
             Ok((of.conn.command_status(id).or_problem()?, of.conn.db().t()))
         };
         let (outcome, t) = call.server.writers.run(work).await?;
-        return Ok(accepted(format, &database, id, outcome.as_ref(), t));
+        return Ok(accepted(format, &database, (id, &key), outcome.as_ref(), t));
     }
     let done =
         call.server.writers.run(move |_| of.conn.command(request).map_err(|e| command_problem(&e))).await?;
-    Ok(carried_out(format, &database, &done))
+    Ok(carried_out(format, &database, &key, &done))
 }
 
 /// `GET …/commands/{key}?wait=`
@@ -107,18 +110,26 @@ pub async fn status(mut call: Call) -> Answer {
     let format = call.accept_tree(None)?;
     let wait = params.get("wait").map(|w| extract::duration("wait", w)).transpose()?.unwrap_or_default();
     let until = Instant::now() + wait.min(Duration::from_millis(call.limits().query_max_ms));
-    let id = CommandId::of_text(call.part("key"));
+    let mut ids = vec![command_id(&call.who, call.part("key"))];
+    if call.who.has(Scope::Admin) {
+        ids.extend(Uuid::parse_str(call.part("key")).map(CommandId));
+    }
     let mut basis = database.basis.clone();
     loop {
         let seen = *basis.borrow_and_update();
-        let of = database.clone();
-        let outcome =
-            call.server.readers.run(move |_| of.conn.command_status(id).or_problem()).await?.ok_or_else(
-                || {
-                    Problem::new(Class::NotFound, "command/unknown", "no command with this key was ever seen")
-                        .hint("it was not received: send it again with the same key")
-                },
-            )?;
+        let (of, ids) = (database.clone(), ids.clone());
+        let find = move |_| {
+            for id in ids {
+                if let Some(outcome) = of.conn.command_status(id).or_problem()? {
+                    return Ok(Some(outcome));
+                }
+            }
+            Ok::<_, Problem>(None)
+        };
+        let outcome = call.server.readers.run(find).await?.ok_or_else(|| {
+            Problem::new(Class::NotFound, "command/unknown", "no command with this key of yours was ever seen")
+                .hint("it was not received: send it again with the same key")
+        })?;
         let left = until.saturating_duration_since(Instant::now());
         if outcome.status.is_final() || left.is_zero() {
             return shown(call.server.clone(), database, outcome, format).await;
@@ -184,25 +195,34 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 fn accepted(
     format: Format,
     database: &Database,
-    id: CommandId,
+    (id, key): (CommandId, &str),
     outcome: Option<&CommandOutcome>,
     t: T,
 ) -> Response {
     let status = outcome.map_or("accepted", |o| o.status.name());
     let doc = Doc::new().with("basis-t", t).with("command", id.to_string()).with("status", status);
     let mut response = answer::tree(StatusCode::ACCEPTED, format, t, doc);
-    answer::set(&mut response, header::LOCATION, &location(database, id));
+    answer::set(&mut response, header::LOCATION, &location(database, key));
     answer::set(&mut response, header::RETRY_AFTER, "1");
     answer::set(&mut response, axum::http::HeaderName::from_static("preference-applied"), "respond-async");
     response
 }
 
-/// The path of a command's status.
-fn location(database: &Database, id: CommandId) -> String {
-    format!("/v1/db/{}/commands/{id}", database.name)
+/// Under which the ids of commands are made from principals and their keys.
+const KEYS: Uuid = Uuid::from_u128(0x7f0c_94d1_6a3b_4c58_9e27_51d6_83b0_2fa4);
+
+/// The id of the command that a principal sends under a key.
+fn command_id(who: &Principal, key: &str) -> CommandId {
+    // Neither holds a control character.
+    CommandId::derived(KEYS, &format!("{}\0{key}", who.name), 0)
 }
 
-fn carried_out(format: Format, database: &Database, done: &CommandAnswer) -> Response {
+/// The path of a command's status.
+fn location(database: &Database, key: &str) -> String {
+    format!("/v1/db/{}/commands/{}", database.name, encode(key))
+}
+
+fn carried_out(format: Format, database: &Database, key: &str, done: &CommandAnswer) -> Response {
     let t = match done.appended.t {
         // Nothing was written: the answer is based on what there is.
         T::GENESIS => database.conn.db().t(),
@@ -220,7 +240,7 @@ fn carried_out(format: Format, database: &Database, done: &CommandAnswer) -> Res
     let mut response = answer::tree(status, format, t, with_appended(doc, &done.appended));
     answer::set(&mut response, header::ETAG, &format!("\"v{}\"", done.version.0));
     let stream = format!("/v1/db/{}/streams/{}", database.name, encode(done.stream.as_str()));
-    let place = if done.created { stream } else { location(database, done.id) };
+    let place = if done.created { stream } else { location(database, key) };
     let name = if done.created { header::LOCATION } else { header::CONTENT_LOCATION };
     answer::set(&mut response, name, &place);
     response

@@ -252,6 +252,35 @@ fn an_aggregate_without_an_id_gets_one_and_a_retry_the_same() {
 }
 
 #[test]
+fn a_key_is_of_its_principal_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens");
+    let token = |name: &str| {
+        let (token, text) = Token::create(name, vec![Scope::Read, Scope::Write], vec!["*".into()], None);
+        TokenFile::new(&file).add(token).unwrap();
+        format!("Bearer {text}")
+    };
+    let (ada, ben) = (token("ada"), token("ben"));
+    let conn = annals::in_memory().unwrap();
+    conn.transact(SCHEMA).unwrap();
+    conn.register_commands::<Stock>().unwrap();
+    let s = Running::over(Config { token_file: Some(file.clone()), ..Config::default() }, conn);
+    let ask = |who: &str, body: &Json| send(&s, &[("authorization", who), ("idempotency-key", "order-1")], body);
+    ask(&ada, &order("bolt", 1)).refused(422, "stock/out-of-stock");
+    let status = |who: &str, key: &str| {
+        s.request("GET", &format!("{DB}/commands/{key}"), &[("authorization", who)], b"")
+    };
+    let id = status(&ada, "order-1").ok()["command"].as_str().unwrap().to_owned();
+    // The same key of somebody else is another command, and tells nothing of this one.
+    status(&ben, "order-1").refused(404, "command/unknown");
+    status(&ben, &id).refused(404, "command/unknown");
+    let (done, _) = done(ask(&ben, &receive("bolt", 5)), 201);
+    assert_ne!(done["command"].as_str(), Some(id.as_str()));
+    assert_eq!(status(&ada, "order-1").ok()["status"], "rejected");
+    assert_eq!(status(&ben, "order-1").ok()["status"], "done");
+}
+
+#[test]
 fn an_accepted_command_is_carried_out_and_its_status_tells() {
     let s = shop();
     let later = |key: &str, body: &Json| {
@@ -260,7 +289,10 @@ fn an_accepted_command_is_carried_out_and_its_status_tells() {
         done(reply, 202)
     };
     let (doc, place) = later("r-1", &receive("bolt", 5));
-    assert!(place.ends_with(doc["command"].as_str().unwrap()));
+    assert!(place.ends_with("/commands/r-1"), "{place}");
+    // Who runs the server may ask by the command's id too.
+    let by_id = s.get(&format!("{DB}/commands/{}?wait=10s", doc["command"].as_str().unwrap())).ok();
+    assert_eq!(by_id["command"], doc["command"]);
     let status = s.get(&format!("{place}?wait=10s")).ok();
     assert_eq!((&status["status"], status["events"].as_u64()), (&json!("done"), Some(1)));
     let t = status["t"].as_u64().unwrap();
