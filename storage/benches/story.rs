@@ -1,4 +1,4 @@
-//! Stories of storage, timed against floors on the same machine:
+//! Stories of storage, timed against floors on the same machine (LMDB by hand is in `bench/floors`):
 //! `cargo bench -p annals-storage`. Prints; asserts nothing.
 
 use annals_model::*;
@@ -115,6 +115,23 @@ fn people(dir: &Path, people: u64) -> Store {
     store
 }
 
+/// Opening when nothing has reached the indexes: the whole log is replayed.
+fn recovery(dir: &Path, people: u64) {
+    let dir = dir.join("recovery");
+    let options = StoreOptions { checkpoint: Checkpoint::Never, ..StoreOptions::default() };
+    let store = Store::create_or_open(&dir, options.clone(), || record(0, vec![])).unwrap();
+    for b in 0..people / 1000 {
+        let t = b + 1;
+        store.stage(record(t, (b * 1000..(b + 1) * 1000).flat_map(|n| person(n + 1, t)).collect())).unwrap();
+    }
+    store.flush().unwrap();
+    drop(store);
+    let facts = people * u64::from(ATTRS);
+    time("recovery: open with all facts in the log alone", facts, || {
+        Store::open(&dir, options.clone()).unwrap();
+    });
+}
+
 fn sizes(what: &str, store: &Store, facts: u64) {
     let s = store.stats().unwrap();
     println!(
@@ -147,6 +164,8 @@ fn reads(store: &Store, people: u64) {
         assert_eq!(seen, 1);
     };
     time("point read (e a), random", n, || (0..n).for_each(|i| point(now, pick(i))));
+    let first = At { basis: store.basis(), view: View { as_of: Some(store.basis()), ..View::NOW } };
+    time("point read as of the newest t, 1 version", n, || (0..n).for_each(|i| point(first, pick(i))));
     time("entity read, 5 facts, random", n, || {
         (0..n).for_each(|i| {
             store.scan(now, &Prefix::E(pick(i)), &mut |_| ControlFlow::Continue(())).unwrap();
@@ -234,7 +253,7 @@ fn history(dir: &Path) {
 }
 
 fn main() {
-    // STORY=commits, people or history runs one story; PEOPLE sets the size.
+    // STORY=commits, people, recovery or history runs one story; PEOPLE sets the size.
     let story = std::env::var("STORY").ok();
     let wanted = |name: &str| story.as_ref().is_none_or(|s| s == name);
     let people_n: u64 = std::env::var("PEOPLE").ok().and_then(|s| s.parse().ok()).unwrap_or(200_000);
@@ -248,6 +267,9 @@ fn main() {
         let store = people(&dir, people_n);
         reads(&store, people_n);
         maintenance(&dir, store, people_n * u64::from(ATTRS));
+    }
+    if wanted("recovery") {
+        recovery(&dir, people_n);
     }
     if wanted("history") {
         history(&dir);
