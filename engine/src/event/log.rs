@@ -15,7 +15,7 @@ use super::{
     upcast::Upcasters,
 };
 use crate::{DbError, snapshot::Snapshot};
-use annals_model::{T, View};
+use annals_model::{Instant, T, View};
 use std::{ops::ControlFlow, sync::Arc};
 
 /// A stream that is there no longer.
@@ -160,6 +160,20 @@ impl EventLog {
         })
     }
 
+    /// The positions of the versions of a stream, whatever is shown of it.
+    pub(crate) fn positions_in(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        to: Version,
+    ) -> Result<Vec<Position>, DbError> {
+        let mut found = Vec::new();
+        for v in from.0..=to.0 {
+            found.extend(self.position(stream, Version(v))?);
+        }
+        Ok(found)
+    }
+
     /// Up to `limit` events of a stream from version `from` on (zero counts as one), in order.
     pub fn stream(
         &self,
@@ -190,6 +204,16 @@ impl EventLog {
         self.read(stream, from, to, usize::MAX, false)
     }
 
+    /// Every event of a stream that is shown, as it is stored.
+    pub(crate) fn stored_stream(&self, stream: &StreamId) -> Result<Vec<Recorded>, StreamError> {
+        let mut all = Vec::new();
+        self.read_stored(stream, Version::ZERO, Version(u64::MAX), usize::MAX, false, &mut |r| {
+            all.push(r);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     fn read(
         &self,
         stream: &StreamId,
@@ -198,6 +222,27 @@ impl EventLog {
         limit: usize,
         back: bool,
     ) -> Result<Vec<Recorded>, StreamError> {
+        let mut events = Vec::new();
+        self.read_stored(stream, from, to, limit, back, &mut |r| {
+            let mut parts = self.present(r)?;
+            if back {
+                parts.reverse();
+            }
+            events.append(&mut parts);
+            Ok(())
+        })?;
+        Ok(events)
+    }
+
+    fn read_stored(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        to: Version,
+        limit: usize,
+        back: bool,
+        give: &mut dyn FnMut(Recorded) -> Result<(), DbError>,
+    ) -> Result<(), StreamError> {
         let head = self.tables.head(stream)?;
         match head.state {
             StreamState::Tombstoned => return Err(StreamError::Tombstoned(stream.clone())),
@@ -210,7 +255,7 @@ impl EventLog {
         let from = from.max(head.shown_from());
         let to = to.min(head.version);
         if from > to {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let prefix = Key::new().text(stream.as_str());
         let (low, high) = (prefix.clone().number(from.0).done(), prefix.number(to.0 + 1).done());
@@ -230,13 +275,7 @@ impl EventLog {
         if let Some(e) = damaged {
             return Err(DbError::from(e).into());
         }
-        let oldest = match head.max_age_secs {
-            0 => None,
-            secs => self.tables.snap.instant_of(self.tables.snap.t()).map_err(DbError::from)?.map(|now| {
-                annals_model::Instant(now.0.saturating_sub((secs as i64).saturating_mul(1_000_000)))
-            }),
-        };
-        let mut events = Vec::with_capacity(positions.len());
+        let oldest = self.oldest(&head)?;
         for p in positions {
             let Some(r) = self.tables.event(p)? else { continue };
             if r.t > self.upto {
@@ -248,13 +287,33 @@ impl EventLog {
             if oldest.is_some_and(|oldest| r.recorded_at < oldest) {
                 continue;
             }
-            let mut parts = self.present(r)?;
-            if back {
-                parts.reverse();
-            }
-            events.append(&mut parts);
+            give(r)?;
         }
-        Ok(events)
+        Ok(())
+    }
+
+    /// Before which instant the events of a stream are no longer shown, if any are not.
+    fn oldest(&self, head: &Head) -> Result<Option<Instant>, DbError> {
+        let Some(age) = i64::try_from(head.max_age_secs).ok().filter(|s| *s > 0) else { return Ok(None) };
+        let now = self.tables.snap.instant_of(self.tables.snap.t())?;
+        Ok(now.map(|now| Instant(now.0.saturating_sub(age.saturating_mul(1_000_000)))))
+    }
+
+    /// The first version of a stream that is shown, by number and by age; the one after the
+    /// newest, when none is.
+    pub(crate) fn shown_from(&self, stream: &StreamId, head: &Head) -> Result<Version, DbError> {
+        let (mut low, mut high) = (head.shown_from().0.max(1), head.version.0 + 1);
+        let Some(oldest) = self.oldest(head)? else { return Ok(Version(low)) };
+        // Versions and instants rise together.
+        while low < high {
+            let mid = low + (high - low) / 2;
+            let at = match self.position(stream, Version(mid))? {
+                Some(p) => self.tables.event(p)?.map(|e| e.recorded_at),
+                None => None,
+            };
+            if at.is_some_and(|at| at >= oldest) { high = mid } else { low = mid + 1 }
+        }
+        Ok(Version(low))
     }
 
     /// Up to `limit` events after a position that match one of the items (all, when

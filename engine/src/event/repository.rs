@@ -166,8 +166,8 @@ impl<A: Aggregate> Plan<A> {
         if from > version {
             return Ok(loaded);
         }
-        if head.shown_from() > from {
-            let shown_from = head.shown_from();
+        let shown_from = log.shown_from(stream, &head)?;
+        if shown_from > from {
             return Err(LoadError::Retained { stream: stream.clone(), from, shown_from });
         }
         let events = log.stream_range(stream, from, version)?;
