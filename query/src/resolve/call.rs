@@ -1,0 +1,296 @@
+//! Calls of rules: written out where they are called, or kept as predicates when they are
+//! recursive or too many.
+
+use super::check::closure;
+use super::ir::*;
+use super::*;
+
+impl Resolver<'_> {
+    pub(super) fn call(&mut self, call: &ast::RuleCall, scope: &mut Scope, src: &Src, out: &mut Vec<Clause>) {
+        let src = call.src.as_ref().map_or(src, |s| &s.node).clone();
+        let name = &call.name.node;
+        let Some(defs) = self.graph.rules.get(name).cloned() else {
+            let near =
+                annals_model::diagnostic::nearest(name.as_str(), self.graph.rules.keys().map(Symbol::as_str))
+                    .map(str::to_owned);
+            let mut d = Diagnostic::new("query/unknown-rule", format!("no rule is called {name}"));
+            d = d.help(match near {
+                Some(n) => format!("did you mean {n}?"),
+                None if self.graph.rules.is_empty() => {
+                    "rules are given as the input %: add % to :in".to_owned()
+                }
+                None => "the rule set given has no such rule".to_owned(),
+            });
+            self.error(d, call.name.span, "not defined");
+            return;
+        };
+        let arity = defs[0].0.arity();
+        if arity != call.args.len() {
+            let d = Diagnostic::new(
+                "query/arity",
+                format!("rule {name} takes {arity} arguments, not {}", call.args.len()),
+            );
+            self.error(d, call.span, "wrong number of arguments");
+            return;
+        }
+        if defs.iter().any(|(r, _)| r.free.iter().any(|h| h.fold.is_some())) {
+            let d = Diagnostic::new("query/unsupported", format!("rule {name} folds a head variable"))
+                .help("aggregate in :find, or in a nested query");
+            self.error(d, call.span, "folded heads are not supported");
+            return;
+        }
+        let large = self.depth >= MAX_INLINE || self.count > MAX_WRITTEN_OUT;
+        if self.graph.is_recursive(name) || large {
+            return self.recursive_call(call, &src, scope, out);
+        }
+        self.depth += 1;
+        let outer_rule = self.rule.clone();
+        let (mut vars, mut required, mut branches) = (Vec::new(), Vec::new(), Vec::new());
+        let mut entries = Vec::new();
+        for a in &call.args {
+            entries.push(match &a.node {
+                ast::Term::Var(v) => self.enter(scope, v),
+                ast::Term::Const(c) => Entry::Const(c.clone()),
+                ast::Term::Blank | ast::Term::Src(_) => Entry::Var(self.fresh("_")),
+            });
+            if let (Some(Entry::Var(v)), ast::Term::Var(_)) = (entries.last(), &a.node)
+                && !vars.contains(v)
+            {
+                vars.push(*v);
+            }
+        }
+        for (i, e) in entries.iter().enumerate() {
+            if let Entry::Var(v) = e
+                && i < defs[0].0.required.len()
+            {
+                required.push(*v);
+            }
+        }
+        for (rule, own) in &defs {
+            if !own {
+                self.rule = Some(name.clone());
+            }
+            let mut inner = Scope::new();
+            let mut extra = Vec::new();
+            for (head, e) in rule.head_vars().zip(&entries) {
+                match inner.get(&head.node) {
+                    None => drop(inner.insert(head.node.clone(), e.clone())),
+                    Some(first) => extra.extend(unify(first.clone(), e.clone())),
+                }
+            }
+            let mut body = self.body(&rule.clauses, &mut inner, &src);
+            body.clauses.extend(extra);
+            branches.push(body);
+            self.rule.clone_from(&outer_rule);
+        }
+        self.depth -= 1;
+        if let ([_], []) = (&branches[..], &required[..]) {
+            out.extend(branches.remove(0).clauses);
+            return;
+        }
+        let name = Some(name.clone());
+        self.close_or(vars, required, branches, name, call.span, &rule_text(call), out);
+    }
+
+    pub(super) fn recursive_call(
+        &mut self,
+        call: &ast::RuleCall,
+        src: &Src,
+        scope: &mut Scope,
+        out: &mut Vec<Clause>,
+    ) {
+        let pred = self.predicate(&call.name.node, src);
+        let entity = self.entity_params.get(&call.name.node).cloned().unwrap_or_default();
+        let slot = self.slots.iter().position(|(s, _)| s == src);
+        let (mut args, mut vars) = (Vec::new(), Vec::new());
+        for (i, a) in call.args.iter().enumerate() {
+            let is_entity = entity.get(i).copied().unwrap_or(false);
+            let constant = |r: &mut Self, c: &Value| match slot {
+                Some(slot) if is_entity => r.entity_const(c, slot, a.span),
+                _ => Some(Term::Const(c.clone())),
+            };
+            let term = match &a.node {
+                ast::Term::Const(c) => constant(self, c),
+                ast::Term::Blank | ast::Term::Src(_) => Some(Term::Blank),
+                ast::Term::Var(v) => match self.enter(scope, v) {
+                    Entry::Const(c) => constant(self, &c),
+                    Entry::Var(v) => Some(Term::Var(match slot {
+                        Some(slot) if is_entity => self.meaning(v, Meaning::Entity(slot)),
+                        _ => v,
+                    })),
+                },
+            };
+            let Some(term) = term else {
+                // Nothing matches, so every variable of the call is as good as bound.
+                let all: Vec<Var> = (call.args.iter())
+                    .filter_map(|a| a.as_var())
+                    .filter_map(|v| match self.enter(scope, v) {
+                        Entry::Var(v) => Some(v),
+                        Entry::Const(_) => None,
+                    })
+                    .collect();
+                let why = "an argument names no entity";
+                out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
+                return;
+            };
+            if let Term::Var(v) = term
+                && !vars.contains(&v)
+            {
+                vars.push(v);
+            }
+            args.push(term);
+        }
+        out.push(clause(Kind::Call { pred, args }, call.span, &rule_text(call), vars));
+    }
+
+    /// The number of a recursive rule under a source, resolving its definitions the first time.
+    pub(super) fn predicate(&mut self, name: &Symbol, src: &Src) -> Pred {
+        if let Some(p) = self.known.get(&(name.clone(), src.clone())) {
+            return *p;
+        }
+        let defs = self.graph.rules[name].clone();
+        let pred = self.preds.len();
+        let declared = defs[0].0.required.len();
+        let arity = defs[0].0.arity();
+        let component = self.graph.component(name);
+        self.known.insert((name.clone(), src.clone()), pred);
+        self.preds.push(Predicate {
+            name: name.clone(),
+            arity,
+            required: (0..arity).map(|i| i < declared).collect(),
+            rules: Vec::new(),
+            component,
+        });
+        let outer_rule = self.rule.clone();
+        let depth = std::mem::replace(&mut self.depth, 0);
+        let mut resolved = Vec::new();
+        for (rule, own) in &defs {
+            if !own {
+                self.rule = Some(name.clone());
+            }
+            let (mut scope, mut head, mut extra) = (Scope::new(), Vec::new(), Vec::new());
+            for h in rule.head_vars() {
+                let v = self.fresh(h.as_str());
+                head.push(v);
+                match scope.get(&h.node) {
+                    None => drop(scope.insert(h.node.clone(), Entry::Var(v))),
+                    Some(first) => extra.extend(unify(first.clone(), Entry::Var(v))),
+                }
+            }
+            let mut body = self.body(&rule.clauses, &mut scope, src);
+            body.clauses.extend(extra);
+            for body in self.flatten(body, component) {
+                resolved.push(Rule { head: head.clone(), body });
+            }
+            self.rule.clone_from(&outer_rule);
+        }
+        self.depth = depth;
+        self.preds[pred].rules = resolved;
+        self.require(pred, &defs);
+        pred
+    }
+
+    /// Splits a body at each `or` that calls back into the component, so that recursive
+    /// calls stand at the top of a body.
+    pub(super) fn flatten(&mut self, body: Body, component: usize) -> Vec<Body> {
+        let at = body.clauses.iter().position(
+            |c| matches!(&c.kind, Kind::Or { branches, .. } if branches.iter().any(|b| self.calls_back(b, component))),
+        );
+        let Some(at) = at else { return vec![body] };
+        let mut rest = body.clauses;
+        let or = rest.remove(at);
+        let Kind::Or { branches, .. } = or.kind else { unreachable!("just matched") };
+        let mut out = Vec::new();
+        for b in branches {
+            let clauses = rest.iter().cloned().chain(b.clauses).collect();
+            out.extend(self.flatten(Body { clauses }, component));
+            if out.len() > MAX_CLAUSES {
+                break;
+            }
+        }
+        out
+    }
+
+    pub(super) fn calls_back(&self, body: &Body, component: usize) -> bool {
+        body.clauses.iter().any(|c| match &c.kind {
+            Kind::Call { pred, .. } => self.preds[*pred].component == component,
+            Kind::Or { branches, .. } => branches.iter().any(|b| self.calls_back(b, component)),
+            _ => false,
+        })
+    }
+
+    /// Finds which arguments must be bound for every definition to be safe. Run
+    /// again for the whole component until nothing changes.
+    pub(super) fn require(&mut self, pred: Pred, defs: &[(&ast::Rule, bool)]) {
+        let component = self.preds[pred].component;
+        loop {
+            let mut changed = false;
+            let program = Program { preds: self.preds.clone() };
+            for p in 0..self.preds.len() {
+                if program.preds[p].component != component {
+                    continue;
+                }
+                for rule in &program.preds[p].rules {
+                    let required = self.preds[p].required.clone();
+                    let bound: VarSet =
+                        rule.head.iter().zip(&required).filter(|(_, r)| **r).map(|(v, _)| *v).collect();
+                    let (after, stuck) = closure(&rule.body, &bound, &program);
+                    let missing = culprits(&rule.body, &stuck, &after, &program);
+                    for (i, h) in rule.head.iter().enumerate() {
+                        if !required[i] && (missing.contains(h) || (stuck.is_empty() && !after.has(*h))) {
+                            self.preds[p].required[i] = true;
+                            changed = true;
+                        }
+                    }
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        let program = Program { preds: self.preds.clone() };
+        for rule in &program.preds[pred].rules {
+            let bound: VarSet = rule.head.iter().copied().collect();
+            let (after, stuck) = closure(&rule.body, &bound, &program);
+            let named = culprits(&rule.body, &stuck, &after, &program);
+            let outer = self.rule.clone();
+            if defs.iter().any(|(_, own)| !own) {
+                self.rule = Some(program.preds[pred].name.clone());
+            }
+            for s in stuck {
+                // A call within the component may be waiting for its own definitions.
+                if !matches!(rule.body.clauses[s].kind, Kind::Call { .. }) {
+                    self.unbound_clause(&rule.body.clauses[s], &named);
+                }
+            }
+            self.rule = outer;
+        }
+    }
+}
+
+/// What makes two entries of one head variable equal.
+fn unify(a: Entry, b: Entry) -> Option<Clause> {
+    let arg = |e: Entry| match e {
+        Entry::Var(v) => Arg::Var(v),
+        Entry::Const(c) => Arg::Const(c),
+    };
+    let (a, b) = match (a, b) {
+        (Entry::Var(x), Entry::Var(y)) if x == y => return None,
+        (a, Entry::Var(v)) | (Entry::Var(v), a) => (arg(a), v),
+        (Entry::Const(x), Entry::Const(y)) if x == y => return None,
+        (Entry::Const(_), Entry::Const(_)) => {
+            let why = "a head variable stands for two different constants";
+            return Some(clause(Kind::Never(why), Span::default(), "never", vec![]));
+        }
+    };
+    let mut vars = vec![b];
+    if let Arg::Var(v) = a {
+        vars.push(v);
+    }
+    let expr = Expr::Call { name: Symbol::new("identity"), args: vec![a] };
+    Some(clause(Kind::Function(expr, Bind::Var(b)), Span::default(), "[(identity …)]", vars))
+}
+
+fn rule_text(r: &ast::RuleCall) -> String {
+    Ast::Rule(r.clone()).to_string()
+}
