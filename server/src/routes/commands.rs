@@ -127,8 +127,12 @@ pub async fn status(mut call: Call) -> Answer {
             Ok::<_, Problem>(None)
         };
         let outcome = call.server.readers.run(find).await?.ok_or_else(|| {
-            Problem::new(Class::NotFound, "command/unknown", "no command with this key of yours was ever seen")
-                .hint("it was not received: send it again with the same key")
+            Problem::new(
+                Class::NotFound,
+                "command/unknown",
+                "no command with this key of yours was ever seen",
+            )
+            .hint("it was not received: send it again with the same key")
         })?;
         let left = until.saturating_duration_since(Instant::now());
         if outcome.status.is_final() || left.is_zero() {

@@ -2,7 +2,7 @@
 
 use crate::common::{Reply, Running, SCHEMA};
 use annals::event::{Aggregate, Decide, Event};
-use annals_server::Config;
+use annals_server::{Config, Scope, Token, TokenFile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::sync::Barrier;
@@ -265,7 +265,8 @@ fn a_key_is_of_its_principal_alone() {
     conn.transact(SCHEMA).unwrap();
     conn.register_commands::<Stock>().unwrap();
     let s = Running::over(Config { token_file: Some(file.clone()), ..Config::default() }, conn);
-    let ask = |who: &str, body: &Json| send(&s, &[("authorization", who), ("idempotency-key", "order-1")], body);
+    let ask =
+        |who: &str, body: &Json| send(&s, &[("authorization", who), ("idempotency-key", "order-1")], body);
     ask(&ada, &order("bolt", 1)).refused(422, "stock/out-of-stock");
     let status = |who: &str, key: &str| {
         s.request("GET", &format!("{DB}/commands/{key}"), &[("authorization", who)], b"")
