@@ -12,7 +12,7 @@
 //! Locks: a slot's data, then the writer, then the map. Staging takes only the map.
 
 use crate::error::{Res, StorageError};
-use crate::read::Rows;
+use crate::rows::Rows;
 use crate::scan::{plan, plan_by_value};
 use crate::store::Core;
 use crate::types::{At, Prefix, ProbeOut};

@@ -14,15 +14,15 @@
 //!    (`verify` compares them with a fold of it).
 //! 3. They hold all that it says, but for ended intervals of attributes that once had no history.
 
+use crate::counts::{AttrRows, Stats};
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Tree};
 use crate::kv::{Db, Env, Snapshot, WriteTxn};
 use crate::log::Position;
 use crate::novelty::Delta;
 use crate::pages::Pages;
-use crate::read::known_bytes;
 use crate::record::{Bytes, put_signed, put_varint};
-use crate::store::{AttrRows, Stats};
+use crate::rows::known_bytes;
 use crate::types::Hints;
 use annals_model::{AttrId, Instant, T, codec};
 use hashbrown::HashMap;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Modules in reading order: `types`, `error`, `record`, `segment`, `tail`, `log`, `key`, `novelty`,
-//! `read`, `scan`, `columns`, `kv`, `index`, `store`, `checkpoint`, `folder`, `open`;
+//! `read`, `rows`, `side`, `scan`, `columns`, `kv`, `index`, `counts`, `store`, `checkpoint`, `folder`, `open`;
 //! then `pages` and `verify`, `maintain`, `backup`, `excise`; `fault` for tests.
 //!
 //! **Invariant:** knows no schema and no queries. What the schema promises comes
@@ -38,6 +38,7 @@
 mod backup;
 mod checkpoint;
 mod columns;
+mod counts;
 mod error;
 mod excise;
 mod fault;
@@ -52,8 +53,10 @@ mod open;
 mod pages;
 mod read;
 mod record;
+mod rows;
 mod scan;
 mod segment;
+mod side;
 mod store;
 mod tail;
 mod types;

@@ -6,6 +6,7 @@
 //! 2. The log must contain the position the indexes stand at, with that chain
 //!    hash; what follows is checked record by record.
 
+use crate::counts::Stats;
 use crate::error::{Damage, Res, StorageError};
 use crate::folder::{Folder, Holds};
 use crate::index;
@@ -13,7 +14,7 @@ use crate::kv::Env;
 use crate::log::{FileLog, Log, LogOptions};
 use crate::novelty::Delta;
 use crate::read::{Lower, SharedDelta};
-use crate::store::{Base, Core, Shot, Stats, Store};
+use crate::store::{Base, Core, Shot, Store};
 use crate::types::{Record, StoreOptions};
 use annals_model::{Instant, T};
 use std::{

@@ -4,7 +4,8 @@
 use crate::error::Res;
 use crate::key::{self, Key, Tree};
 use crate::novelty::key_value;
-use crate::read::{Layers, Range, Rows, Sort, Want};
+use crate::read::{Layers, Range, Want};
+use crate::rows::{Rows, Sort};
 use crate::store::Core;
 use crate::types::{At, Prefix};
 use annals_model::{AttrId, Datom, EntityId, T, Value, codec};

@@ -11,6 +11,7 @@
 use crate::MAX_RECORD_BYTES;
 use crate::checkpoint::{Background, Checkpoints};
 use crate::columns::Cache;
+use crate::counts::Stats;
 use crate::error::{Damage, Res, StorageError};
 use crate::folder::Folder;
 use crate::index::{self, About};
@@ -23,7 +24,6 @@ use crate::scan::{Visit, VisitRow};
 use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Datom, Dict, EntityId, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use smallvec::SmallVec;
 use std::{
@@ -100,22 +100,6 @@ struct Staged {
     counters: [u64; 4],
 }
 
-/// Counts kept with the indexes.
-#[derive(Clone, Default)]
-pub(crate) struct Stats {
-    /// Largest counter seen, by partition.
-    pub counters: [u64; 4],
-    pub attrs: HashMap<AttrId, AttrRows>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct AttrRows {
-    pub current: u64,
-    pub closed: u64,
-    /// Newest record with a datom filed under an older t.
-    pub late: T,
-}
-
 impl Writer {
     pub fn new(last: Option<(T, Instant)>) -> Writer {
         Writer { staged: Vec::new(), last, poisoned: None }
@@ -158,55 +142,6 @@ impl Writer {
     }
     pub fn is_settled(&self) -> bool {
         self.staged.is_empty()
-    }
-}
-
-impl Stats {
-    pub fn apply(&mut self, r: &Record) {
-        for d in &r.datoms {
-            self.saw(d.e);
-            if let Value::Ref(e) = d.v {
-                self.saw(e);
-            }
-            let rows = self.attrs.entry(d.a).or_default();
-            if d.added {
-                rows.current += 1;
-            } else {
-                rows.current -= 1;
-                rows.closed += 1;
-            }
-            if d.t < r.t {
-                rows.late = rows.late.max(r.t);
-            }
-        }
-    }
-
-    fn undo(&mut self, r: &Record, counters: [u64; 4]) {
-        self.counters = counters;
-        for d in &r.datoms {
-            let rows = self.attrs.entry(d.a).or_default();
-            if d.added {
-                rows.current -= 1;
-            } else {
-                rows.current += 1;
-                rows.closed -= 1;
-            }
-        }
-    }
-
-    /// Rows by attribute, in order, without those that never had any.
-    pub fn sorted(&self) -> Vec<(AttrId, u64, u64)> {
-        let all = self.attrs.iter().map(|(a, r)| (*a, r.current, r.closed));
-        let mut all: Vec<_> = all.filter(|r| r.1 + r.2 > 0).collect();
-        all.sort_unstable();
-        all
-    }
-
-    fn saw(&mut self, e: EntityId) {
-        if let Some(p) = e.partition() {
-            let c = &mut self.counters[p as usize];
-            *c = (*c).max(e.counter());
-        }
     }
 }
 

@@ -9,14 +9,15 @@
 //!    indexes again and compares the rows of its entities, so every row is compared once.
 //!    What stays beside a part is one record, one attribute's counts each, and a bit a page.
 
+use crate::counts::Stats;
 use crate::error::{Res, StorageError};
 use crate::index;
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::log::{FileLog, Log, Position, log_start};
 use crate::novelty::{Below, Delta, Open};
 use crate::pages::Pages;
-use crate::read::known_bytes;
-use crate::store::{Core, Stats, Store};
+use crate::rows::known_bytes;
+use crate::store::{Core, Store};
 use crate::types::Record;
 use annals_model::{AttrId, Datom, EntityId, Instant, T, Value, codec};
 use std::{

@@ -1,0 +1,186 @@
+//! The rows of one chunk of a read: gathered from all layers, then settled into what one view shows.
+//!
+//! 1. A row is an interval with the records that made its ends known. What a basis does not know yet is
+//!    as if it were not there, and an end it does not know is open.
+//! 2. A mask of a newer layer cancels the row of an older one with the same fact and start.
+//! 3. Values stand in one arena, in full, so that rows sort exactly even where keys are cut.
+//!
+//! Not here: where rows come from (`read`).
+
+use crate::error::{Damage, Res, StorageError};
+use crate::key::Parts;
+use crate::novelty::Known;
+use crate::types::At;
+use annals_model::{T, codec};
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+
+/// The order rows come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Eavt,
+    Aevt,
+    Avet,
+}
+
+/// One interval. `v` is a range of [`Rows::arena`] holding the full encoding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub e: u64,
+    pub a: u32,
+    v: (u32, u32),
+    pub start: T,
+    pub end: T,
+    known: Known,
+    layer: u8,
+    dead: bool,
+}
+
+/// Intervals of one chunk, values in one arena.
+#[derive(Default)]
+pub(crate) struct Rows {
+    arena: Vec<u8>,
+    pub rows: Vec<Row>,
+    n_dead: usize,
+}
+
+impl Rows {
+    /// The full encoding of a row's value.
+    pub fn value(&self, r: &Row) -> &[u8] {
+        &self.arena[r.v.0 as usize..(r.v.0 + r.v.1) as usize]
+    }
+
+    /// Adds a row; `full` is its value's whole encoding.
+    pub fn push(&mut self, p: &Parts<'_>, full: &[u8], known: Known, layer: u8, dead: bool) -> Res<()> {
+        let from = self.arena.len();
+        self.arena.extend_from_slice(full);
+        let Ok(len) = u32::try_from(self.arena.len()) else {
+            return Err(StorageError::index(Damage::Layout("a chunk of values over 4 GiB")));
+        };
+        let v = (from as u32, len - from as u32);
+        self.n_dead += usize::from(dead);
+        self.rows.push(Row { e: p.e.raw(), a: p.a.raw(), v, start: p.start, end: p.end, known, layer, dead });
+        Ok(())
+    }
+
+    /// Is there a mask among them?
+    pub fn is_masked(&self) -> bool {
+        self.n_dead > 0
+    }
+
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.rows.clear();
+        self.n_dead = 0;
+    }
+
+    fn compare(&self, sort: Sort, x: &Row, y: &Row) -> Ordering {
+        let v = || self.value(x).cmp(self.value(y));
+        match sort {
+            Sort::Eavt => x.e.cmp(&y.e).then(x.a.cmp(&y.a)).then_with(v),
+            Sort::Aevt => x.a.cmp(&y.a).then(x.e.cmp(&y.e)).then_with(v),
+            Sort::Avet => x.a.cmp(&y.a).then_with(v).then(x.e.cmp(&y.e)),
+        }
+        .then(x.start.cmp(&y.start))
+    }
+
+    /// Sorts, lets masks cancel what they mask, and keeps what the view shows
+    /// with ends as the basis knows them.
+    pub fn settle(&mut self, at: &At, sort: Sort) {
+        let mut rows = std::mem::take(&mut self.rows);
+        let by =
+            |x: &Row, y: &Row| self.compare(sort, x, y).then(x.layer.cmp(&y.layer)).then(y.dead.cmp(&x.dead));
+        if !rows.is_sorted_by(|x, y| by(x, y) != Ordering::Greater) {
+            rows.sort_by(by);
+        }
+        if self.n_dead > 0 {
+            let mut kept: Vec<Row> = Vec::with_capacity(rows.len());
+            for r in rows {
+                if r.dead {
+                    // Closed rows of the same start carry an end of their own and stay.
+                    let same = |k: &Row| self.compare(sort, k, &r) == Ordering::Equal;
+                    let mut i = kept.len();
+                    while i > 0 && same(&kept[i - 1]) {
+                        i -= 1;
+                        if kept[i].end == T::MAX {
+                            kept.remove(i);
+                            break;
+                        }
+                    }
+                } else {
+                    kept.push(r);
+                }
+            }
+            rows = kept;
+        }
+        let basis = at.basis;
+        rows.retain_mut(|r| {
+            if r.known.start > basis {
+                return false;
+            }
+            if r.known.end > basis {
+                r.end = T::MAX;
+            }
+            match at.view.history {
+                true => at.view.shows(r.start, basis) || (r.end != T::MAX && at.view.shows(r.end, basis)),
+                false => at.view.holds(r.start, r.end, basis),
+            }
+        });
+        self.rows = rows;
+    }
+
+    /// The datoms that a view shows of the settled rows, in order: row, t, op.
+    pub fn datoms(&self, at: &At, sort: Sort) -> Vec<(u32, T, bool)> {
+        let rows = &self.rows;
+        if !at.view.history {
+            return rows.iter().enumerate().map(|(i, r)| (i as u32, r.start, true)).collect();
+        }
+        let mut out = Vec::with_capacity(2 * rows.len());
+        let mut first = 0;
+        while first < rows.len() {
+            // The intervals of one fact stand together; only their datoms may have to change places.
+            let fact = Row { start: T(0), ..rows[first] };
+            let more = rows[first + 1..].iter();
+            let n = 1 + more
+                .take_while(|r| self.compare(sort, &fact, &Row { start: T(0), ..**r }).is_eq())
+                .count();
+            let from = out.len();
+            for (i, r) in rows.iter().enumerate().skip(first).take(n) {
+                if at.view.shows(r.start, at.basis) {
+                    out.push((i as u32, r.start, true));
+                }
+                if r.end != T::MAX && at.view.shows(r.end, at.basis) {
+                    out.push((i as u32, r.end, false));
+                }
+            }
+            let when = |x: &(u32, T, bool)| (x.1, x.2);
+            if !out[from..].is_sorted_by_key(when) {
+                out[from..].sort_by_key(when);
+            }
+            first += n;
+        }
+        out
+    }
+}
+
+/// Bytes of an LMDB row that say which records made it known; empty when its own t do.
+pub(crate) fn known_bytes(start: T, end: T, known: Known) -> SmallVec<[u8; 20]> {
+    let mut out = Vec::new();
+    if known.start != start || known.end != end {
+        codec::put_uint(known.start.0, &mut out);
+        if end != T::MAX {
+            codec::put_uint(known.end.0, &mut out);
+        }
+    }
+    SmallVec::from_vec(out)
+}
+
+pub(crate) fn read_known(start: T, end: T, bytes: &[u8]) -> Res<Known> {
+    if bytes.is_empty() {
+        return Ok(Known { start, end });
+    }
+    let (s, n) = codec::get_uint(bytes).map_err(StorageError::index)?;
+    let e =
+        if end == T::MAX { T::MAX } else { T(codec::get_uint(&bytes[n..]).map_err(StorageError::index)?.0) };
+    Ok(Known { start: T(s), end: e })
+}
