@@ -557,6 +557,117 @@ fn a_command_nobody_handles_waits_in_the_queue_with_its_reason() {
     assert!(conn.queued_commands().unwrap().is_empty());
 }
 
+#[test]
+fn a_timer_waits_for_its_process_which_may_have_something_to_cancel_it_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Hand::at(NOON);
+    let path = dir.path().join("db");
+    {
+        let conn = shop(&path, &hand);
+        conn.repository::<Order>().dispatch("1", OrderCommand::Place { total: 1 }, Dispatch::new()).unwrap();
+        drain(&conn);
+    }
+    hand.set(NOON + 2 * DAY);
+    let conn = hand.options().open(&path).unwrap();
+    conn.register_commands::<Order>().unwrap();
+    assert_eq!(drain(&conn), 0, "its process is not there");
+    assert_eq!(conn.timers().unwrap().len(), 1);
+    conn.register_process(OrderProcess).unwrap();
+    drain(&conn);
+    assert_eq!(types(&conn, "order-1"), ["OrderPlaced", "OrderCancelled"]);
+}
+
+/// A bank where the money of a transfer is under way to `to`, and the process that sent it gone.
+fn underway(path: &Path, hand: &Hand, to: &str) -> Connection {
+    {
+        let conn = hand.options().open(path).unwrap();
+        conn.register_commands::<Account>().unwrap();
+        conn.register_process(Transfer).unwrap();
+        let repo = conn.repository::<Account>();
+        for id in ["a", "b"] {
+            repo.dispatch(id, AccountCommand::Open { owner: id.into() }, Dispatch::new()).unwrap();
+        }
+        repo.dispatch("a", AccountCommand::Deposit { amount: 100 }, Dispatch::new()).unwrap();
+        transfer(&conn, 1, "a", to, 30);
+        let under_way = || conn.queued_commands().unwrap().iter().any(|q| q.to.ty == "Deposit");
+        while !under_way() {
+            assert!(conn.step_processes().unwrap().is_some(), "it never gets under way");
+        }
+        assert_eq!(balance(&conn, "a"), 70);
+    }
+    let conn = hand.options().open(path).unwrap();
+    conn.register_commands::<Account>().unwrap();
+    conn
+}
+
+#[test]
+fn a_refusal_waits_until_the_process_that_sent_the_command_hears_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Hand::at(NOON);
+    let conn = underway(&dir.path().join("db"), &hand, "nobody");
+    assert_eq!(drain(&conn), 1, "tried once");
+    let id = conn.queued_commands().unwrap()[0].id;
+    let status = conn.command_status(id).unwrap().unwrap().status;
+    assert!(
+        matches!(&status, CommandStatus::Failed { code, .. } if &**code == "command/unheard"),
+        "{status:?}"
+    );
+    hand.set(NOON + 60_000_000);
+    conn.register_process(Transfer).unwrap();
+    drain(&conn);
+    let status = conn.command_status(id).unwrap().unwrap().status;
+    assert!(
+        matches!(&status, CommandStatus::Rejected { code, .. } if &**code == "account/not-open"),
+        "{status:?}"
+    );
+    assert_eq!(balance(&conn, "a"), 100, "the money came back");
+}
+
+#[test]
+fn a_command_dropped_by_hand_is_a_refusal_to_who_sent_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Hand::at(NOON);
+    let conn = underway(&dir.path().join("db"), &hand, "b");
+    conn.register_process(Transfer).unwrap();
+    let id = conn.queued_commands().unwrap()[0].id;
+    assert!(conn.drop_command(id, "the other bank is closed").unwrap());
+    assert!(!conn.drop_command(id, "again").unwrap());
+    let status = conn.command_status(id).unwrap().unwrap().status;
+    let CommandStatus::Rejected { code, message, .. } = status else { panic!("{status:?}") };
+    assert_eq!((&*code, &*message), ("command/dropped", "the other bank is closed"));
+    drain(&conn);
+    assert_eq!((balance(&conn, "a"), balance(&conn, "b")), (100, 0));
+}
+
+/// Sends a command each time it is asked, and is asked twice for one event.
+struct Twice;
+impl ProcessManager for Twice {
+    const NAME: &'static str = "twice";
+    type State = ();
+    fn route(&self, e: &Recorded) -> Vec<annals::event::Route> {
+        use annals::event::Route;
+        let id = e.stream.key().to_owned();
+        if e.ty() == "Asked" { vec![Route::Start(id.clone()), Route::Stop(id)] } else { vec![] }
+    }
+    fn handle(&self, (): &(), _: &Recorded, out: &mut annals::event::Out) {
+        out.send::<Account>("a", &AccountCommand::Deposit { amount: 1 });
+    }
+    fn apply(&self, (): &mut (), _: &Recorded) {}
+}
+
+#[test]
+fn an_event_that_is_for_one_instance_twice_sends_two_commands() {
+    let conn = annals::in_memory().unwrap();
+    conn.register_commands::<Account>().unwrap();
+    conn.register_process(Twice).unwrap();
+    let repo = conn.repository::<Account>();
+    repo.dispatch("a", AccountCommand::Open { owner: "a".into() }, Dispatch::new()).unwrap();
+    conn.append(Append::to("s-1").event("Asked", "{}").unwrap()).unwrap();
+    drain(&conn);
+    assert_eq!(balance(&conn, "a"), 2);
+    assert_eq!(conn.processes().unwrap()[0].instances, 0);
+}
+
 // Reactors.
 
 type Told = Arc<Mutex<Vec<(String, Uuid)>>>;
@@ -1021,4 +1132,49 @@ fn dcb_7_an_aggregate_as_a_decision_is_never_overdrawn() {
     let (done, refused) = race(16, |_| pay("a", -30));
     assert_eq!((done, refused.len()), (3, 13));
     assert!(refused.iter().all(|c| c == "ledger/too-many"), "{refused:?}");
+}
+
+// What a late projection says is not what the rule read.
+
+#[derive(Serialize)]
+struct Late<'a> {
+    #[serde(skip)]
+    conn: &'a Connection,
+    #[serde(skip)]
+    runs: &'a AtomicU32,
+}
+happenings!(Closing {
+    Closed { sum: i64 } => vec![];
+});
+impl Decision for Late<'_> {
+    const NAME: &'static str = "closing";
+    type Event = Closing;
+    type Error = No;
+    fn decide(&self, cx: &Decide<'_>) -> Result<Vec<(String, Closing)>, No> {
+        let sum = cx.db.scalar("[:find (sum ?n) . :with ?e :where [?e :entry/amount ?n]]", ());
+        if self.runs.fetch_add(1, Ordering::SeqCst) == 0 {
+            // The facts of an event from before the decision come now, under that event's t.
+            self.conn.catch_up("entries").unwrap();
+        }
+        let sum = if let Some(Value::Long(n)) = sum { n } else { 0 };
+        Ok(vec![("closing-1".into(), Closing::Closed { sum })])
+    }
+}
+
+#[test]
+fn facts_that_a_late_projection_files_under_the_past_make_a_rule_decide_again() {
+    const ENTRIES: &str = r#"
+    {:projection/name :entries :projection/mode :async
+     :projection/schema [{:db/ident :entry/id :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                         {:db/ident :entry/amount :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+     :projection/on [{:event "Entered" :assert [{:entry/id (str $id) :entry/amount $data.amount}]}]}"#;
+    let conn = annals::in_memory().unwrap();
+    conn.add_projection(ENTRIES).unwrap();
+    conn.append(Append::to("book-1").event("Entered", r#"{"amount": 40}"#).unwrap()).unwrap();
+    let runs = AtomicU32::new(0);
+    conn.decide(&Late { conn: &conn, runs: &runs }, Dispatch::new()).unwrap();
+    assert_eq!(runs.into_inner(), 2);
+    let closed = conn.db().events().stream(&StreamId::new("closing-1").unwrap(), Version(1), 9).unwrap();
+    let Closing::Closed { sum } = closed[0].read().unwrap();
+    assert_eq!((closed.len(), sum), (1, 40));
 }
