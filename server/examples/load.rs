@@ -26,6 +26,8 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Orders in the database.
 const ORDERS: usize = 10_000;
+/// What the server may keep of columns.
+const CACHE_BYTES: usize = 64 << 20;
 const QUERY: &str = "/v1/db/load/query";
 const POINT: &str = "[:find ?s . :in $ ?id :where [?o :order/id ?id] [?o :order/status ?s]]";
 
@@ -48,7 +50,8 @@ fn main() -> Fallible<()> {
 
 /// The child: the server on one port, a bare axum handler on another.
 fn serve(folder: &str) -> Fallible<()> {
-    let conn = annals::open(folder)?;
+    // Columns of the past are kept up to this limit: a soak should come to rest at it.
+    let conn = annals::Options::new().cache_bytes(CACHE_BYTES).open(folder)?;
     if conn.db().t().0 < 2 {
         conn.transact(SCHEMA)?;
         for chunk in (0..ORDERS).collect::<Vec<_>>().chunks(1_000) {

@@ -56,7 +56,7 @@ impl Feed {
     fn next(&mut self, until: Option<Instant>) -> Result<Option<Sent>, ClientError> {
         let mut heard = Instant::now();
         loop {
-            while let Some(sent) = take_event(&mut self.text)? {
+            if let Some(sent) = take_event(&mut self.text)? {
                 self.failures = 0;
                 if sent.name == "problem" {
                     self.ended = true;
