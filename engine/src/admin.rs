@@ -93,9 +93,22 @@ impl Connection {
         for w in what {
             self.plan(w, &mut plan)?;
         }
+        self.excise_planned(plan, reason)
+    }
+
+    /// Takes out what has been named by ids and keys.
+    pub(crate) fn excise_planned(
+        &self,
+        plan: Vec<Excise>,
+        reason: annals_model::tx::TxData,
+    ) -> Result<ExciseReport, Error> {
         let wanted = plan.clone();
         let (report, done) = self.exclusive(
-            move |txn: &mut Txn| txn.facts(&reason, Author::User),
+            |txn: &mut Txn| {
+                // What projections remember of their facts may be about to go.
+                self.shared().events().forget_facts();
+                txn.facts(&reason, Author::User)
+            },
             move |store, record| store.excise(&wanted, record),
         )?;
         // Values live on in these until they are let go.

@@ -188,7 +188,8 @@ impl Db {
     /// The schema that names in queries are resolved with: this view's, and what
     /// was installed later, so that naming it finds nothing.
     pub(crate) fn named_schema(&self) -> &Arc<Schema> {
-        self.0.named.get_or_init(|| pad(&self.0.info.schema, &self.0.newest.schema))
+        let projected = |a| self.0.shared.hook().is_some_and(|hook| hook.owner(a).is_some());
+        self.0.named.get_or_init(|| pad(&self.0.info.schema, &self.0.newest.schema, projected))
     }
 
     /// This database without its view of time and its filter.

@@ -7,7 +7,8 @@
 //!    takes them.
 //! 3. The schema of an as-of view is that of the view. For queries it is padded
 //!    with attributes and names that came later, so that naming one in an old
-//!    view matches nothing instead of being an error.
+//!    view matches nothing instead of being an error. Attributes of projections
+//!    have their present names there.
 
 use crate::{
     bootstrap as boot,
@@ -327,31 +328,38 @@ fn fold(history: &[Datom]) -> SchemaInfo {
 }
 
 /// A view's schema with everything that came later and is not in its way, for
-/// queries: see invariant 3.
-pub(crate) fn pad(view: &Arc<Schema>, newest: &Arc<Schema>) -> Arc<Schema> {
+/// queries: see invariant 3. Attributes of projections (`projected`) are named as they are
+/// now: a rebuilt version files its facts under the past, and answers for it.
+pub(crate) fn pad(
+    view: &Arc<Schema>,
+    newest: &Arc<Schema>,
+    projected: impl Fn(AttrId) -> bool,
+) -> Arc<Schema> {
     if Arc::ptr_eq(view, newest) {
         return view.clone();
     }
     let mut s = Schema::default();
     s.version = view.version;
-    let later = |a: &Arc<Attribute>| view.attribute(a.id).is_none();
+    let later = |a: &Arc<Attribute>| view.attribute(a.id).is_none() || projected(a.id);
+    let old = |e: EntityId| !view.attribute_of(e).is_some_and(|a| projected(a.id));
     for a in newest.attributes().filter(|a| later(a)) {
         s.insert((**a).clone());
     }
     for (k, e) in newest.idents().filter(|(_, e)| newest.attribute_of(*e).is_some()) {
         s.name(k.clone(), e);
     }
-    for (k, e) in view.idents() {
+    for (k, e) in view.idents().filter(|(_, e)| old(*e)) {
         s.name(k.clone(), e);
     }
-    for a in view.attributes() {
+    for a in view.attributes().filter(|a| !projected(a.id)) {
         s.insert((**a).clone());
     }
     // Present names last: a name entered last is the one shown.
-    for a in newest.attributes().filter(|a| later(a) && view.entid(&a.ident).is_none()) {
+    let free = |k: &Keyword| view.entid(k).is_none_or(|e| !old(e));
+    for a in newest.attributes().filter(|a| later(a) && free(&a.ident)) {
         s.name(a.ident.clone(), a.id.entity());
     }
-    for (k, e) in view.idents() {
+    for (k, e) in view.idents().filter(|(_, e)| old(*e)) {
         if view.ident(e) == Some(k) {
             s.name(k.clone(), e);
         }

@@ -321,6 +321,8 @@ pub enum AppendError {
         expected: Expected,
         /// What it is.
         actual: Version,
+        /// The events that came after the version expected, the first few of them.
+        since: Vec<Position>,
     },
     /// A condition does not hold.
     #[error("condition {which} does not hold at t{t}{}", witnesses(witness))]
@@ -436,6 +438,10 @@ impl From<super::data::DataError> for AppendError {
 }
 
 impl AppendError {
+    /// A stream that is not at the version expected.
+    pub(crate) fn wrong_version(stream: StreamId, expected: Expected, actual: Version) -> AppendError {
+        AppendError::WrongVersion { stream, expected, actual, since: Vec::new() }
+    }
     /// Stable code.
     pub fn code(&self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ use super::{
     seal, table,
 };
 use crate::{DbError, TransactError, transact::Txn};
+use annals_model::View;
 use annals_storage::Row;
 use hashbrown::HashMap;
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
@@ -146,7 +147,7 @@ impl Events {
         let before = txn.db_before().clone();
         let schema = before.info().schema.clone();
         let binding = r.binding(&schema)?;
-        let staged = Staged { snap: before.snapshot(), next: Cell::new(txn.next_user()) };
+        let staged = Staged { snap: before.snapshot(), view: View::NOW, next: Cell::new(txn.next_user()) };
         let (code, skipped) = (r.code(), self.skipped(&r.name));
         let mut aside = Aside { from: r.parked.lock().clone(), why: HashMap::new() };
         let mut parked: Vec<Parked> = Vec::new();
@@ -172,8 +173,7 @@ impl Events {
                     }
                     return Err(BatchError::Poison(poison));
                 }
-                aside.from.insert(poison.stream.shared(), poison.at);
-                aside.why.insert(poison.at, poison.why);
+                aside.set(poison);
             }
         }
         let next = staged.next.get();
@@ -196,13 +196,22 @@ impl Events {
 }
 
 /// Streams set aside, from which event on, and what was wrong with that one.
-struct Aside {
+#[derive(Default)]
+pub(crate) struct Aside {
     from: ParkedStreams,
     why: HashMap<Position, String>,
 }
 
+impl Aside {
+    /// Sets a stream aside from an event on.
+    pub fn set(&mut self, poison: Poison) {
+        self.from.insert(poison.stream.shared(), poison.at);
+        self.why.insert(poison.at, poison.why);
+    }
+}
+
 /// Takes the events of one transaction in order; those set aside are noted as parked.
-fn take_group(
+pub(crate) fn take_group(
     code: &Code,
     group: &[Taken],
     target: &mut Target<'_>,

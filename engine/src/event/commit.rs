@@ -13,7 +13,7 @@
 use super::{
     append::{Append, AppendError, Appended, Condition, Guard, matches},
     command::{CommandOutcome, CommandStatus},
-    facts::{FactBase, ProjectError, Support, Target, Undo},
+    facts::{Cache, FactBase, ProjectError, Support, Target, Undo},
     id::{Position, StreamId, Version},
     log::EventLog,
     projection::Code,
@@ -61,23 +61,44 @@ impl From<DbError> for Stop {
     }
 }
 
+/// What an append is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be written.
+    Commit,
+    /// To be looked at: nothing outside the transaction may notice.
+    Speculate,
+}
+
 /// The staged database as projections read it.
 pub(crate) struct Staged<'a> {
     pub snap: &'a Snapshot,
+    /// The present, but for those who ask what was.
+    pub view: View,
     pub next: Cell<u64>,
 }
 
+impl Staged<'_> {
+    /// The view as of a transaction; what is newest anyway is read as the present.
+    fn at(&self, t: Option<T>) -> View {
+        match t {
+            Some(t) if t < self.view.upto(self.snap.t()) => View { as_of: Some(t), ..self.view },
+            _ => self.view,
+        }
+    }
+}
+
 impl FactBase for Staged<'_> {
-    fn values(&self, e: EntityId, a: AttrId) -> Result<Vec<Value>, DbError> {
+    fn values(&self, e: EntityId, a: AttrId, at: Option<T>) -> Result<Vec<Value>, DbError> {
         let mut found = Vec::new();
-        self.snap.scan(View::NOW, &Prefix::Ea(e, a), &mut |d| {
+        self.snap.scan(self.at(at), &Prefix::Ea(e, a), &mut |d| {
             found.push(d.v);
             ControlFlow::Continue(())
         })?;
         Ok(found)
     }
-    fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError> {
-        Ok(self.snap.first(View::NOW, &Prefix::Av(a, v.clone()))?.map(|d| d.e))
+    fn holder(&self, a: AttrId, v: &Value, at: Option<T>) -> Result<Option<EntityId>, DbError> {
+        Ok(self.snap.first(self.at(at), &Prefix::Av(a, v.clone()))?.map(|d| d.e))
     }
     fn fresh(&self) -> EntityId {
         let n = self.next.get();
@@ -94,10 +115,25 @@ impl Events {
 
     /// Makes an append part of a transaction.
     pub(crate) fn append(&self, txn: &mut Txn, a: &Append) -> Result<Appended, Stop> {
+        self.append_as(Purpose::Commit, txn, a)
+    }
+
+    /// Makes an append part of a transaction that is, or is not, to be written.
+    pub(crate) fn append_as(&self, purpose: Purpose, txn: &mut Txn, a: &Append) -> Result<Appended, Stop> {
         a.check()?;
         let before = txn.db_before().clone();
         let log = self.log(&before);
-        let mut memory = self.memory(txn.t());
+        let (mut shared_memory, mut own_memory);
+        let memory: &mut Memory = match purpose {
+            Purpose::Commit => {
+                shared_memory = self.memory(txn.t());
+                &mut shared_memory
+            }
+            Purpose::Speculate => {
+                own_memory = Memory::default();
+                &mut own_memory
+            }
+        };
         if let Some(c) = &a.command {
             known_command(&log, c)?;
         }
@@ -108,7 +144,7 @@ impl Events {
                 Some(h) => *h,
                 None => log.tables.head(&w.stream)?,
             };
-            check_version(&w.stream, w.expected, &head)?;
+            check_version(&log, &w.stream, w.expected, &head)?;
             heads.push(head);
         }
         for (which, c) in a.conditions.iter().enumerate() {
@@ -142,8 +178,13 @@ impl Events {
                 head.version = head.version.next();
                 head.last = position;
                 let mut event = e.clone();
-                if let Some(sealed) = self.seals.seal(e.id, &e.data).map_err(|e| Wrap(DbError::from(e)))? {
-                    event.data = sealed;
+                let stored = match purpose {
+                    Purpose::Commit => self.seals.seal(e.id, &e.data).map_err(|e| Wrap(DbError::from(e)))?,
+                    // No key is made for what is not kept.
+                    Purpose::Speculate => super::seal::opened(&e.data),
+                };
+                if let Some(stored) = stored {
+                    event.data = stored;
                 }
                 let r = Recorded {
                     event,
@@ -164,7 +205,7 @@ impl Events {
             versions.push((w.stream.clone(), head.version));
         }
         let shared = causes > 1;
-        let undo = self.run_inline(txn, &before, &recorded, shared)?;
+        let undo = self.run_inline(purpose, txn, &before, &recorded, shared)?;
 
         let first = if causes == 0 { Position::ZERO } else { last.next() };
         let end = if causes == 0 { Position::ZERO } else { position };
@@ -195,13 +236,14 @@ impl Events {
             undo_all(undo);
             return Err(e);
         }
-        remember(&mut memory, t, position, a.writes.iter().map(|w| &w.stream), heads);
+        remember(memory, t, position, a.writes.iter().map(|w| &w.stream), heads);
         Ok(done)
     }
 
     /// Runs the inline projections over the events of one append.
     fn run_inline(
         &self,
+        purpose: Purpose,
         txn: &mut Txn,
         before: &Db,
         recorded: &[Recorded],
@@ -233,7 +275,7 @@ impl Events {
             if events.is_empty() {
                 continue;
             }
-            match self.project_inline(txn, before, r, &code, &events, shared) {
+            match self.project_inline(purpose, txn, before, r, &code, &events, shared) {
                 Ok(u) => undo.push((r.clone(), u)),
                 Err(e) => {
                     undo_all(undo);
@@ -255,8 +297,10 @@ impl Events {
         Ok(out)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one call, and no two of a type")]
     fn project_inline(
         &self,
+        purpose: Purpose,
         txn: &mut Txn,
         before: &Db,
         r: &Arc<Runtime>,
@@ -268,9 +312,19 @@ impl Events {
         let seen = if txn.is_empty() { before.clone() } else { txn.db().clone() };
         let schema: &Arc<Schema> = &seen.info().schema;
         let binding = r.binding(schema)?;
-        let staged = Staged { snap: seen.snapshot(), next: Cell::new(txn.next_user()) };
-        let mut cache = r.cache.lock();
-        let mut target = Target::new(&staged, &binding, schema, &mut cache, shared);
+        let staged = Staged { snap: seen.snapshot(), view: View::NOW, next: Cell::new(txn.next_user()) };
+        let (mut shared_cache, mut own_cache);
+        let cache: &mut Cache = match purpose {
+            Purpose::Commit => {
+                shared_cache = r.cache.lock();
+                &mut shared_cache
+            }
+            Purpose::Speculate => {
+                own_cache = Cache::default();
+                &mut own_cache
+            }
+        };
+        let mut target = Target::new(&staged, &binding, schema, cache, shared);
         for e in events {
             if let Err(why) = code.project(e, &mut target) {
                 target.abandon();
@@ -357,8 +411,12 @@ pub(crate) fn support_key(e: EntityId, a: AttrId, v: &Value) -> Key {
     Key::new().number(e.raw()).number(a.raw().into()).bytes(&hash.as_bytes()[..8])
 }
 
+/// Most events that an error lists as having come between.
+const SHOWN_CONFLICTS: u64 = 16;
+
 /// Meets `expected`, and may be written at all.
 fn check_version(
+    log: &EventLog,
     stream: &StreamId,
     expected: super::append::Expected,
     head: &Head,
@@ -374,10 +432,16 @@ fn check_version(
         other => other.holds(head.version),
     };
     if holds {
-        Ok(())
-    } else {
-        Err(AppendError::WrongVersion { stream: stream.clone(), expected, actual: head.version })
+        return Ok(());
     }
+    let since = match expected {
+        Expected::Exact(v) if v < head.version => {
+            let last = Version(head.version.0.min(v.0 + SHOWN_CONFLICTS));
+            log.positions_in(stream, v.next(), last)?
+        }
+        _ => Vec::new(),
+    };
+    Err(AppendError::WrongVersion { stream: stream.clone(), expected, actual: head.version, since })
 }
 
 fn known_command(log: &EventLog, c: &CommandOutcome) -> Result<(), Stop> {

@@ -138,7 +138,7 @@ impl Connection {
 
     /// Forgets the key of a subject: what was stored as personal under its name can
     /// no longer be read, in any copy of the log. Facts that projections made of it are
-    /// not touched by this.
+    /// not touched by this: [`Connection::erase_subject`] takes them too.
     pub fn forget_subject(&self, subject: &str) -> Result<bool, DbError> {
         Ok(self.shared().events().seals.forget(subject)?)
     }

@@ -7,7 +7,9 @@
 //!    before; the datoms of a transaction are the difference between its
 //!    beginning and its end, so nothing is both asserted and retracted in it.
 //! 3. Anything refused leaves the cache as it was (`Cache::undo`).
-//! 4. Support that cannot be read off the datom's t is noted as a row: a
+//! 4. What others say is read as of the event's transaction: whoever runs late, or again,
+//!    reads what the first run read.
+//! 5. Support that cannot be read off the datom's t is noted as a row: a
 //!    repeated assertion, or one of several events of a transaction.
 
 use super::{id::Position, record::Recorded};
@@ -18,10 +20,10 @@ use std::sync::Arc;
 
 /// What a projection may read while it runs.
 pub(crate) trait FactBase {
-    /// The values an entity holds now.
-    fn values(&self, e: EntityId, a: AttrId) -> Result<Vec<Value>, DbError>;
-    /// The entity that holds a value now.
-    fn holder(&self, a: AttrId, v: &Value) -> Result<Option<EntityId>, DbError>;
+    /// The values an entity holds as of a transaction; now, when none is given.
+    fn values(&self, e: EntityId, a: AttrId, at: Option<T>) -> Result<Vec<Value>, DbError>;
+    /// The entity that holds a value as of a transaction; now, when none is given.
+    fn holder(&self, a: AttrId, v: &Value, at: Option<T>) -> Result<Option<EntityId>, DbError>;
     /// An entity id never used.
     fn fresh(&self) -> EntityId;
 }
@@ -90,6 +92,9 @@ pub enum ProjectError {
         /// The attribute.
         attr: Keyword,
     },
+    /// An entity is named by a value that was erased: nothing can be said of it.
+    #[error("the value that names the entity was erased")]
+    Erased,
     /// Arithmetic went out of range or was no arithmetic.
     #[error("{0}")]
     Arithmetic(String),
@@ -203,6 +208,24 @@ pub enum FactOp {
     Forget(Subject),
 }
 
+impl FactOp {
+    /// Is its entity one that only an erased value could name?
+    fn is_erased(&self) -> bool {
+        let erased = |e: &Subject| matches!(e, Subject::Lookup(_, v) if is_erased(v));
+        match self {
+            FactOp::Assert(e, _, v) | FactOp::Retract(e, _, v) => {
+                erased(e) || matches!(v, Object::Entity(e) if erased(e))
+            }
+            FactOp::Clear(e, _) | FactOp::Forget(e) => erased(e),
+        }
+    }
+}
+
+/// Does this stand in place of a value whose subject was erased?
+pub(crate) fn is_erased(v: &Value) -> bool {
+    matches!(v, Value::Keyword(k) if k.as_str() == super::seal::ERASED)
+}
+
 /// What a projection written in Rust says of one event.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -248,6 +271,10 @@ impl Cache {
     /// The cache of a projection that has written nothing yet.
     pub fn of_new_projection() -> Cache {
         Cache { complete: true, ..Cache::default() }
+    }
+    /// Every fact that holds: of one that is complete, all the projection ever said and still does.
+    pub fn facts(&self) -> impl Iterator<Item = (EntityId, AttrId, &Value)> {
+        self.values.iter().flat_map(|((e, a), values)| values.iter().map(|v| (*e, *a, v)))
     }
     /// Takes back what a refused transaction did.
     pub fn undo(&mut self, undo: Undo) {
@@ -303,6 +330,8 @@ pub(crate) struct Target<'a> {
     touched: HashSet<(EntityId, AttrId)>,
     temps: HashMap<u32, EntityId>,
     position: Position,
+    /// The transaction of the event.
+    origin: T,
     /// Do several events share the transaction?
     shared: bool,
     supports: Vec<Support>,
@@ -335,6 +364,7 @@ impl<'a> Target<'a> {
             touched: HashSet::new(),
             temps: HashMap::new(),
             position: Position::ZERO,
+            origin: T::GENESIS,
             shared,
             supports: Vec::new(),
             watch: None,
@@ -349,10 +379,23 @@ impl<'a> Target<'a> {
     pub fn watched(&self) -> Watched {
         self.watch.clone().unwrap_or_default()
     }
+    /// What is another now than when the transaction began.
+    pub fn written(&self) -> Watched {
+        let other = |((e, a), old): &&((EntityId, AttrId), Vec<Value>)| {
+            let now = &self.cache.values[&(*e, *a)];
+            now.len() != old.len() || !old.iter().all(|v| now.contains(v))
+        };
+        let moved = |(key, old): &&Before<_, _>| old.as_ref() != self.cache.holders.get(key);
+        Watched {
+            values: self.before.iter().filter(other).map(|(key, _)| *key).collect(),
+            holders: self.undo.holders.iter().filter(moved).map(|(key, _)| key.clone()).collect(),
+        }
+    }
 
     /// What follows is said of this event.
     pub fn begin(&mut self, e: &Recorded) {
         self.position = e.position;
+        self.origin = e.t;
         self.temps.clear();
     }
 
@@ -408,7 +451,7 @@ impl<'a> Target<'a> {
         }
         let value = coerce(attr, a, value.clone())?;
         if !owned {
-            return Ok(self.base.holder(a.id, &value)?);
+            return Ok(self.base.holder(a.id, &value, Some(self.origin))?);
         }
         self.holder(a.id, value)
     }
@@ -424,7 +467,7 @@ impl<'a> Target<'a> {
         if self.cache.complete {
             return Ok(None);
         }
-        let holder = self.base.holder(a, &key.1)?;
+        let holder = self.base.holder(a, &key.1, None)?;
         self.cache.holders.insert(key, holder);
         Ok(holder)
     }
@@ -435,19 +478,19 @@ impl<'a> Target<'a> {
             w.values.insert((e, a));
         }
         if !self.cache.values.contains_key(&(e, a)) {
-            let values = if self.cache.complete { Vec::new() } else { self.base.values(e, a)? };
+            let values = if self.cache.complete { Vec::new() } else { self.base.values(e, a, None)? };
             self.cache.values.insert((e, a), values);
         }
         Ok(&self.cache.values[&(e, a)])
     }
 
-    /// Any attribute's values: owned ones as they are now, others as the database has them.
+    /// Any attribute's values: owned ones as they are now, others as of the event.
     pub fn read(&mut self, e: EntityId, attr: &Keyword) -> Result<Vec<Value>, ProjectError> {
         if let Some(a) = self.binding.get(attr) {
             return Ok(self.values(e, a.id)?.to_vec());
         }
         match self.schema.attribute_named(attr) {
-            Some(a) => Ok(self.base.values(e, a.id)?),
+            Some(a) => Ok(self.base.values(e, a.id, Some(self.origin))?),
             None => Err(ProjectError::UnknownAttribute { attr: attr.clone() }),
         }
     }
@@ -478,6 +521,10 @@ impl<'a> Target<'a> {
         a: &Arc<Attribute>,
         value: Value,
     ) -> Result<(), ProjectError> {
+        if is_erased(&value) {
+            // Of a value that nobody can read any more, nothing is said.
+            return Ok(());
+        }
         let value = coerce(attr, a, value)?;
         self.touch(e, a.id)?;
         if self.cache.values[&(e, a.id)].contains(&value) {
@@ -514,6 +561,9 @@ impl<'a> Target<'a> {
         a: &Arc<Attribute>,
         value: Value,
     ) -> Result<(), ProjectError> {
+        if is_erased(&value) {
+            return Ok(());
+        }
         let value = coerce(attr, a, value)?;
         if self.values(e, a.id)?.contains(&value) {
             self.touch(e, a.id)?;
@@ -546,7 +596,7 @@ impl<'a> Target<'a> {
 
     /// Carries out what a projection written in Rust said.
     pub fn apply(&mut self, ops: &[FactOp]) -> Result<(), ProjectError> {
-        for op in ops {
+        for op in ops.iter().filter(|op| !op.is_erased()) {
             match op {
                 FactOp::Assert(e, attr, v) => {
                     let a = self.owned(attr)?;

@@ -56,18 +56,21 @@
 //! | `(if condition a b)` | one or the other |
 //! | `(str a b …)` `(lower e)` `(upper e)` `(trim e)` `(split e "sep" n)` | text |
 //! | `(+ a b …)` `(- a b)` `(* a b …)` `(count e)` | numbers |
-//! | `(current :attr)` `(current :attr default)` | what the map's entity holds now |
+//! | `(current :attr)` `(current :attr default)` | what the map's entity holds now; another's attribute, as of the event |
 //! | `(get e :key …)` | a field of a computed map |
 //!
 //! **Conditions:** `(= a b)` `(not= a b)` `(< a b)` `(<= a b)` `(> a b)` `(>= a b)` `(present e)` `(missing e)`
 //! `(in e #{…})` `(starts-with e "…")` `(not c)` `(and c …)` `(or c …)`.
+//!
+//! A value that was erased, what is computed of it, and a map whose entity only it could
+//! name, are left out.
 //!
 //! A field that is missing (or null) where a value is needed is an error that names it: write
 //! `(or …)` or `(maybe …)` where it may be. Nothing is converted unasked, except long to double.
 
 use super::{
     append::Item,
-    facts::{ProjectError, Subject, Target, is_identity},
+    facts::{ProjectError, Subject, Target, is_erased, is_identity},
     id::{EventType, Tag},
     record::Recorded,
 };
@@ -358,7 +361,11 @@ impl Rule {
             }
         }
         for template in &self.assert {
-            template.assert(scope, out, round)?;
+            match template.assert(scope, out, round) {
+                // Of an entity that only an erased value could name, nothing is said.
+                Ok(_) | Err(ProjectError::Erased) => {}
+                Err(e) => return Err(e),
+            }
         }
         Ok(())
     }
@@ -373,7 +380,7 @@ impl Entity {
     fn subject(&self, scope: &Scope<'_>, out: &mut Target<'_>, round: u32) -> Result<Subject, ProjectError> {
         Ok(match self {
             Entity::Lookup(attr, v) => {
-                Subject::Lookup(attr.clone(), v.needed(scope, out, None, || format!("lookup {attr}"))?)
+                Subject::Lookup(attr.clone(), v.named(scope, out, None, || format!("lookup {attr}"))?)
             }
             Entity::Name(n) => Subject::New(n + round),
             Entity::Event => Subject::Id(scope.event.position.entity()),
@@ -386,9 +393,11 @@ impl Entity {
         out: &mut Target<'_>,
         round: u32,
     ) -> Result<Option<annals_model::EntityId>, ProjectError> {
-        match self.subject(scope, out, round)? {
-            Subject::Lookup(attr, v) => out.find(&attr, &v),
-            s => out.entity(&s).map(Some),
+        match self.subject(scope, out, round) {
+            Ok(Subject::Lookup(attr, v)) => out.find(&attr, &v),
+            Ok(s) => out.entity(&s).map(Some),
+            Err(ProjectError::Erased) => Ok(None),
+            Err(e) => Err(e),
         }
     }
 }
@@ -412,14 +421,22 @@ impl Template {
         Ok(e)
     }
     fn identity(&self, scope: &Scope<'_>, out: &mut Target<'_>) -> Result<Option<Subject>, ProjectError> {
+        let mut erased = false;
         for (attr, slot) in &self.attrs {
             if !is_identity(out.owned(attr)?) {
                 continue;
             }
             if let Slot::Expr(v) = slot {
-                let v = v.needed(scope, out, None, || attr.to_string())?;
-                return Ok(Some(Subject::Lookup(attr.clone(), v)));
+                match v.named(scope, out, None, || attr.to_string()) {
+                    Ok(v) => return Ok(Some(Subject::Lookup(attr.clone(), v))),
+                    // Another identity may still name it.
+                    Err(ProjectError::Erased) => erased = true,
+                    Err(e) => return Err(e),
+                }
             }
+        }
+        if erased {
+            return Err(ProjectError::Erased);
         }
         Ok(None)
     }
@@ -441,11 +458,18 @@ impl Slot {
                 None => return Ok(()),
             },
             Slot::Expr(expr) => expr.needed(scope, out, Some(e), || attr.to_string())?,
-            Slot::Nested(t) => Value::Ref(t.assert(scope, out, round)?),
+            Slot::Nested(t) => match t.assert(scope, out, round) {
+                Ok(e) => Value::Ref(e),
+                Err(ProjectError::Erased) => return Ok(()),
+                Err(e) => return Err(e),
+            },
             // A pair of keyword and expression is a lookup under a reference, and a value elsewhere.
             Slot::Lookup(unique, v, whole) => {
                 if a.is_ref() {
-                    let v = v.needed(scope, out, Some(e), || format!("{attr} [{unique} …]"))?;
+                    let v = match v.named(scope, out, Some(e), || format!("{attr} [{unique} …]")) {
+                        Err(ProjectError::Erased) => return Ok(()),
+                        v => v?,
+                    };
                     Value::Ref(out.entity(&Subject::Lookup(unique.clone(), v))?)
                 } else {
                     whole.needed(scope, out, Some(e), || attr.to_string())?
@@ -494,6 +518,18 @@ impl Expr {
             Some(v) => Ok(v),
             None => Err(ProjectError::Missing { what: what(), field: self.name() }),
         }
+    }
+
+    /// The value that names an entity.
+    fn named(
+        &self,
+        scope: &Scope<'_>,
+        out: &mut Target<'_>,
+        here: Here,
+        what: impl Fn() -> String,
+    ) -> Result<Value, ProjectError> {
+        let v = self.needed(scope, out, here, what)?;
+        if is_erased(&v) { Err(ProjectError::Erased) } else { Ok(v) }
     }
 
     /// The value; none when it is missing or nil.
@@ -558,6 +594,8 @@ impl Expr {
                 let mut values = Vec::with_capacity(args.len());
                 for arg in args {
                     match arg.value(scope, out, here)? {
+                        // What is made of an erased value is erased.
+                        Some(v) if is_erased(&v) => return Ok(Some(v)),
                         Some(v) => values.push(v),
                         None => return Ok(None),
                     }

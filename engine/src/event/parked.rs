@@ -2,23 +2,28 @@
 //!
 //! 1. Replaying gives what a clean run would have given, or nothing at all: facts are filed
 //!    under the transactions of their events, in order. Where a fact that an event reads or
-//!    writes has changed since, in place is too late, and the projection is to be rebuilt.
+//!    writes has changed since, or an event taken since has read what it writes, in place is
+//!    too late, and the projection is to be rebuilt.
 //! 2. An event that still cannot be taken stays parked, with later ones of its stream.
 
 use super::{
     batch::{Parked, Taken, park_row},
     commit::{Staged, write_supports},
-    facts::{ProjectError, Target, Watched},
+    facts::{Cache, ProjectError, Support, Target, Watched},
     id::Position,
+    outbox::gone,
     projection_error::ProjectionError,
     registry::{Events, parked_key, parked_streams},
     runtime::Runtime,
     table::{self, Tables},
 };
-use crate::{Connection, DbError, snapshot::Snapshot, store::Prefix, transact::Txn};
-use annals_model::{AttrId, T, View};
-use hashbrown::HashMap;
+use crate::{Connection, Db, DbError, snapshot::Snapshot, store::Prefix, transact::Txn};
+use annals_model::{AttrId, Datom, Keyword, T, View};
+use annals_storage::Row;
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
+
+/// Events looked at in one go for what they read.
+const BATCH: usize = 1000;
 
 /// What a replay of parked events did.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +51,8 @@ impl Connection {
     /// # Errors
     /// `projection/unknown`; `projection/not-registered` when its code is not in this process;
     /// `projection/entangled` when facts that an event is about have changed since it was
-    /// parked: nothing is written, and [`Connection::rebuild_projection`] does what was wanted.
+    /// parked, or were read by an event taken since: nothing is written, and
+    /// [`Connection::rebuild_projection`] does what was wanted.
     pub fn replay_parked(&self, name: &str) -> Result<Replayed, ProjectionError> {
         let r = self.projection(name)?;
         if matches!(r.code(), super::projection::Code::Absent) {
@@ -54,6 +60,11 @@ impl Connection {
         }
         let events = self.shared().events().clone();
         let _driving = r.driving.lock();
+        // While `driving` is held the projection's facts stay as they are, and its reading of
+        // others' is of the past: what is found here, beside the writers, holds in the commit.
+        let db = self.db();
+        let plan = events.plan_replay(&db, &r, db.counters().user)?;
+        events.read_since(&db, &r, &plan)?;
         let (events2, r2) = (events.clone(), r.clone());
         let (_, done) = self.write(move |txn| events2.replay_parked(txn, &r2))?;
         *r.parked.lock() = parked_streams(&Tables::new(self.db().snapshot().clone()), &r)?;
@@ -75,11 +86,45 @@ fn list(tables: &Tables, r: &Runtime) -> Result<Vec<Parked>, DbError> {
     Ok(found)
 }
 
+/// What a replay is going to do.
+struct Plan {
+    made: Vec<(Vec<Datom>, Vec<Support>)>,
+    /// Which facts each event writes that is taken.
+    writes: Vec<(Position, T, Watched)>,
+    /// The parked events that are parked no longer.
+    gone: Vec<Row>,
+    left: Vec<Parked>,
+    next: u64,
+}
+
 impl Events {
     fn replay_parked(&self, txn: &mut Txn, r: &Arc<Runtime>) -> Result<Replayed, ProjectionError> {
         drop(self.memory(txn.t()));
         let before = txn.db_before().clone();
-        let log = self.log(&before);
+        let plan = self.plan_replay(&before, r, txn.next_user())?;
+        txn.set_next_user(plan.next);
+        let taken = plan.made.len() as u64;
+        for (datoms, supports) in plan.made {
+            for d in datoms {
+                txn.raw(d);
+            }
+            write_supports(txn, supports);
+        }
+        for row in plan.gone {
+            txn.row(row);
+        }
+        for p in &plan.left {
+            txn.row(park_row(r, p));
+        }
+        // Read again: what was planned is not part of it until it is durable.
+        *r.cache.lock() = Cache::default();
+        self.memory(txn.t()).t = txn.t();
+        Ok(Replayed { taken, left: plan.left })
+    }
+
+    /// Takes the parked events in order, on what the projection says now.
+    fn plan_replay(&self, before: &Db, r: &Arc<Runtime>, next: u64) -> Result<Plan, ProjectionError> {
+        let log = self.log(before);
         let mut batch: Vec<Taken> = Vec::new();
         for p in list(&log.tables, r)? {
             let Some(stored) = log.tables.event(p.position)? else { continue };
@@ -88,24 +133,19 @@ impl Events {
         }
         let schema = before.info().schema.clone();
         let binding = r.binding(&schema)?;
-        let staged = Staged { snap: before.snapshot(), next: Cell::new(txn.next_user()) };
+        let staged = Staged { snap: before.snapshot(), view: View::NOW, next: Cell::new(next) };
         let (code, skipped) = (r.code(), self.skipped(&r.name));
-        let names: HashMap<AttrId, _> = r.attrs.iter().map(|(name, a)| (*a, name.clone())).collect();
-        let mut left: Vec<Parked> = Vec::new();
-        let mut taken = 0;
-        let mut cache = r.cache.lock();
-        let mut undone = Vec::new();
-        let mut made = Vec::new();
+        let mut plan = Plan { made: vec![], writes: vec![], gone: vec![], left: vec![], next };
+        let mut cache = Cache::default();
         for e in &batch {
             let at = &e.stored;
-            let gone = table::put(table::PARKED, parked_key(r).number(at.position.0), Vec::new());
-            let gone = annals_storage::Row { value: None, ..gone };
+            let gone = gone(table::PARKED, parked_key(r).number(at.position.0).done());
             if skipped.contains(&at.position) {
-                txn.row(gone);
+                plan.gone.push(gone);
                 continue;
             }
-            if left.iter().any(|p| p.stream == at.stream) {
-                left.push(Parked::of(at, super::batch::BEHIND));
+            if plan.left.iter().any(|p| p.stream == at.stream) {
+                plan.left.push(Parked::of(at, super::batch::BEHIND));
                 continue;
             }
             let mut target = Target::new(&staged, &binding, &schema, &mut cache, e.shared);
@@ -116,48 +156,78 @@ impl Events {
                 }
                 Err(why) => Err(ProjectError::Said(why.to_owned())),
             };
-            let watched = target.watched();
             match said {
                 Ok(()) => {
-                    let changed = changed_after(before.snapshot(), &watched, at.t)?;
-                    let (datoms, supports, undo) = target.finish(at.t);
-                    undone.push(undo);
-                    if let Some(a) = changed {
-                        for u in undone.into_iter().rev() {
-                            cache.undo(u);
-                        }
-                        let attr = names.get(&a).cloned().unwrap_or_else(|| r.name.clone());
-                        return Err(ProjectionError::Entangled {
-                            name: r.name.clone(),
-                            at: at.position,
-                            attr,
-                        });
+                    if let Some(a) = changed_after(before.snapshot(), &target.watched(), at.t)? {
+                        return Err(entangled(r, at.position, a));
                     }
-                    made.push((datoms, supports));
-                    txn.row(gone);
-                    taken += 1;
+                    plan.writes.push((at.position, at.t, target.written()));
+                    let (datoms, supports, _) = target.finish(at.t);
+                    plan.made.push((datoms, supports));
+                    plan.gone.push(gone);
                 }
                 Err(why) => {
                     target.abandon();
-                    left.push(Parked::of(at, &why.to_string()));
+                    plan.left.push(Parked::of(at, &why.to_string()));
                 }
             }
         }
-        let next = staged.next.get();
-        txn.set_next_user(next);
-        for (datoms, supports) in made {
-            for d in datoms {
-                txn.raw(d);
-            }
-            write_supports(txn, supports);
-        }
-        for p in &left {
-            txn.row(park_row(r, p));
-        }
-        drop(cache);
-        self.memory(txn.t()).t = txn.t();
-        Ok(Replayed { taken, left })
+        plan.next = staged.next.get();
+        Ok(plan)
     }
+
+    /// Refuses when an event that was taken after a parked one has read what that one writes:
+    /// had it been there, the later one might have said something else. What an event read is
+    /// found by running it again on the facts of its time, and writing nothing.
+    fn read_since(&self, db: &Db, r: &Arc<Runtime>, plan: &Plan) -> Result<(), ProjectionError> {
+        let Some((first, ..)) = plan.writes.first() else { return Ok(()) };
+        let (log, taken_to) = (self.log(db), *r.checkpoint.lock());
+        let schema = db.info().schema.clone();
+        let binding = r.binding(&schema)?;
+        let (code, skipped) = (r.code(), self.skipped(&r.name));
+        let mut aside: Vec<Position> = list(&log.tables, r)?.into_iter().map(|p| p.position).collect();
+        aside.sort_unstable();
+        let mut after = *first;
+        while after < taken_to {
+            let (batch, upto) = self.complete_batch(&log, after, BATCH)?;
+            for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
+                let t = group[0].stored.t;
+                let then = View { as_of: Some(T(t.0.saturating_sub(1))), ..View::NOW };
+                let staged = Staged { snap: db.snapshot(), view: then, next: Cell::new(db.counters().user) };
+                let mut cache = Cache::default();
+                let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
+                target.watch();
+                let passed = |p: &Position| skipped.contains(p) || aside.binary_search(p).is_ok();
+                for e in group.iter().filter(|e| !passed(&e.stored.position)) {
+                    for part in e.parts().unwrap_or_default().iter().filter(|e| code.wants(e)) {
+                        // It was taken: should it fail now, what it read until then counts.
+                        let _ = code.project(part, &mut target);
+                    }
+                }
+                let read = target.watched();
+                target.abandon();
+                for (at, _, written) in plan.writes.iter().filter(|(_, of, _)| *of <= t) {
+                    if let Some(a) = meets(written, &read) {
+                        return Err(entangled(r, *at, a));
+                    }
+                }
+            }
+            after = upto;
+        }
+        Ok(())
+    }
+}
+
+/// An attribute of which something written was read.
+fn meets(written: &Watched, read: &Watched) -> Option<AttrId> {
+    let value = written.values.iter().find(|key| read.values.contains(*key)).map(|(_, a)| *a);
+    value.or_else(|| written.holders.iter().find(|key| read.holders.contains(*key)).map(|(a, _)| *a))
+}
+
+fn entangled(r: &Runtime, at: Position, a: AttrId) -> ProjectionError {
+    let own = r.attrs.iter().find(|(_, id)| *id == a);
+    let attr: Keyword = own.map_or_else(|| r.name.clone(), |(name, _)| name.clone());
+    ProjectionError::Entangled { name: r.name.clone(), at, attr }
 }
 
 /// An attribute of which something that was read or written has changed after a transaction.

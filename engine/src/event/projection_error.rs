@@ -30,6 +30,9 @@ pub enum ProjectionError {
         /// The version that answers.
         live: u32,
     },
+    /// An inline projection is to park events it cannot take.
+    #[error("projection {0} is inline and cannot park: an append whose event it cannot take is refused")]
+    InlineParks(Keyword),
     /// An attribute belongs to somebody else.
     #[error("{attr} belongs to {owner}: an attribute belongs to one projection")]
     Owned {
@@ -92,6 +95,7 @@ impl ProjectionError {
             ProjectionError::Malformed(all) => all.first().map_or("projection/malformed", |d| d.code),
             ProjectionError::VersionTaken { .. } => "projection/version-taken",
             ProjectionError::VersionOld { .. } => "projection/version-old",
+            ProjectionError::InlineParks(_) => "projection/inline-parks",
             ProjectionError::Owned { .. } => "projection/owned",
             ProjectionError::Unknown(_) => "projection/unknown",
             ProjectionError::NotRegistered(_) => "projection/not-registered",

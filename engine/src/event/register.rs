@@ -19,7 +19,7 @@ use super::{
     steer::ProjectionStatus,
 };
 use crate::{
-    Connection, DbError,
+    Connection, Db, DbError,
     store::Prefix,
     transact::{Author, Txn},
 };
@@ -57,8 +57,12 @@ impl Connection {
     /// # Errors
     /// `projection/version-taken` when the version is stored with another definition,
     /// `projection/version-old` when a later one is live, `projection/owned` when an
-    /// attribute belongs to somebody else, `projection/poison` when an event cannot be taken.
+    /// attribute belongs to somebody else, `projection/poison` when an event cannot be taken,
+    /// `projection/inline-parks` when an inline one is to park.
     pub fn register(&self, spec: ProjectionSpec) -> Result<ProjectionStatus, ProjectionError> {
+        if spec.mode == Mode::Inline && matches!(spec.on_error, OnError::Park | OnError::RetryThenPark(_)) {
+            return Err(ProjectionError::InlineParks(spec.name));
+        }
         let events = self.shared().events().clone();
         let _one = events.registering.lock();
         let all = events.runtimes();
@@ -214,65 +218,42 @@ impl Connection {
         let next = same().map(|r| r.version + 1).max().unwrap_or(1);
         let version = next.max(spec.version);
         let beside = same().any(|r| r.state() != ProjectionState::Dropped);
-        let attrs = self.install(events, spec, version, beside)?;
-        let fresh = Arc::new(Runtime::new(spec, version, attrs));
+        let fresh = self.install(events, spec, version, beside)?;
         let mut list = all.to_vec();
         list.push(fresh.clone());
-        self.store_versions(events, &fresh.name, &list)?;
         events.replace(list);
         self.build(events, &fresh)?;
         self.status(&fresh)
     }
 
-    pub(crate) fn store_versions(
-        &self,
-        events: &Arc<Events>,
-        name: &Keyword,
-        list: &[Arc<Runtime>],
-    ) -> Result<(), ProjectionError> {
-        let row = version_row(name, list)?;
-        let events = events.clone();
-        self.write(move |txn| -> Result<(), ProjectionError> {
-            events.settle_instant(txn)?;
-            txn.row(row);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Installs the attributes of a version: under their own names for a first one, beside them for a later one.
+    /// Installs the attributes of a version, under their own names for a first one and beside
+    /// them for a later one, and the version itself, in one transaction: attributes that belong
+    /// to nobody would be in the way of the next attempt.
     fn install(
         &self,
         events: &Arc<Events>,
         spec: &ProjectionSpec,
         version: u32,
         beside: bool,
-    ) -> Result<Vec<(Keyword, AttrId)>, ProjectionError> {
-        let db = self.db();
-        let mut names = Vec::new();
-        for attr in spec.attributes() {
-            if !beside && let Some(a) = db.schema().attribute_named(&attr) {
-                let owner =
-                    events.owner_of(a.id).map_or_else(|| "plain transactions".to_owned(), |o| o.to_string());
-                return Err(ProjectionError::Owned { attr, owner });
-            }
-            let installed = if beside { Runtime::side_name(&attr, version) } else { attr.clone() };
-            names.push((attr, installed));
-        }
-        let data = TxData { forms: attribute_forms(spec, &names), text: None };
-        let events = events.clone();
-        let (report, ()) = self.write(move |txn| -> Result<(), ProjectionError> {
+    ) -> Result<Arc<Runtime>, ProjectionError> {
+        let (events, spec) = (events.clone(), spec.clone());
+        let (_, fresh) = self.write(move |txn| -> Result<Arc<Runtime>, ProjectionError> {
             events.settle_instant(txn)?;
-            Ok(txn.facts(&data, Author::User)?)
-        })?;
-        let schema = report.db_after().schema().clone();
-        names
-            .into_iter()
-            .map(|(attr, installed)| match schema.attribute_named(&installed) {
+            let names = names_beside(txn.db_before(), &events, &spec, version, beside)?;
+            txn.facts(&TxData { forms: attribute_forms(&spec, &names), text: None }, Author::User)?;
+            let schema = txn.db().schema().clone();
+            let attrs = names.into_iter().map(|(attr, installed)| match schema.attribute_named(&installed) {
                 Some(a) => Ok((attr, a.id)),
-                None => Err(DbError::UnknownAttribute { attr: installed, nearest: None }.into()),
-            })
-            .collect()
+                None => Err(DbError::UnknownAttribute { attr: installed, nearest: None }),
+            });
+            let attrs = attrs.collect::<Result<_, _>>()?;
+            let fresh = Arc::new(Runtime::new(&spec, version, attrs));
+            let mut list = events.runtimes().to_vec();
+            list.push(fresh.clone());
+            txn.row(version_row(&spec.name, &list)?);
+            Ok(fresh)
+        })?;
+        Ok(fresh)
     }
 
     /// Replays the events a version has not seen, then makes it the one that answers. Also
@@ -314,7 +295,7 @@ impl Connection {
         let (events2, r2, list, older) = (events.clone(), r.clone(), list.clone(), older.clone());
         let flip = move |txn: &mut Txn| -> Result<(Position, Vec<_>), BatchError> {
             let log = events2.log(txn.db_before());
-            let park = matches!(r2.on_error, OnError::Park);
+            let park = matches!(r2.on_error, OnError::Park) && !r2.is_inline();
             let (batch, upto) = events2.complete_batch(&log, *r2.checkpoint.lock(), usize::MAX)?;
             let parked = events2.project_batch(txn, &r2, &batch, upto, park)?;
             let mut renames = Vec::new();
@@ -352,6 +333,30 @@ impl Connection {
 /// A projection's name as a keyword, with or without its colon.
 pub(crate) fn named(name: &str) -> Keyword {
     Keyword::new(name.strip_prefix(':').unwrap_or(name))
+}
+
+/// By which names the attributes of a version are to be installed: their own for a first one,
+/// which nobody else may have taken, and beside them for a later one.
+pub(crate) fn names_beside(
+    db: &Db,
+    events: &Events,
+    spec: &ProjectionSpec,
+    version: u32,
+    beside: bool,
+) -> Result<Vec<(Keyword, Keyword)>, ProjectionError> {
+    let mut names = Vec::new();
+    for attr in spec.attributes() {
+        // A former name is free: what a dropped version left goes by another now.
+        let taken = db.schema().attribute_named(&attr).filter(|a| a.ident == attr);
+        if !beside && let Some(a) = taken {
+            let owner =
+                events.owner_of(a.id).map_or_else(|| "plain transactions".to_owned(), |o| o.to_string());
+            return Err(ProjectionError::Owned { attr, owner });
+        }
+        let installed = if beside { Runtime::side_name(&attr, version) } else { attr.clone() };
+        names.push((attr, installed));
+    }
+    Ok(names)
 }
 
 /// The attribute maps of a projection under the names they are to be installed by.

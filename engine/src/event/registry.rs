@@ -151,6 +151,19 @@ impl Events {
         Arc::make_mut(of_name).insert(at);
     }
 
+    /// Notes a stream's head as the transaction being planned leaves it, after [`Events::memory`]
+    /// was taken for it.
+    pub fn remember_head(&self, stream: StreamId, head: Head) {
+        self.memory.lock().heads.insert(stream, head);
+    }
+
+    /// Forgets what projections remember of their facts: they read them again.
+    pub fn forget_facts(&self) {
+        for r in self.runtimes().iter() {
+            *r.cache.lock() = Cache::default();
+        }
+    }
+
     /// Says that an import is under way, until the answer is dropped.
     pub fn import(self: &Arc<Self>) -> Importing {
         self.importing.fetch_add(1, Ordering::AcqRel);
@@ -269,7 +282,47 @@ pub(crate) fn checkpoint_key(name: &Keyword, version: u32) -> Key {
 }
 /// Under which a version's parked events are kept.
 pub(crate) fn parked_key(r: &Runtime) -> Key {
-    Key::new().text(r.name.as_str()).number(r.version.into())
+    parked_under(&r.name, r.version)
+}
+/// The same, of a version that need not be at work.
+pub(crate) fn parked_under(name: &Keyword, version: u32) -> Key {
+    Key::new().text(name.as_str()).number(version.into())
+}
+
+/// A version that answers, as a database value has it.
+pub(crate) struct Serving {
+    pub name: Keyword,
+    pub version: u32,
+    /// It takes each event in the append's own transaction.
+    pub is_complete: bool,
+}
+
+/// The versions that answer in the database value of some tables, whatever they do now.
+pub(crate) fn serving(tables: &Tables) -> Result<Vec<Serving>, DbError> {
+    let mut found = Vec::new();
+    for (key, value) in tables.under(table::PROJECTION, Key::new())? {
+        let name = key.split_last().map(|(_, name)| String::from_utf8_lossy(name).into_owned());
+        let name = Keyword::new(name.unwrap_or_default());
+        let damaged = || DbError::from(super::data::DataError::Damaged(0));
+        let row = super::data::Data::stored(&value).value()?;
+        let Some(Value::Vector(versions)) = row.get(&Value::keyword("versions")) else {
+            return Err(damaged());
+        };
+        for v in versions.iter() {
+            let word = |key: &str| match v.get(&Value::keyword(key)) {
+                Some(Value::Keyword(k)) => Ok(k.as_str().to_owned()),
+                _ => Err(damaged()),
+            };
+            let Some(Value::Long(n)) = v.get(&Value::keyword("version")) else { return Err(damaged()) };
+            let version = u32::try_from(*n).map_err(|_| damaged())?;
+            let state = word("state")?;
+            if matches!(state.as_str(), "live" | "paused" | "halted") {
+                let is_complete = state == "live" && word("mode")? == "inline";
+                found.push(Serving { name: name.clone(), version, is_complete });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The row of one projection with all its versions; `order` is that of registration.

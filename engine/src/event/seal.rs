@@ -205,13 +205,14 @@ impl Seals {
         })
     }
 
-    /// The personal values of a subject in a stored event.
-    pub fn of_subject(&self, r: &Recorded, subject: &str) -> Result<Vec<Value>, SealError> {
-        let mut found = Vec::new();
+    /// The personal values of a subject in a stored event, as far as its key still opens them;
+    /// none when the event holds nothing of the subject.
+    pub fn of_subject(&self, r: &Recorded, subject: &str) -> Result<Option<Vec<Value>>, SealError> {
+        let mut found = None;
         if mentions(&r.event.data, subject) {
             self.open_as(r.clone(), &mut |of, plain| {
                 if of == subject {
-                    found.extend(plain);
+                    found.get_or_insert_with(Vec::new).extend(plain);
                 }
                 Value::keyword(ERASED)
             })?;

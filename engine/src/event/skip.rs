@@ -99,9 +99,9 @@ impl Connection {
             ]);
             txn.facts(&TxData { forms: vec![tx], text: None }, Author::User)?;
             txn.row(table::put(table::SKIP, key(&name).number(position.0), signed.encode()?.bytes()));
-            events.note_skip(&name, position);
             Ok(())
         })?;
+        events.note_skip(&r.name, position);
         Ok(report.t())
     }
 

@@ -10,13 +10,14 @@ use super::{
     language::{Mode, OnError},
     projection_error::ProjectionError,
     register::{named, version_row},
-    registry::{Events, checkpoint_key, parked_key},
+    registry::{Events, checkpoint_key, parked_key, parked_under, serving},
     runtime::{ProjectionState, Runtime},
     table::{self, Key, Tables},
 };
 use crate::{Connection, Db, DbError};
 use annals_model::{Keyword, T};
 use std::{
+    ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant as Clock},
 };
@@ -168,6 +169,8 @@ impl Connection {
             OnError::RetryThenHalt(n) => (n, false),
             OnError::RetryThenPark(n) => (n, true),
         };
+        // The append that goes on after the gap would not look at what is parked.
+        let parks = parks && !r.is_inline();
         let batch = Arc::new(batch);
         for attempt in 0..=retries {
             let park = parks && attempt == retries;
@@ -336,19 +339,22 @@ impl Db {
         let log = self.events();
         let (head, tables) = (log.head()?, &log.tables);
         let mut complete = self.t();
-        for r in self.shared().events().runtimes().iter().filter(|r| r.state().serves()) {
+        // What projections do now is not what they did at this value's basis.
+        for r in serving(tables)? {
             let mut missing = None;
-            if !(r.is_inline() && r.state() == ProjectionState::Live) {
+            if !r.is_complete {
                 let row = tables.row(table::COUNTER, checkpoint_key(&r.name, r.version))?;
                 let at = row.map_or(Ok(0), |bytes| table::read_number(&bytes))?;
                 missing = (at < head.0).then_some(Position(at + 1));
             }
-            if !r.parked.lock().is_empty() {
-                let prefix = parked_key(r).done().len();
-                let parked = tables.under(table::PARKED, parked_key(r))?;
-                let first = parked.first().and_then(|(k, _)| table::last_number(k, prefix)).map(Position);
-                missing = missing.into_iter().chain(first).min();
-            }
+            let under = parked_under(&r.name, r.version);
+            let (from, to) = (under.clone().done(), under.after());
+            let mut first = None;
+            tables.rows(table::PARKED, &from, &to, false, &mut |k, _| {
+                first = table::last_number(k, from.len()).map(Position);
+                ControlFlow::Break(())
+            })?;
+            let missing = missing.into_iter().chain(first).min();
             let Some(missing) = missing else { continue };
             if let Some(t) = log.t_of(missing)? {
                 complete = complete.min(T(t.0.saturating_sub(1)));

@@ -228,26 +228,31 @@ impl Tables {
         if over.is_empty() {
             return Ok(self.snap.store.rows(self.snap.basis, table, from, to, reverse, visit)?);
         }
-        let mut all = std::collections::BTreeMap::new();
-        self.snap.store.rows(self.snap.basis, table, from, to, false, &mut |k, v| {
-            all.insert(k.to_vec(), Some(v.to_vec()));
-            ControlFlow::Continue(())
-        })?;
-        all.append(&mut over);
-        let shown = all.iter().filter_map(|(k, v)| v.as_ref().map(|v| (k, v)));
-        let mut forward;
-        let mut backward;
-        let ordered: &mut dyn Iterator<Item = (&Vec<u8>, &Vec<u8>)> = if reverse {
-            backward = shown.rev();
-            &mut backward
-        } else {
-            forward = shown;
-            &mut forward
-        };
-        for (k, v) in ordered {
-            if visit(k, v).is_break() {
-                break;
+        let mut over: Vec<_> = over.into_iter().collect();
+        if !reverse {
+            over.reverse();
+        }
+        // What is next stands last. A speculated row comes before the stored ones that follow
+        // it, and in place of the one it replaces.
+        let mut stopped = false;
+        self.snap.store.rows(self.snap.basis, table, from, to, reverse, &mut |k, v| {
+            while let Some((key, value)) =
+                over.pop_if(|(o, _)| o.as_slice() == k || (o.as_slice() < k) != reverse)
+            {
+                stopped = value.is_some_and(|value| visit(&key, &value).is_break());
+                if stopped {
+                    return ControlFlow::Break(());
+                }
+                if key == k {
+                    return ControlFlow::Continue(());
+                }
             }
+            let flow = visit(k, v);
+            stopped = flow.is_break();
+            flow
+        })?;
+        while let Some((key, value)) = over.pop().filter(|_| !stopped) {
+            stopped = value.is_some_and(|value| visit(&key, &value).is_break());
         }
         Ok(())
     }
