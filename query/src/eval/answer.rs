@@ -158,7 +158,9 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
 }
 
 /// The group of each row, and the first row of each group.
-fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<(Vec<u32>, Vec<u32>), QueryError> {
+type Groups = (Vec<u32>, Vec<u32>);
+
+fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<Groups, QueryError> {
     if keys.is_empty() {
         return Ok((vec![], if len == 0 { vec![] } else { vec![0] }));
     }
@@ -194,7 +196,7 @@ fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<(Vec<u32>, Vec<
 }
 
 /// Groups by one key whose words lie close together, as numbers of a dictionary do: by array.
-fn dense_groups(run: &Run<'_>, key: &[Cell]) -> Result<Option<(Vec<u32>, Vec<u32>)>, QueryError> {
+fn dense_groups(run: &Run<'_>, key: &[Cell]) -> Result<Option<Groups>, QueryError> {
     const NONE: u32 = u32::MAX;
     let (Some(&min), Some(&max)) = (key.iter().min(), key.iter().max()) else { return Ok(None) };
     if max - min > 2 * key.len() as u64 + 1024 || key.len() >= NONE as usize {

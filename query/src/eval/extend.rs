@@ -36,10 +36,12 @@ impl Run<'_> {
         let var = probe.places[place].var().expect("joined by a variable");
         let col: &[Cell] = rel.col(var).expect("joined by a variable it has");
         let key_of = |c: Cell| if by == By::Entity { entity_key(c) } else { c };
-        // Words ascend; ids do too if all of the words are entities, which stand together.
+        // Words ascend; ids do too if all of the words are entities, which stand together. Looked at
+        // again: advancing through rows that do not ascend would lose some.
         let refs = |c: Option<&Cell>| c.is_some_and(|c| cell::as_ref(*c).is_some());
-        let ascending =
-            rel.sorted == Some(var) && (by == By::Value || (refs(col.first()) && refs(col.last())));
+        let ascending = rel.sorted == Some(var)
+            && col.is_sorted()
+            && (by == By::Value || (refs(col.first()) && refs(col.last())));
         let slab = if self.probes(p.src, a, order, col.len()) {
             let keys: Vec<u64> = col.iter().map(|c| key_of(*c)).collect();
             self.probe(p.src, a, order, &keys, ascending)?

@@ -116,7 +116,7 @@ impl Run<'_> {
                     reached.sort_unstable();
                     ys.extend(reached.iter().map(|n| g.cells[*n as usize]));
                 }
-                if xs.len() - spent > 16 * BATCH || source % 256 == 0 {
+                if xs.len() - spent > 16 * BATCH || source.is_multiple_of(256) {
                     held.spend(xs.len() - spent, xs.len() * 16)?;
                     spent = xs.len();
                 }
