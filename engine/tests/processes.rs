@@ -296,9 +296,8 @@ fn a_refusal_that_the_sender_cannot_take_is_kept_until_it_can() {
     conn.register_commands::<Ticket>().unwrap();
     assert_eq!(drain(&conn), [Step::Delayed(id)]);
     assert_eq!(failed(&conn).0, "command/unheard");
-    conn.register_process(Clerk::new(&failing)).unwrap();
     failing.store(false, Ordering::SeqCst);
-    conn.resume_process("clerk").unwrap();
+    conn.register_process(Clerk::new(&failing)).unwrap();
     drain(&conn);
     assert!(conn.queued_commands().unwrap().is_empty());
     assert!(matches!(conn.command_status(id).unwrap().unwrap().status, CommandStatus::Rejected { .. }));

@@ -505,7 +505,9 @@ impl Connection {
         let start = process.start();
         self.begin(P::NAME, start)?;
         let domain = &self.shared().events().domain;
-        domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)
+        domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)?;
+        domain.retry_those(super::dispatch::UNHEARD);
+        Ok(())
     }
 
     /// Stores where a process or reactor begins, unless it has begun.
