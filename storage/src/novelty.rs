@@ -122,7 +122,11 @@ impl Delta {
             let keys = sorted(std::mem::take(keys));
             let tree = &mut self.trees[tree as usize];
             let twice = if keys.len() < MANY || tree.len() > 2 * keys.len() {
-                keys.into_iter().fold(false, |twice, k| tree.insert(k, known).is_some() || twice)
+                let mut twice = false;
+                for k in keys {
+                    twice |= tree.insert(k, known).is_some();
+                }
+                twice
             } else {
                 let (n, before) = (keys.len(), tree.len());
                 tree.append(&mut keys.into_iter().map(|k| (k, known)).collect());
