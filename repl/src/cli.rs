@@ -15,6 +15,7 @@ Examples:
   annals query orders @late.edn --as-of 2026-01-31 --format csv
   echo '[{:order/id \"A-1\"}]' | annals transact orders -
   annals orders < script.edn                     forms and commands from a stream
+  annals http://127.0.0.1:7407/v1/db/orders      the same shell on a server
 
 Exit codes: 0 ok, 1 refused, 2 usage, 3 damaged data, 4 newer format, 5 locked by another process.";
 
@@ -25,7 +26,7 @@ Exit codes: 0 ok, 1 refused, 2 usage, 3 damaged data, 4 newer format, 5 locked b
     args_conflicts_with_subcommands = true, disable_help_subcommand = true
 )]
 pub struct Cli {
-    /// Database folder for the shell, made when new; without it, a database in memory
+    /// Database folder for the shell, made when new, or its address on a server; without it, a database in memory
     #[arg(value_hint = ValueHint::DirPath)]
     pub db: Option<String>,
     /// How the shell runs.
@@ -276,6 +277,9 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         expect: String,
     },
     /// Read events, tables, EDN or a git history into a database
+    #[command(
+        after_help = "Examples:\n  annals import permits events receipt.events.ndjson.gz --projection cases.edn\n  annals import shop csv products.csv --key sku\n  annals import history git ~/src/project"
+    )]
     Import {
         /// Database folder, made when new
         #[arg(value_hint = ValueHint::DirPath)]
@@ -304,12 +308,16 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         output: Option<PathBuf>,
     },
     /// Sizes and counts
+    #[command(after_help = "Example:\n  annals stats orders --format table")]
     Stats {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
         db: PathBuf,
     },
     /// The attributes
+    #[command(
+        after_help = "Examples:\n  annals schema orders\n  annals schema orders > schema.edn          maps that can be transacted elsewhere"
+    )]
     Schema {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
@@ -332,18 +340,23 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         what: ProjectionCommand,
     },
     /// Check every record and index (exit 3 when damaged)
+    #[command(after_help = "Example:\n  annals verify orders || echo 'see docs/operations.md'")]
     Verify {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
         db: PathBuf,
     },
     /// Make the indexes anew from the log
+    #[command(
+        after_help = "Example:\n  annals rebuild orders\n\nNobody else may have the database open. The log is not touched."
+    )]
     Rebuild {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
         db: PathBuf,
     },
     /// Copy a database while it is in use; again into the same folder adds what is new
+    #[command(after_help = "Example:\n  annals backup orders /backups/orders")]
     Backup {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
@@ -353,6 +366,9 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         dir: PathBuf,
     },
     /// Make a database from a backup
+    #[command(
+        after_help = "Examples:\n  annals restore /backups/orders ./orders\n  annals restore /backups/orders ./then --to 4711      as it was right after t 4711"
+    )]
     Restore {
         /// Folder of the backup
         #[arg(value_hint = ValueHint::DirPath)]
@@ -365,6 +381,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         to: Option<u64>,
     },
     /// Give back disk space
+    #[command(after_help = "Example:\n  annals compact orders")]
     Compact {
         /// Database folder
         #[arg(value_hint = ValueHint::DirPath)]
@@ -401,6 +418,9 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         read_only: bool,
     },
     /// Access tokens for the server
+    #[command(
+        after_help = "Example:\n  annals token create --name reports --role read --db permits --token-file tokens"
+    )]
     Token {
         /// What to do.
         #[command(subcommand)]
@@ -415,6 +435,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         shell: clap_complete::Shell,
     },
     /// Write the man pages into a folder
+    #[command(after_help = "Example:\n  annals man ~/.local/share/man/man1")]
     Man {
         /// Folder, made when new
         #[arg(value_hint = ValueHint::DirPath)]
@@ -656,6 +677,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for c in Cli::command().get_subcommands() {
+            let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("annals {}", c.get_name())), "annals {} --help", c.get_name());
+        }
     }
 
     #[test]

@@ -77,9 +77,23 @@ impl Terminal {
         }
     }
 
-    /// Types text as it is.
+    /// Types text as it is, again when it was typed into the moment between two programs, which is nobody's.
     fn text(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", "--", text]).expect("typed");
+        let bare = |s: &str| s.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+        let all = bare(text);
+        let end: String = all.chars().skip(all.chars().count().saturating_sub(6)).collect();
+        for _ in 0..6 {
+            self.tmux(&["send-keys", "-l", "--", text]).expect("typed");
+            let until = Instant::now() + Duration::from_secs(4);
+            while Instant::now() < until {
+                if bare(&self.screen()).contains(&end) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            self.keys(&["C-u"]);
+        }
+        panic!("{text:?} does not appear; the screen is\n{}", self.screen());
     }
 
     /// Presses keys by name: Enter, Tab, C-c.
@@ -217,6 +231,7 @@ fn ctrl_c_stops_a_query_and_not_the_shell() {
     t.keys(&["C-c"]);
     t.fresh();
     t.keys(&["C-d"]);
+    t.wait("bash", |s| s.trim_end().ends_with('$'));
     t.line("echo left $?");
     t.wait("bash again", |s| s.contains("left 0"));
 }
@@ -283,6 +298,7 @@ fn half_characters_and_long_lines_break_nothing() {
     let Some(t) = Terminal::new("odd", 80, 30) else { return };
     t.shell();
     t.line(":quit");
+    t.wait("bash", |s| s.trim_end().ends_with('$'));
     t.line("clear; printf '[:find ?x\\n\\xc3\\n]\\n[:find [?n ...] :where [_ :person/name ?n]]\\n' | annals people; echo first $?");
     let screen = t.wait("the end", |s| s.lines().any(|l| l.starts_with("first ")));
     assert!(screen.contains("is not UTF-8") && screen.contains("Ada"), "{screen}");

@@ -69,7 +69,9 @@ pub fn run(
     });
     let n = match (history, format) {
         (true, Format::Edn | Format::Json | Format::Ndjson) => transactions(s, &db, format, &mut out)?,
-        (true, Format::Csv | Format::Table | Format::Parquet) => datom_rows(s, &db.history(), format, &mut out)?,
+        (true, Format::Csv | Format::Table | Format::Parquet) => {
+            datom_rows(s, &db.history(), format, &mut out)?
+        }
         (false, Format::Edn) => facts(s, &db, &mut out)?,
         (false, _) => datom_rows(s, &db, format, &mut out)?,
     };

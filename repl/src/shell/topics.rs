@@ -655,7 +655,7 @@ mod tests {
         let db = annals::in_memory().expect("a database in memory").db();
         for t in TOPICS.iter().filter(|t| !t.example.0.is_empty()) {
             let (query, want) = t.example;
-            match ask(query, &db, &Given::default()) {
+            match ask(query, &db.clone().into(), &Given::default()) {
                 Ok(a) => assert_eq!(annals::edn::print(&a.rows.to_value()), want, "{query}"),
                 Err(f) => panic!("{query}: {:?}", f.diagnostics),
             }
