@@ -18,6 +18,9 @@ use crate::{DbError, snapshot::Snapshot};
 use annals_model::{Instant, T, View};
 use std::{ops::ControlFlow, sync::Arc};
 
+/// Positions of an index that are listed in one go, when fewer events are asked for.
+const PAGE: usize = 64;
+
 /// A stream that is there no longer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -329,23 +332,23 @@ impl EventLog {
         if after >= head || limit == 0 {
             return Ok((events, head));
         }
-        match self.candidates(items, after, head)? {
-            Some(positions) => {
-                for p in positions {
-                    let found = self.at(p)?.into_iter().filter(|e| matches(items, e));
-                    events.extend(found);
-                    if events.len() >= limit {
-                        return Ok((events, p));
-                    }
-                }
-            }
-            None => {
+        let mut seen = after;
+        while seen < head {
+            // Whoever asks for one event of a long backlog does not have all of it listed.
+            let Some((positions, upto)) = self.some_candidates(items, seen, head, limit.max(PAGE))? else {
                 let reached = self.each(after, head, &mut |r| {
                     events.extend(self.present(r)?.into_iter().filter(|e| matches(items, e)));
                     Ok(if events.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
                 })?;
                 return Ok((events, reached));
+            };
+            for p in positions {
+                events.extend(self.at(p)?.into_iter().filter(|e| matches(items, e)));
+                if events.len() >= limit {
+                    return Ok((events, p));
+                }
             }
+            seen = upto;
         }
         Ok((events, head))
     }
@@ -403,43 +406,70 @@ impl EventLog {
         after: Position,
         upto: Position,
     ) -> Result<Option<Vec<Position>>, DbError> {
+        Ok(self.some_candidates(items, after, upto, usize::MAX)?.map(|(all, _)| all))
+    }
+
+    /// The first of them, some `most` for each index that is looked at, and the position up to
+    /// which there are no others.
+    fn some_candidates(
+        &self,
+        items: &[Item],
+        after: Position,
+        upto: Position,
+        most: usize,
+    ) -> Result<Option<(Vec<Position>, Position)>, DbError> {
         if items.is_empty() || items.iter().any(|i| i.types.is_empty() && i.tags.is_empty()) {
             return Ok(None);
         }
         let mut found = Vec::new();
+        let mut whole = upto;
+        let mut look = |table, name: &str| -> Result<(), DbError> {
+            whole = whole.min(self.index(table, name, (after, upto), most, &mut found)?);
+            Ok(())
+        };
         for item in items {
             if let Some(tag) = item.tags.first() {
-                self.index(table::TAG, tag.as_str(), after, upto, &mut found)?;
+                look(table::TAG, tag.as_str())?;
             } else {
                 for ty in &item.types {
-                    self.index(table::TYPE, ty.as_str(), after, upto, &mut found)?;
+                    look(table::TYPE, ty.as_str())?;
                 }
             }
         }
         // Whatever an upcaster takes may come out as anything.
         for ty in self.upcasters.sources() {
-            self.index(table::TYPE, ty, after, upto, &mut found)?;
+            look(table::TYPE, ty)?;
         }
+        found.retain(|p| *p <= whole);
         found.sort_unstable();
         found.dedup();
-        Ok(Some(found))
+        Ok(Some((found, whole)))
     }
 
+    /// Positions in `(after, upto]` under a name, at most so many; up to where they are all.
     fn index(
         &self,
         table: u8,
         name: &str,
-        after: Position,
-        upto: Position,
+        (after, upto): (Position, Position),
+        most: usize,
         found: &mut Vec<Position>,
-    ) -> Result<(), DbError> {
+    ) -> Result<Position, DbError> {
+        let (mut left, mut whole) = (most, upto);
         let prefix = Key::new().text(name);
         let n = prefix.clone().done().len();
         let (from, to) = (prefix.clone().number(after.0 + 1).done(), prefix.number(upto.0 + 1).done());
         self.tables.rows(table, &from, &to, false, &mut |k, _| {
-            found.extend(table::last_number(k, n).map(Position));
-            ControlFlow::Continue(())
-        })
+            let Some(p) = table::last_number(k, n).map(Position) else { return ControlFlow::Continue(()) };
+            found.push(p);
+            left -= 1;
+            if left > 0 {
+                return ControlFlow::Continue(());
+            }
+            whole = p;
+            ControlFlow::Break(())
+        })?;
+        Ok(whole)
     }
 
     /// The stored outcome of a command.

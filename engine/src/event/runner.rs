@@ -341,7 +341,9 @@ impl Connection {
                 domain.set_trouble(id, None);
                 Ok(Some(Step::Decided(id)))
             }
-            Err(DispatchError::Append(AppendError::Db(e))) if e.class() != ErrorClass::Damaged => Err(e.into()),
+            Err(DispatchError::Append(AppendError::Db(e))) if e.class() != ErrorClass::Damaged => {
+                Err(e.into())
+            }
             Err(DispatchError::Append(AppendError::Transact(e))) if is_closing(e.class()) => {
                 Err(AppendError::Transact(e).into())
             }
@@ -405,7 +407,8 @@ impl Connection {
             detail: refusal.detail.clone(),
         };
         let (id, digest) = (queued.id, queued.to.digest(queued.if_version)?);
-        let outcome = CommandOutcome { keep_until: queued.keep_until, ..CommandOutcome::of(id, digest, status) };
+        let outcome =
+            CommandOutcome { keep_until: queued.keep_until, ..CommandOutcome::of(id, digest, status) };
         let outcome = table::put(table::COMMAND, Key::new().bytes(id.0.as_bytes()), outcome.encode()?);
         let events = self.shared().events().clone();
         self.write(move |txn| -> Result<(), AppendError> {
