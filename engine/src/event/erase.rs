@@ -260,6 +260,9 @@ fn derived(
     Ok(go.into_iter().collect())
 }
 
+/// What is said of an entity, or of one that was made on the way.
+type Claim = (Option<EntityId>, AttrId, Value);
+
 /// What a version asserts of the events of a transaction, given what it said before; entities
 /// made by them are not told apart. None when it cannot be run any more.
 fn said(
@@ -269,7 +272,7 @@ fn said(
     t: T,
     stored: &[Recorded],
     without: Option<&str>,
-) -> Result<Option<HashSet<(Option<EntityId>, AttrId, Value)>>, DbError> {
+) -> Result<Option<HashSet<Claim>>, DbError> {
     let code = r.code();
     if matches!(code, Code::Absent) {
         return Ok(None);
