@@ -142,12 +142,12 @@ where
     Ok(response)
 }
 
-/// The id the client saw last: header `Last-Event-ID`, or parameter `after`.
+/// The id the client saw last: header `Last-Event-ID`, or else parameter `after`. Both are
+/// read, so that neither can be nonsense.
 pub fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
-    match call.headers.get("last-event-id") {
-        Some(v) => v.to_str().ok().and_then(|v| v.trim().parse().ok()).map(Some).ok_or_else(|| {
-            Problem::new(Class::Syntax, "request/last-event-id", "Last-Event-ID is not an id of this stream")
-        }),
-        None => call.params.number("after"),
-    }
+    let after = call.params.number("after")?;
+    let Some(header) = call.headers.get("last-event-id") else { return Ok(after) };
+    header.to_str().ok().and_then(|v| v.trim().parse().ok()).map(Some).ok_or_else(|| {
+        Problem::new(Class::Syntax, "request/last-event-id", "Last-Event-ID is not an id of this stream")
+    })
 }

@@ -27,7 +27,7 @@ pub(super) fn header(name: &str) -> Json {
         "If-None-Match" => json!({"enum": ["*"]}),
         "Last-Event-ID" => json!({"type": "string", "pattern": "^[0-9]{1,15}$"}),
         "Idempotency-Key" => json!({"type": "string", "pattern": "^[!-~]{1,200}$"}),
-        "Prefer" => json!({"type": "string", "pattern": "^respond-async$"}),
+        // Preferences that mean nothing here are passed over, as RFC 7240 wants it.
         _ => json!({"type": "string"}),
     }
 }
@@ -130,7 +130,7 @@ pub(super) fn schemas() -> Json {
         })),
         "Query": closed(&["query"], query),
         "Diff": closed(&["query", "t1"], diff),
-        "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [count, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": maybe(&time), "min_t": maybe(&count)})),
+        "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [{"type": "integer", "minimum": 0, "maximum": i64::MAX}, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": maybe(&time), "min_t": maybe(&count)})),
         "Rows": object(&["basis-t", "shape", "rows"], json!({"basis-t": count, "shape": {"enum": ["rel", "coll", "tuple", "scalar", "maps", "map"]}, "columns": list(json!({"type": "string"})), "types": list(json!({"type": "string"})), "rows": any})),
         "Pulled": object(&["basis-t", "entity"], json!({"basis-t": count, "entity": any})),
         "Difference": object(&["basis-t", "added", "removed"], json!({"basis-t": count, "t1": count, "t2": count, "columns": list(any.clone()), "added": list(any.clone()), "removed": list(any.clone())})),

@@ -274,10 +274,10 @@ pub async fn list(mut call: Call) -> Answer {
 pub async fn stream(mut call: Call) -> Answer {
     let database = call.database(Scope::Read)?;
     let stream = stream_id(call.part("id"))?;
+    let last = sse::last_event_id(&call)?;
     let format = call.accept(&[Format::Json, Format::Edn, Format::Sse], None)?;
     if format == Format::Sse {
-        let after = sse::last_event_id(&call)?.unwrap_or(0);
-        return follow_from(&call, database, after, Vec::new(), Some(stream));
+        return follow_from(&call, database, last.unwrap_or(0), Vec::new(), Some(stream));
     }
     let params = std::mem::take(&mut call.params).only(&["from", "limit", "as_of"])?;
     let from = params.number("from")?.unwrap_or(1).max(1);

@@ -87,7 +87,9 @@ impl Served {
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 // All that it logged has been read.
-                drop(self.reader.take().map(|r| r.join().unwrap()));
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
                 return status.code();
             }
             assert!(Instant::now() < until, "it does not end: {}", self.log.lock().unwrap());

@@ -163,7 +163,9 @@ fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
     let s = Running::with(old.config());
     assert_eq!(old.trusting(s.address), Ok(1));
     new.issue("localhost", "cert.pem", "key.pem");
-    let copy = |from: &Path, name: &str| drop(fs::copy(from, old.file(name)).unwrap());
+    let copy = |from: &Path, name: &str| {
+        fs::copy(from, old.file(name)).unwrap();
+    };
     copy(&new.file("cert.pem"), "cert.pem");
     copy(&new.file("key.pem"), "key.pem");
     s.server.reload();
