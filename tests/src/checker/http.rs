@@ -100,7 +100,12 @@ pub fn run(plan: &Plan) -> (History, Storm) {
             storm.kills += 1;
             server = Server::start(plan, address, &mut storm);
         }
-        std::thread::sleep(plan.between / 2);
+        // However slow the machine is, something has to have happened.
+        let least = start.0 + 100;
+        let begun = Instant::now();
+        while shared.known.load(SeqCst) < least && begun.elapsed() < Duration::from_secs(120) {
+            std::thread::sleep(plan.between / 2);
+        }
         shared.over.store(true, SeqCst);
         for thread in threads {
             let (of_client, datoms) = thread.join().expect("a client does not panic");

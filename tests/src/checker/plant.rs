@@ -172,7 +172,7 @@ pub fn plant(history: &History, fault: Fault, rng: &mut Rng) -> Option<History> 
         Fault::RefusedButDone => {
             let i = writes(&h, |_, o| done(o)).pick(rng)?;
             if let What::Write { outcome, .. } = &mut h.calls[i].what {
-                *outcome = Outcome::Refused("transact/cas".into());
+                *outcome = Outcome::Refused("tx/cas-failed".into());
             }
         }
         Fault::RefusedForNothing => {
@@ -182,7 +182,7 @@ pub fn plant(history: &History, fault: Fault, rng: &mut Rng) -> Option<History> 
             .clone();
             if let What::Write { op, outcome, .. } = &mut call.what {
                 *op = 1 << 40;
-                *outcome = Outcome::Refused("transact/cas".into());
+                *outcome = Outcome::Refused("tx/cas-failed".into());
             }
             h.calls.push(call);
         }
@@ -207,12 +207,15 @@ pub fn plant(history: &History, fault: Fault, rng: &mut Rng) -> Option<History> 
     Some(h)
 }
 
-/// Plants every fault `times` times and counts what was planted and what was found.
+/// Plants every fault up to `times` times, as often as places are found, and counts what was planted and what was found.
 pub fn trial(history: &History, times: usize, seed: u64) -> Vec<(Fault, usize, usize)> {
     let mut rng = Rng::new(seed);
     let mut each = |fault| {
         let (mut planted, mut found) = (0, 0);
-        for _ in 0..times {
+        for _ in 0..times * 50 {
+            if planted == times {
+                break;
+            }
             let Some(broken) = plant(history, fault, &mut rng) else { continue };
             planted += 1;
             found += usize::from(!check(&broken).1.is_empty());
