@@ -3,6 +3,7 @@
 
     bench/compare.py w1:S w3:S                      # the named workloads
     bench/compare.py --rounds 3 --peers annals,sqlite,duckdb,floors w1:S w4:M
+    bench/compare.py --all                          # every workload, both sizes, all peers: about 2 hours
     bench/compare.py --report                       # only the report, from bench/out
 
 A round runs every peer once, one after another, never two at once; rounds repeat so that a noisy minute
@@ -31,6 +32,8 @@ TITLES = {
     "w5": "artists, releases, tracks; triangles",
     "w6": "events",
 }
+# What --all runs: (job, rounds, seconds a peer may take). At M a peer that does not finish is shown as failed.
+EVERYTHING = [(f"w{w}:S", 3, 300) for w in range(1, 7)] + [("w1:M", 2, 600), ("w2:M", 2, 300), ("w3:M", 2, 240), ("w4:M", 2, 600), ("w5:M", 2, 400), ("w6:M", 2, 300)]
 # Hand-written code over LMDB or in Rust: what the machine allows, not products. Never counted as "best peer".
 FLOORS = {"lmdb", "heed", "file", "ascent", "datafrog", "hand"}
 WRITES = ("load", "append", "add", "init", "durable", "nosync", "async", "wal")
@@ -163,19 +166,21 @@ def main():
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--peers", help="only these, separated by commas")
     a.add_argument("--timeout", type=int, default=300, help="seconds a peer may take for one run")
+    a.add_argument("--all", action="store_true", help="everything, with its own rounds and limits")
     a.add_argument("--report", action="store_true", help="only write the tables from bench/out")
     o = a.parse_args()
     os.makedirs(OUT, exist_ok=True)
-    for job in o.jobs:
+    jobs = EVERYTHING if o.all else [(job, o.rounds, o.timeout) for job in o.jobs]
+    for job, rounds, timeout in jobs:
         workload, size = job.split(":")
         peers = [p for p in PEERS[workload] if not o.peers or p in o.peers.split(",")]
         print(f"{workload} {size}: {', '.join(peers)}", flush=True)
         for stale in glob.glob(os.path.join(OUT, f"{workload}-{size}-*.jsonl")):
             if any(os.path.basename(stale).startswith(f"{workload}-{size}-{p}-") for p in peers):
                 os.remove(stale)
-        for round_ in range(1, o.rounds + 1):
+        for round_ in range(1, rounds + 1):
             for peer in peers:
-                run(peer, workload, size, round_, o.timeout)
+                run(peer, workload, size, round_, timeout)
     report()
 
 
