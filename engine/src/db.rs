@@ -446,13 +446,14 @@ impl Db {
     /// Every visible stored datom of an entity and of those after it; or, backwards, of it and those before.
     pub(crate) fn seek(&self, e: EntityId, back: bool, visit: crate::snapshot::Visit) -> Result<(), DbError> {
         let (view, snap) = (self.0.view, &self.0.snap);
-        Ok(match &self.0.filter {
+        match &self.0.filter {
             None => snap.seek(view, e, back, visit)?,
             Some(filter) => {
                 let whole = self.with_filter(None);
-                snap.seek(view, e, back, &mut filter.around(&whole, visit))?
+                snap.seek(view, e, back, &mut filter.around(&whole, visit))?;
             }
-        })
+        }
+        Ok(())
     }
 
     /// Every visible datom of a stored attribute with a value in the range, in order of value.
@@ -465,13 +466,14 @@ impl Db {
         visit: crate::snapshot::Visit,
     ) -> Result<(), DbError> {
         let (view, snap) = (self.0.view, &self.0.snap);
-        Ok(match &self.0.filter {
+        match &self.0.filter {
             None => snap.range(view, a, from, to, reverse, visit)?,
             Some(filter) => {
                 let whole = self.with_filter(None);
-                snap.range(view, a, from, to, reverse, &mut filter.around(&whole, visit))?
+                snap.range(view, a, from, to, reverse, &mut filter.around(&whole, visit))?;
             }
-        })
+        }
+        Ok(())
     }
 
     /// The visible datoms with the prefix.

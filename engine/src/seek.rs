@@ -139,8 +139,9 @@ impl Db {
                 }
             }
             let Some((i, v)) = next else { return Ok(()) };
-            while let Some(d) = all[i].read.pop_front_if(|d| d.v == v) {
-                if visit(d).is_break() {
+            let read = &mut all[i].read;
+            while read.front().is_some_and(|d| d.v == v) {
+                if read.pop_front().map(&mut *visit) == Some(ControlFlow::Break(())) {
                     return Ok(());
                 }
             }

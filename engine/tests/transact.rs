@@ -492,7 +492,7 @@ fn errors_point_at_place_and_text() {
     ] {
         let d = conn.transact(text).unwrap_err().diagnostic();
         let span = d.labels[0].span;
-        assert_eq!((d.code.as_ref(), &text[span.start..span.end]), (code, at), "{text}");
+        assert_eq!((d.code, &text[span.start..span.end]), (code, at), "{text}");
     }
     let built = annals::tx().entity([("p/name", "A".into()), ("p/age", "old".into())]);
     assert_eq!(conn.transact(built).unwrap_err().diagnostic().path.as_deref(), Some("tx[0] :p/age"));
