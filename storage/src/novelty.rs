@@ -215,10 +215,12 @@ impl Delta {
         let closed = Parts { start: open.start, end: d.t, ..p };
         let (heav, have) = (key::of(Tree::Heav, &closed), key::of(Tree::Have, &closed));
         let known = Known { start: open.known, end: t };
-        if self.trees[Tree::Heav as usize].contains_key(&heav) {
+        match self.trees[Tree::Heav as usize].entry(heav) {
+            Entry::Vacant(slot) => slot.insert(known),
             // Asserted and retracted twice under the same pair of transactions.
-            return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
-        }
+            Entry::Occupied(_) => return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) }),
+        };
+        self.trees[Tree::Have as usize].insert(have, known);
         if was_here {
             self.trees[Tree::Eav as usize].remove(&eav);
             self.trees[Tree::Ave as usize].remove(&ave);
@@ -226,8 +228,6 @@ impl Delta {
             self.dead[0].insert(eav, ());
             self.dead[1].insert(ave, ());
         }
-        self.trees[Tree::Heav as usize].insert(heav, known);
-        self.trees[Tree::Have as usize].insert(have, known);
         self.newest_end = self.newest_end.max(d.t);
         if d.t < t {
             self.late_end = self.late_end.max(t);
