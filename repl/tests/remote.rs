@@ -39,7 +39,7 @@ impl Server {
             .expect("the server starts");
         let server = Server { child, url: format!("http://127.0.0.1:{port}/v1/db/{db}") };
         let until = Instant::now() + Duration::from_secs(60);
-        while !annals_server::client::connect(&server.url).is_ok() {
+        while annals_server::client::connect(&server.url).is_err() {
             assert!(Instant::now() < until, "the server does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -102,7 +102,7 @@ fn proof_value(db: &Db, p: &Proof) -> Value {
 }
 
 fn datom_value(db: &Db, d: &Datom) -> Value {
-    let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k));
+    let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), Value::Keyword);
     Value::vector([Value::Ref(d.e), a, d.v.clone(), Value::Long(i64::try_from(d.t.0).unwrap_or(i64::MAX))])
 }
 

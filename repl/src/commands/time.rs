@@ -113,7 +113,7 @@ fn t_value(t: T) -> Value {
 fn data_value(r: &Report) -> Value {
     let db = r.db_after();
     Value::vector(r.tx_data().iter().map(|d| {
-        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), |k| Value::Keyword(k));
+        let a = db.ident(d.a.entity()).map_or(Value::Ref(d.a.entity()), Value::Keyword);
         Value::vector([Value::Ref(d.e), a, d.v.clone(), Value::Bool(d.added)])
     }))
 }
