@@ -161,16 +161,19 @@ impl Ids {
     pub fn entity(&self, number: u64) -> EntityId {
         self.to[&number]
     }
+    pub fn number_of(&self, e: EntityId) -> u64 {
+        self.from[(e.raw() - self.base) as usize]
+    }
     pub fn number(&self, v: &Value) -> u64 {
         match v {
-            Value::Ref(e) => self.from[(e.raw() - self.base) as usize],
+            Value::Ref(e) => self.number_of(*e),
             Value::Long(n) => *n as u64,
             other => panic!("not a number: {other:?}"),
         }
     }
 }
 
-/// Loads facts between numbered nodes in one transaction, entering the ids. Each node also gets its
+/// Loads facts between numbered nodes, entering the ids. Each node also gets its
 /// number as `:node/number`: an entity that nothing is said about does not exist.
 pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
     conn.transact(
@@ -180,17 +183,24 @@ pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
     let mut nodes: Vec<u64> = links.iter().flat_map(|(_, a, b)| [*a, *b]).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    let mut tx = annals::tx();
-    for n in &nodes {
-        tx = tx.add(n.to_string().as_str(), "node/number", Value::Long(*n as i64));
-    }
-    for (attr, a, b) in links {
-        tx = tx.add(a.to_string().as_str(), attr, b.to_string().as_str());
-    }
-    let report = conn.transact(tx).expect("links load");
+    // In parts, so that what is measured afterwards is not the memory of one huge transaction.
     let mut ids = Ids::default();
-    for n in nodes {
-        ids.enter(n, report.tempid(&n.to_string()).expect("every node has a tempid"));
+    for part in nodes.chunks(50_000) {
+        let mut tx = annals::tx();
+        for n in part {
+            tx = tx.add(n.to_string().as_str(), "node/number", Value::Long(*n as i64));
+        }
+        let report = conn.transact(tx).expect("nodes load");
+        for n in part {
+            ids.enter(*n, report.tempid(&n.to_string()).expect("every node has a tempid"));
+        }
+    }
+    for part in links.chunks(50_000) {
+        let mut tx = annals::tx();
+        for (attr, a, b) in part {
+            tx = tx.add(Value::Ref(ids.entity(*a)), attr, Value::Ref(ids.entity(*b)));
+        }
+        conn.transact(tx).expect("links load");
     }
     ids
 }
@@ -220,9 +230,40 @@ pub fn run(
     args: impl annals::IntoInputs,
     mut each: impl FnMut(&Row<'_>) -> u64,
 ) -> (u64, u64) {
-    // No peer puts its rows in order either.
-    let options = annals::QueryOptions { sorted: false, ..Default::default() };
-    let answer = db.query_with(q, args, &options).expect("the workload's queries run");
+    let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
     let sum = (0..answer.rows.len()).map(|at| each(&Row { rows: &answer.rows, at })).sum();
+    (answer.rows.len() as u64, sum)
+}
+
+/// How queries run here: rows in no order, as no peer puts them in order either. `PERF_THREADS=1` and
+/// `PERF_JOINS=pairwise|leapfrog` compare ways of running.
+fn query_options() -> annals::QueryOptions {
+    let threads = match env::var("PERF_THREADS").ok().and_then(|n| n.parse().ok()) {
+        Some(n) => annals::Threads::Exactly(n),
+        None => annals::Threads::Auto,
+    };
+    let joins = match env::var("PERF_JOINS").as_deref() {
+        Ok("pairwise") => annals::JoinChoice::Pairwise,
+        Ok("leapfrog") => annals::JoinChoice::Leapfrog,
+        _ => annals::JoinChoice::Best,
+    };
+    annals::QueryOptions { sorted: false, threads, joins, ..Default::default() }
+}
+
+/// Runs a prepared query whose columns are all entities to its whole answer, and sums their
+/// numbers, each column with its weight.
+pub fn run_entities(
+    db: &Db,
+    q: &Query,
+    args: impl annals::IntoInputs,
+    ids: &Ids,
+    weights: &[u64],
+) -> (u64, u64) {
+    let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
+    let mut sum = 0;
+    for (col, weight) in weights.iter().enumerate() {
+        let entities = answer.rows.entities(col).expect("a column of entities");
+        sum += weight * entities.map(|e| ids.number_of(e)).sum::<u64>();
+    }
     (answer.rows.len() as u64, sum)
 }

@@ -1,6 +1,6 @@
 //! W3: closures, same generation, reachability, points-to.
 
-use crate::harness::{self, Bench, Ids, Row, load_links, options, scratch};
+use crate::harness::{Bench, Ids, load_links, options, run_entities, scratch};
 use annals::{Connection, Query};
 
 const TC: &str = "[[(tc ?a ?b) [?a :edge ?b]] [(tc ?a ?b) [?a :edge ?t] (tc ?t ?b)]]";
@@ -32,16 +32,12 @@ pub fn graph(b: &Bench, name: &str) -> (Connection, Ids) {
     (conn, ids)
 }
 
-fn pairs(ids: &Ids, r: &Row<'_>) -> u64 {
-    ids.number(&r.get(0)) * 7 + ids.number(&r.get(1))
-}
-
 fn all_pairs(b: &Bench, op: &str, graph_name: &str, rule: &str, rules: &str) {
     if b.wants(op) {
         let (conn, ids) = graph(b, graph_name);
         let db = conn.db();
         let q = Query::parse(&format!("[:find ?a ?b :in $ % :where ({rule} ?a ?b)]")).expect("parses");
-        b.op(op, || (), |_| harness::run(&db, &q, (annals::Input::Rules(rules.into()),), |r| pairs(&ids, r)));
+        b.op(op, || (), |_| run_entities(&db, &q, (annals::Input::Rules(rules.into()),), &ids, &[7, 1]));
     }
 }
 
@@ -60,9 +56,8 @@ pub fn run_workload(b: &Bench) {
                 op,
                 || (),
                 |_| {
-                    harness::run(&db, &forward, (annals::Input::Rules(rules.into()), ids.entity(1)), |r| {
-                        ids.number(&r.get(0))
-                    })
+                    let args = (annals::Input::Rules(rules.into()), ids.entity(1));
+                    run_entities(&db, &forward, args, &ids, &[1])
                 },
             );
         };
@@ -78,9 +73,8 @@ pub fn run_workload(b: &Bench) {
                 op,
                 || (),
                 |_| {
-                    harness::run(&db, q, (annals::Input::Rules(TC.into()), ids.entity(from)), |r| {
-                        ids.number(&r.get(0))
-                    })
+                    let args = (annals::Input::Rules(TC.into()), ids.entity(from));
+                    run_entities(&db, q, args, &ids, &[1])
                 },
             );
         }
@@ -98,7 +92,7 @@ pub fn run_workload(b: &Bench) {
         b.op(
             "andersen",
             || (),
-            |_| harness::run(&db, &q, (annals::Input::Rules(POINTS_TO.into()),), |r| pairs(&ids, r)),
+            |_| run_entities(&db, &q, (annals::Input::Rules(POINTS_TO.into()),), &ids, &[7, 1]),
         );
     }
 }
