@@ -83,7 +83,8 @@ pub(super) fn edn_example(name: &str) -> &'static str {
 }
 
 pub(super) fn schemas() -> Json {
-    let time = json!({"anyOf": [count(), time()]});
+    // Of a time that is yet to come the newest is meant, however far it is.
+    let time = json!({"anyOf": [{"type": "integer", "minimum": 0, "maximum": i64::MAX}, time()]});
     let count = count();
     let edn = json!({"type": "string", "minLength": 1, "description": "EDN"});
     // A member that is null is as good as one that is not there.
