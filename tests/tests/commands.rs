@@ -10,6 +10,7 @@ use annals::{
 };
 use annals_tests::domain::{
     bank::{Account, AccountCommand, AccountError, AccountEvent},
+    reopen,
     stock::{Item, ItemCommand, ItemError, ItemEvent},
     task::{Task, TaskCommand, TaskError, TaskEvent},
 };
@@ -292,7 +293,7 @@ fn s29_of_32_writers_on_one_stream_none_is_lost() {
 #[test]
 fn a17_the_same_command_eight_times_at_once_is_carried_out_once() {
     let dir = tempfile::tempdir().unwrap();
-    let conn = annals::open(dir.path().join("db")).unwrap();
+    let conn = reopen(&Options::new(), dir.path().join("db"));
     let repo = conn.repository::<Account>();
     repo.dispatch("1", AccountCommand::Open { owner: "Ada".into() }, Dispatch::new()).unwrap();
     for round in 0..20u128 {
@@ -330,7 +331,7 @@ fn a17_the_same_command_eight_times_at_once_is_carried_out_once() {
     let t = conn.db().basis_t();
 
     drop((repo, conn));
-    let conn = annals::open(dir.path().join("db")).unwrap();
+    let conn = reopen(&Options::new(), dir.path().join("db"));
     let repo = conn.repository::<Account>();
     let again =
         repo.dispatch("1", AccountCommand::Deposit { amount: 10 }, Dispatch::id(command(100).0)).unwrap();
@@ -383,7 +384,7 @@ fn drain(conn: &Connection) {
 #[test]
 fn a18_a_submitted_command_is_accepted_then_done_or_rejected_and_an_unknown_one_is_none() {
     let dir = tempfile::tempdir().unwrap();
-    let conn = annals::open(dir.path().join("db")).unwrap();
+    let conn = reopen(&Options::new(), dir.path().join("db"));
     conn.register_commands::<Account>().unwrap();
     let owner = Value::map([(Value::keyword("owner"), Value::from("Ada"))]);
     conn.command(request(1, "Open", owner)).unwrap();
@@ -398,7 +399,7 @@ fn a18_a_submitted_command_is_accepted_then_done_or_rejected_and_an_unknown_one_
     drop(conn);
 
     // What was accepted is carried out after a restart, each command once.
-    let conn = annals::open(dir.path().join("db")).unwrap();
+    let conn = reopen(&Options::new(), dir.path().join("db"));
     conn.register_commands::<Account>().unwrap();
     drain(&conn);
     let Some(CommandStatus::Done(done)) = status(&conn, 2) else { panic!("{:?}", status(&conn, 2)) };
@@ -602,7 +603,7 @@ fn s4_after_a_kill_every_aggregate_equals_a_fold_from_version_1() {
     child.wait().unwrap();
     assert_eq!(acked, 1000);
 
-    let conn = annals::open(&folder).unwrap();
+    let conn = reopen(&Options::new(), &folder);
     let full = conn.repository::<Account>();
     let fast = full.clone().snapshots(SnapshotPolicy { every: 50, schema: 1 });
     let mut total = 0;
@@ -714,6 +715,50 @@ fn unknown_types_and_missing_upcasters_are_errors_of_their_own() {
     assert_eq!(load("4").code(), "event/other-shape");
 }
 
+// A24, for typed events: what is personal is sealed, and no snapshot keeps it.
+
+#[test]
+fn a24_an_erased_subject_reads_as_none_and_no_snapshot_has_kept_it() {
+    use annals_tests::domain::guarded::{Person, PersonAsk};
+    let dir = tempfile::tempdir().unwrap();
+    let secret = "Ada Augusta King-Noel";
+    let name = |conn: &Connection| {
+        let people = conn.repository::<Person>().snapshots(SnapshotPolicy { every: 1, schema: 1 });
+        let loaded = people.load("7").unwrap();
+        assert_eq!((loaded.version, loaded.from_snapshot), (Version(2), Version(0)));
+        loaded.state.name
+    };
+    {
+        let conn = reopen(&Options::new(), dir.path().join("db"));
+        let people = conn.repository::<Person>().snapshots(SnapshotPolicy { every: 1, schema: 1 });
+        for n in [1, 2] {
+            let ask = PersonAsk { name: format!("{secret} {n}") };
+            people.dispatch("7", ask, Dispatch::new()).unwrap();
+        }
+        assert_eq!(name(&conn), Some(format!("{secret} 2")));
+        conn.forget_subject("person-7").unwrap();
+        assert_eq!(name(&conn), None);
+    }
+    let conn = reopen(&Options::new(), dir.path().join("db"));
+    assert_eq!(name(&conn), None);
+    drop(conn);
+    let mut folders = vec![dir.path().to_path_buf()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+            assert!(!found, "the name is in {}", entry.path().display());
+        }
+    }
+    assert!(files > 1);
+}
+
 // S24, S32: what events carry.
 
 #[test]
@@ -751,7 +796,7 @@ fn s46_s50_a_feed_between_two_databases_is_carried_over_once() {
     }
     // Carries over from where the receiver is, in steps, and stops without having said so.
     let carry = |from: Option<u64>, upto: usize| {
-        let target = annals::open(dir.path().join("db")).unwrap();
+        let target = reopen(&Options::new(), dir.path().join("db"));
         let feed = StreamId::new("bank").unwrap();
         let mut at = from.unwrap_or_else(|| target.db().events().tracking(&feed).unwrap());
         let (events, _) = source.db().events().all(&[], annals::event::Position(at), upto).unwrap();
@@ -775,7 +820,7 @@ fn s46_s50_a_feed_between_two_databases_is_carried_over_once() {
     assert_eq!(carry(None, 30), (70, 70));
     // The sender has lost its place and begins again.
     assert_eq!(carry(Some(0), 100), (100, 100));
-    let target = annals::open(dir.path().join("db")).unwrap();
+    let target = reopen(&Options::new(), dir.path().join("db"));
     let copied = target.repository::<Account>().load("1").unwrap();
     assert_eq!((copied.state.balance, copied.version), (4950, Version(100)));
 }

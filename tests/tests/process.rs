@@ -13,6 +13,7 @@ use annals_tests::domain::{
     orders::{
         DAY, Order, OrderCommand, OrderEvent, OrderProcess, Payment, PaymentCommand, PaymentEvent, Standing,
     },
+    reopen,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -64,7 +65,7 @@ impl Hand {
 // A21: the order example, stopped between any two steps.
 
 fn shop(path: &Path, hand: &Hand) -> Connection {
-    let conn = hand.options().open(path).unwrap();
+    let conn = reopen(&hand.options(), path);
     conn.register_commands::<Order>().unwrap();
     conn.register_commands::<Payment>().unwrap();
     conn.register_process(OrderProcess).unwrap();
@@ -327,7 +328,7 @@ fn a_runner_fires_timers_by_the_clock() {
 // S7, S1: money moved between two accounts, by one append and by a process.
 
 fn bank(path: &Path) -> Connection {
-    let conn = annals::open(path).unwrap();
+    let conn = reopen(&Options::new(), path);
     conn.register_commands::<Account>().unwrap();
     conn.register_process(Transfer).unwrap();
     conn
@@ -506,7 +507,7 @@ fn stopping_an_instance_that_is_not_in_memory_deletes_its_state_and_its_timers()
     let dir = tempfile::tempdir().unwrap();
     let hand = Hand::at(NOON);
     let open = || {
-        let conn = hand.options().open(dir.path().join("db")).unwrap();
+        let conn = reopen(&hand.options(), dir.path().join("db"));
         conn.register_process(Picky(Arc::default())).unwrap();
         conn
     };
@@ -529,7 +530,7 @@ fn stopping_an_instance_that_is_not_in_memory_deletes_its_state_and_its_timers()
 fn a_command_nobody_handles_waits_in_the_queue_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let hand = Hand::at(NOON);
-    let conn = hand.options().open(dir.path().join("db")).unwrap();
+    let conn = reopen(&hand.options(), dir.path().join("db"));
     conn.register_process(Picky(Arc::default())).unwrap();
     conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
     drain(&conn);
@@ -568,7 +569,7 @@ fn a_timer_waits_for_its_process_which_may_have_something_to_cancel_it_with() {
         drain(&conn);
     }
     hand.set(NOON + 2 * DAY);
-    let conn = hand.options().open(&path).unwrap();
+    let conn = reopen(&hand.options(), &path);
     conn.register_commands::<Order>().unwrap();
     assert_eq!(drain(&conn), 0, "its process is not there");
     assert_eq!(conn.timers().unwrap().len(), 1);
@@ -580,7 +581,7 @@ fn a_timer_waits_for_its_process_which_may_have_something_to_cancel_it_with() {
 /// A bank where the money of a transfer is under way to `to`, and the process that sent it gone.
 fn underway(path: &Path, hand: &Hand, to: &str) -> Connection {
     {
-        let conn = hand.options().open(path).unwrap();
+        let conn = reopen(&hand.options(), path);
         conn.register_commands::<Account>().unwrap();
         conn.register_process(Transfer).unwrap();
         let repo = conn.repository::<Account>();
@@ -595,7 +596,7 @@ fn underway(path: &Path, hand: &Hand, to: &str) -> Connection {
         }
         assert_eq!(balance(&conn, "a"), 70);
     }
-    let conn = hand.options().open(path).unwrap();
+    let conn = reopen(&hand.options(), path);
     conn.register_commands::<Account>().unwrap();
     conn
 }
@@ -693,7 +694,7 @@ fn a_reactor_is_told_at_least_once_under_one_key_and_never_by_a_rebuild() {
     let hand = Hand::at(NOON);
     let (told, failing) = (Told::default(), Arc::new(AtomicU32::new(0)));
     let open = || {
-        let conn = hand.options().open(dir.path().join("db")).unwrap();
+        let conn = reopen(&hand.options(), dir.path().join("db"));
         conn.register_reactor(Mail { told: told.clone(), failing: failing.clone() }).unwrap();
         conn
     };
@@ -702,7 +703,7 @@ fn a_reactor_is_told_at_least_once_under_one_key_and_never_by_a_rebuild() {
     };
     let streams = || told.lock().unwrap().iter().map(|(s, _)| s.clone()).collect::<Vec<_>>();
     {
-        let conn = hand.options().open(dir.path().join("db")).unwrap();
+        let conn = reopen(&hand.options(), dir.path().join("db"));
         say(&conn, "before-1");
     }
     {
@@ -736,7 +737,7 @@ fn a_reactor_is_told_at_least_once_under_one_key_and_never_by_a_rebuild() {
     // The process was down when this was said.
     failing.store(0, Ordering::SeqCst);
     {
-        let conn = hand.options().open(dir.path().join("db")).unwrap();
+        let conn = reopen(&hand.options(), dir.path().join("db"));
         say(&conn, "a-4");
     }
     let conn = open();
@@ -940,7 +941,8 @@ impl Decision for Issue {
 fn dcb_3_invoice_numbers_have_no_gaps_and_no_doubles() {
     let conn = annals::in_memory().unwrap();
     let (done, _) = race(8, |i| {
-        (0..5).map(|n| conn.decide(&Issue(i * 10 + n), Dispatch::new().retry(1000))).last().expect("five")
+        let issue = |n| conn.decide(&Issue(i * 10 + n), Dispatch::new().retry(1000));
+        (0..5).map(issue).collect::<Result<Vec<_>, _>>().map(|mut five| five.remove(4))
     });
     assert_eq!(done, 8);
     let (all, _) = conn.db().events().all(&[], annals::event::Position::ZERO, 1000).unwrap();

@@ -484,12 +484,14 @@ pub(crate) struct Request<'a> {
 
 /// What a rule made of a request: an append, or its refusal.
 pub(crate) type Verdict<E> = Result<Append, E>;
+/// One attempt at a request: given a database and what may be read of it, a verdict.
+pub(crate) type Decider<'f, E> = dyn FnMut(&Db, &Decide<'_>) -> Result<Verdict<E>, DispatchError<E>> + 'f;
 
 /// Carries out a request. `decide` is run on each attempt, with a database and what it may read.
 pub(crate) fn carry_out<E>(
     conn: &Connection,
     request: &Request<'_>,
-    decide: &mut dyn FnMut(&Db, &Decide<'_>) -> Result<Verdict<E>, DispatchError<E>>,
+    decide: &mut Decider<'_, E>,
 ) -> Result<Dispatched, DispatchError<E>>
 where
     E: std::error::Error + Serialize + DeserializeOwned,

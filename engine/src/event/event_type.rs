@@ -49,6 +49,10 @@ pub trait Event: Serialize + DeserializeOwned + 'static {
     /// shape changes. A type that is no enum has one entry.
     const TYPES: &'static [(&'static str, u32)];
 
+    /// Some of its fields are personal ([`Event::personal`]). Aggregates of such events take
+    /// no snapshots: one would keep in plain text what erasing a subject is to forget.
+    const PERSONAL: bool = false;
+
     /// What the event is about, for conditions and filters: `course:logic`.
     fn tags(&self) -> Vec<String> {
         Vec::new()
@@ -58,7 +62,7 @@ pub trait Event: Serialize + DeserializeOwned + 'static {
         None
     }
     /// Fields of the payload that are personal, each with the subject under whose key its
-    /// value is stored; see [`super::personal`].
+    /// value is stored; see [`super::personal`]. Only with [`Event::PERSONAL`].
     fn personal(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -145,6 +149,9 @@ pub enum EventTypeError {
         /// The field.
         field: &'static str,
     },
+    /// Fields are said to be personal, and the type is said to have none.
+    #[error("{0} has personal fields, and PERSONAL is false for its type")]
+    NotPersonal(String),
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] BadName),
@@ -165,6 +172,7 @@ impl EventTypeError {
             EventTypeError::NotAnEnum(_) => "event/no-enum",
             EventTypeError::Unwritable { .. } => "event/unwritable",
             EventTypeError::NoField { .. } => "event/no-field",
+            EventTypeError::NotPersonal(_) => "event/not-personal",
             EventTypeError::Name(_) => "event/bad-name",
             EventTypeError::Data(_) => "event/damaged",
         }
@@ -190,6 +198,7 @@ impl EventTypeError {
                 "every field must serialize, and deserialize from what was written"
             }
             EventTypeError::NoField { .. } => "name a field of the variant",
+            EventTypeError::NotPersonal(_) => "set PERSONAL, so that nothing keeps a copy of these fields",
             EventTypeError::Name(_) | EventTypeError::Data(_) => return None,
         })
     }
@@ -225,7 +234,11 @@ pub(crate) fn new_event<E: Event>(e: &E, id: EventId, meta: &Meta) -> Result<New
     let Some((ty, schema)) = E::TYPES.iter().find(|(ty, _)| *ty == name) else {
         return Err(EventTypeError::Undeclared { ty: name, declared: false });
     };
-    let payload = seal_fields(ty, payload, e.personal())?;
+    let personal = e.personal();
+    if !personal.is_empty() && !E::PERSONAL {
+        return Err(EventTypeError::NotPersonal(name));
+    }
+    let payload = seal_fields(ty, payload, personal)?;
     Ok(NewEvent {
         id,
         ty: EventType::new(ty)?,
@@ -320,6 +333,7 @@ mod tests {
     }
     impl Event for Single {
         const TYPES: &'static [(&'static str, u32)] = &[("Counted", 2)];
+        const PERSONAL: bool = true;
         fn personal(&self) -> Vec<(&'static str, String)> {
             vec![("n", "person-1".into())]
         }

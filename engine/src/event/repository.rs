@@ -53,12 +53,14 @@ impl Connection {
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// Takes snapshots, so that a load folds the events since the newest one only.
+    /// Takes snapshots, so that a load folds the events since the newest one only. None are
+    /// taken, or looked for, of aggregates whose events are personal ([`super::Event::PERSONAL`]).
     pub fn snapshots(mut self, policy: SnapshotPolicy) -> Repository<A>
     where
         A: Serialize + DeserializeOwned,
     {
-        self.plan.snapshots = Some(Snapshots::new(policy));
+        let plain = !<A::Event as super::event_type::Event>::PERSONAL;
+        self.plan.snapshots = plain.then(|| Snapshots::new(policy));
         self
     }
 

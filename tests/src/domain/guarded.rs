@@ -101,3 +101,45 @@ impl Aggregate for Made {
         Ok((0..2).map(|_| WasMade { id: cx.new_id().to_string() }).collect())
     }
 }
+
+/// Somebody with a name of their own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Person {
+    /// The name; none when it was erased.
+    pub name: Option<String>,
+}
+
+/// Call them so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PersonAsk {
+    /// The name.
+    pub name: String,
+}
+
+/// They have a name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Called {
+    id: String,
+    name: Option<String>,
+}
+
+impl Event for Called {
+    const TYPES: &'static [(&'static str, u32)] = &[("Called", 1)];
+    const PERSONAL: bool = true;
+    fn personal(&self) -> Vec<(&'static str, String)> {
+        vec![("name", format!("person-{}", self.id))]
+    }
+}
+
+impl Aggregate for Person {
+    const CATEGORY: &'static str = "person";
+    type Command = PersonAsk;
+    type Event = Called;
+    type Error = OverLimit;
+    fn apply(&mut self, e: &Called) {
+        self.name.clone_from(&e.name);
+    }
+    fn handle(&self, c: PersonAsk, _: &Decide<'_>) -> Result<Vec<Called>, OverLimit> {
+        Ok(vec![Called { id: "7".into(), name: Some(c.name) }])
+    }
+}

@@ -4,8 +4,11 @@ use annals::event::{Aggregate, Decide, Event};
 use serde::{Deserialize, Serialize};
 use std::{cell::RefCell, rc::Rc};
 
+/// Looks at a command while it is being decided.
+type Hook = Rc<dyn Fn(&ItemCommand)>;
+
 thread_local! {
-    static HOOK: RefCell<Option<Rc<dyn Fn(&ItemCommand)>>> = const { RefCell::new(None) };
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// What this thread does while a command is being decided, to get in its way.
