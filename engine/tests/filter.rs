@@ -42,7 +42,7 @@ fn every_index_and_view_shows_what_both_filter_and_view_show() {
         let now = conn.db();
         let views = [now.clone(), now.as_of(annals::T(2)), now.since(annals::T(2)), now.history()];
         for whole in views {
-            let filtered = whole.filter(move |db, d| keep(db, d));
+            let filtered = whole.filter(keep);
             for index in Index::ALL {
                 let expected: BTreeSet<Datom> =
                     all(&whole, index).into_iter().filter(|d| keep(&whole, d)).collect();
