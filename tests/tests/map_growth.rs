@@ -37,7 +37,10 @@ fn fill(conn: &Connection, from: u64, most: u64) -> (u64, Option<String>) {
                 while !over.load(SeqCst) {
                     let least = acknowledged.load(SeqCst);
                     let found = count(conn);
-                    assert!(found >= least && found % A_TX == 0, "{found} seen, {least} acknowledged");
+                    assert!(
+                        found >= least && found.is_multiple_of(A_TX),
+                        "{found} seen, {least} acknowledged"
+                    );
                 }
             });
         }

@@ -95,7 +95,7 @@ pub fn plant(history: &History, fault: Fault, rng: &mut Rng) -> Option<History> 
                 }
                 _ => None,
             });
-            let stale = earlier.filter(|r| **r != *rows_of(&h, i)).last()?.clone();
+            let stale = earlier.filter(|r| **r != *rows_of(&h, i)).next_back()?.clone();
             if let What::Read { rows, .. } = &mut h.calls[i].what {
                 *rows = stale;
             }
