@@ -89,13 +89,13 @@ pub fn plant(history: &History, fault: Fault, rng: &mut Rng) -> Option<History> 
         Fault::StaleAnswer => {
             let i = reads(&h, |as_of| as_of.is_none()).pick(rng)?;
             let (question, basis) = asked(&h, i)?;
-            let earlier = h.calls.iter().filter_map(|c| match &c.what {
+            let mut earlier = h.calls.iter().filter_map(|c| match &c.what {
                 What::Read { question: q, basis: b, as_of: None, rows } if *q == question && *b < basis => {
                     Some(rows)
                 }
                 _ => None,
             });
-            let stale = earlier.filter(|r| **r != *rows_of(&h, i)).next_back()?.clone();
+            let stale = earlier.rfind(|r| **r != *rows_of(&h, i))?.clone();
             if let What::Read { rows, .. } = &mut h.calls[i].what {
                 *rows = stale;
             }
