@@ -142,8 +142,7 @@ impl ReadQuery {
     /// Has it the same rows in this database?
     pub(crate) fn holds(&self, db: &Db) -> Result<bool, String> {
         let limits = super::guard_options();
-        let answer =
-            db.query_with(&*self.query, self.inputs.clone(), &limits).map_err(|e| e.to_string())?;
+        let answer = db.query_with(&*self.query, self.inputs.clone(), &limits).map_err(|e| e.to_string())?;
         Ok(digest(&answer).map_err(|e| e.to_string())? == self.digest)
     }
     /// The text of the query.
