@@ -6,7 +6,7 @@
 //!    and answers events. It is run again on fresh state after a conflict.
 //! 3. The stream of an aggregate is `CATEGORY-id`; its version counts its events.
 //! 4. Loading folds from the newest usable snapshot; that gives the same state as
-//!    folding from version 1 ([`super::snapshot`]).
+//!    folding from version 1 (`snapshot`).
 
 use super::{
     decision::Decide,

@@ -1,6 +1,6 @@
 //! What a connection offers for streams: append, read, end, retain.
 //!
-//! Not here: projections ([`super::register`], [`super::steer`]), subscriptions, imports.
+//! Not here: projections (`register`, `steer`), subscriptions, imports.
 
 use super::{
     append::{Append, AppendError, Appended},

@@ -18,7 +18,7 @@ use super::{
     table::{self, Tables},
 };
 use crate::{Connection, Db, DbError, snapshot::Snapshot, store::Prefix, transact::Txn};
-use annals_model::{AttrId, Datom, Keyword, T, View};
+use annals_model::{AttrId, Datom, EntityId, Keyword, Partition, T, View};
 use annals_storage::Row;
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
@@ -182,6 +182,7 @@ impl Events {
     fn read_since(&self, db: &Db, r: &Arc<Runtime>, plan: &Plan) -> Result<(), ProjectionError> {
         let Some((first, ..)) = plan.writes.first() else { return Ok(()) };
         let (log, taken_to) = (self.log(db), *r.checkpoint.lock());
+        let fresh = db.counters().user;
         let schema = db.info().schema.clone();
         let binding = r.binding(&schema)?;
         let (code, skipped) = (r.code(), self.skipped(&r.name));
@@ -193,7 +194,7 @@ impl Events {
             for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
                 let t = group[0].stored.t;
                 let then = View { as_of: Some(T(t.0.saturating_sub(1))), ..View::NOW };
-                let staged = Staged { snap: db.snapshot(), view: then, next: Cell::new(db.counters().user) };
+                let staged = Staged { snap: db.snapshot(), view: then, next: Cell::new(fresh) };
                 let mut cache = Cache::default();
                 let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
                 target.watch();
@@ -207,7 +208,7 @@ impl Events {
                 let read = target.watched();
                 target.abandon();
                 for (at, _, written) in plan.writes.iter().filter(|(_, of, _)| *of <= t) {
-                    if let Some(a) = meets(written, &read) {
+                    if let Some(a) = meets(written, &read, fresh) {
                         return Err(entangled(r, *at, a));
                     }
                 }
@@ -218,9 +219,12 @@ impl Events {
     }
 }
 
-/// An attribute of which something written was read.
-fn meets(written: &Watched, read: &Watched) -> Option<AttrId> {
-    let value = written.values.iter().find(|key| read.values.contains(*key)).map(|(_, a)| *a);
+/// An attribute of which something written was read. Entities numbered from `fresh` on were made up by
+/// one run or the other: the same number is not the same entity, and who they are is in `holders`.
+fn meets(written: &Watched, read: &Watched, fresh: u64) -> Option<AttrId> {
+    let made_up = |e: EntityId| e.partition() == Some(Partition::User) && e.counter() >= fresh;
+    let value = written.values.iter().find(|key| !made_up(key.0) && read.values.contains(*key));
+    let value = value.map(|(_, a)| *a);
     value.or_else(|| written.holders.iter().find(|key| read.holders.contains(*key)).map(|(a, _)| *a))
 }
 

@@ -16,7 +16,7 @@
 //!    that is not there do nothing. `Stop` handles the event, then removes the state and
 //!    the instance's timers, whether or not anything of it is in memory.
 //!
-//! Not here: carrying out the commands ([`super::outbox`]), time ([`super::timer`]), and
+//! Not here: carrying out the commands (`outbox`), time ([`super::timer`]), and
 //! who calls all this ([`super::runner`]).
 
 use super::{

@@ -745,11 +745,12 @@ fn bombs_and_junk_do_no_more_with_a_read_token_or_none() {
     let many: String = (0..500).map(|i| format!("[?e{i} :order/id] ")).collect();
     let count = "[:find ?n :in $ % :where (up 0 ?n)]";
     let up = "[[(up ?a ?b) [(+ ?a 1) ?b]] [(up ?a ?b) (up ?a ?c) [(+ ?c 1) ?b]]]";
-    for query in [
-        json!({"query": bomb}),
-        json!({"query": format!("[:find ?e0 :where {many}]")}),
-        json!({"query": count, "rules": up}),
-        json!({"query": bomb, "timeout_ms": 10_000_000}),
+    for (query, answered) in [
+        (json!({"query": bomb}), false),
+        // Clauses that share nothing are a test each: this one may end in an answer.
+        (json!({"query": format!("[:find ?e0 :where {many}]")}), true),
+        (json!({"query": count, "rules": up}), false),
+        (json!({"query": bomb, "timeout_ms": 10_000_000}), false),
     ] {
         let send = |headers: &[(&str, &str)]| {
             let mut all = vec![("content-type", "application/json")];
@@ -759,7 +760,8 @@ fn bombs_and_junk_do_no_more_with_a_read_token_or_none() {
         send(&[]).refused(401, "access/token");
         let began = Instant::now();
         let reply = send(&[("authorization", &auth)]);
-        assert!(matches!(reply.status, 408 | 413 | 422), "{}: {}", reply.status, reply.text());
+        let stopped = matches!(reply.status, 408 | 413 | 422);
+        assert!(stopped || (answered && reply.status == 200), "{}: {}", reply.status, reply.text());
         assert!(began.elapsed() < Duration::from_secs(5));
     }
     for (rest, status) in [
