@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, made of the route table and the schemas of [`schema`].
+//! The OpenAPI 3.1 document, made of the route table and the schemas of `schema`.
 //!
 //! 1. Every route and method of the table is in it, and nothing else.
 //! 2. What a grammar of ours says (EDN, queries) is a string here: a document can be
