@@ -219,6 +219,13 @@ impl<E> DispatchError<E> {
         match self {
             DispatchError::Rejected { code, .. } => code,
             DispatchError::RejectedBefore(r) => &r.code,
+            _ => self.known_code(),
+        }
+    }
+    /// The same, but for refusals, whose codes the domain makes up.
+    fn known_code(&self) -> &'static str {
+        match self {
+            DispatchError::Rejected { .. } | DispatchError::RejectedBefore(_) => "command/rejected",
             DispatchError::WrongVersion { .. } => "command/wrong-version",
             DispatchError::TooManyConflicts { .. } => "command/too-many-conflicts",
             DispatchError::Reused { .. } => "event/command-reused",
@@ -326,29 +333,12 @@ impl<E> DispatchError<E> {
 impl<E: std::fmt::Display> DispatchError<E> {
     /// What to show.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        if let DispatchError::Append(e) = self {
-            return e.diagnostics();
-        }
-        // Codes of the domain are not known beforehand, and a diagnostic's is.
-        let code = match self {
-            DispatchError::Rejected { .. } | DispatchError::RejectedBefore(_) => "command/rejected",
+        match self {
+            DispatchError::Append(e) => return e.diagnostics(),
             DispatchError::Read(ReadError::Query(e)) => return e.diagnostics(),
-            DispatchError::Load(e) => e.code(),
-            DispatchError::Event(e) => e.code(),
-            DispatchError::Read(e) => e.code(),
-            DispatchError::WrongVersion { .. } => "command/wrong-version",
-            DispatchError::TooManyConflicts { .. } => "command/too-many-conflicts",
-            DispatchError::Reused { .. } => "event/command-reused",
-            DispatchError::Forgotten { .. } => "command/forgotten",
-            DispatchError::UnknownCategory { .. } => "command/unknown-category",
-            DispatchError::CategoryTwice { .. } => "command/category-twice",
-            DispatchError::UnknownCommand { .. } => "command/unknown-type",
-            DispatchError::BadPayload { .. } => "command/bad-payload",
-            DispatchError::Panicked { .. } => "command/panicked",
-            DispatchError::Unheard { .. } => UNHEARD,
-            DispatchError::Data(_) | DispatchError::Append(_) => "event/bad-data",
-        };
-        let d = Diagnostic::new(code, self.to_string());
+            _ => {}
+        }
+        let d = Diagnostic::new(self.known_code(), self.to_string());
         vec![match self.help() {
             Some(help) => d.help(help),
             None => d,
