@@ -179,12 +179,7 @@ impl Server {
     /// May this principal make a database of this name, and is the name free?
     pub fn may_create(&self, who: &Principal, name: &str) -> Result<(), Problem> {
         if !valid_name(name) {
-            return Err(Problem::new(
-                Class::Syntax,
-                "request/database-name",
-                "this cannot be a database's name",
-            )
-            .hint("names are made of a-z, 0-9, - and _, at most 63"));
+            return Err(bad_name());
         }
         if !who.sees(name) || !who.has(Scope::Admin) {
             return Err(Problem::new(
@@ -213,12 +208,7 @@ impl Server {
     /// The database of this name, if the principal may know of it and do this with it.
     pub fn database(&self, who: &Principal, name: &str, scope: Scope) -> Result<Arc<Database>, Problem> {
         if !valid_name(name) {
-            return Err(Problem::new(
-                Class::Syntax,
-                "request/database-name",
-                "this cannot be a database's name",
-            )
-            .hint("names are made of a-z, 0-9, - and _, at most 63"));
+            return Err(bad_name());
         }
         let found = self.databases.read().get(name).cloned();
         let database = found.filter(|_| who.sees(name)).ok_or_else(|| {
@@ -356,6 +346,11 @@ impl Server {
             }
         });
     }
+}
+
+fn bad_name() -> Problem {
+    Problem::new(Class::Syntax, "request/database-name", "this cannot be a database's name")
+        .hint("names are made of a-z, 0-9, - and _, at most 63")
 }
 
 fn taken() -> Problem {
