@@ -16,59 +16,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules in reading order: names ([`id`]), payloads ([`data`]), records
-//! ([`record`]), what is appended ([`append`]), reading ([`log`]), projections as
-//! data ([`language`]) and as Rust ([`projection`]), old shapes ([`upcast`]),
-//! erasure ([`seal`]), imports ([`import`]), subscriptions ([`subscribe`]).
+//! In reading order: names ([`id`]) and payloads ([`data`]); `stream` (what is appended, judged,
+//! stored and read); `personal` (sealed values, erasure); [`command`] (aggregates, decisions, their
+//! outcomes); [`process`] (what follows from events: commands, timers, effects); [`projection`]
+//! (facts made of events). `registry` is what one connection knows of all of them.
 
-pub mod aggregate;
-pub mod append;
-mod batch;
 pub mod command;
-mod commit;
-mod copy;
 pub mod data;
-pub mod decision;
-pub mod dispatch;
-mod domain;
-mod door;
-mod driver;
-mod erase;
-pub mod event_type;
-pub mod face;
-pub mod facts;
-pub mod fixture;
 pub mod id;
-pub mod import;
-mod keys;
-pub mod language;
-pub mod log;
-mod outbox;
-mod parked;
-mod preview;
+mod personal;
 pub mod process;
 pub mod projection;
-mod projection_error;
-pub mod reactor;
-pub mod record;
-mod register;
 mod registry;
-pub mod repository;
-pub mod runner;
-mod runtime;
-pub mod seal;
-mod skip;
-mod snapshot;
-mod speculate;
-pub mod state;
-mod steer;
-pub mod subscribe;
-mod support;
-pub mod table;
-pub mod timer;
-pub mod upcast;
-mod virtual_source;
-mod wire;
+mod stream;
+
+// The parts are named without their folders, inside and outside: `event::append`, `event::log`.
+pub use command::{aggregate, decision, dispatch, event_type, fixture, repository, state};
+pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire};
+pub use personal::seal;
+pub(crate) use personal::{erase, keys};
+pub(crate) use process::{outbox, status};
+pub use process::{reactor, runner, timer};
+pub(crate) use projection::{
+    batch, driver, error as projection_error, inline, parked, preview, register, runtime, skip, steer,
+    support,
+};
+pub use projection::{facts, language};
+pub use stream::{append, face, import, log, record, subscribe, table, upcast};
+pub(crate) use stream::{commit, judge};
 
 pub use aggregate::{Aggregate, LoadError, Loaded};
 pub use append::{
@@ -78,7 +53,8 @@ pub use batch::Parked;
 pub use command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry};
 pub use data::{Data, DataError, IntoData, of_json, to_json};
 pub use decision::{Decide, Decision, ReadError, ReadQuery, Reads};
-pub use dispatch::{CommandError, CommandStats, DispatchError, Dispatched, Refusal};
+pub use dispatch::Dispatched;
+pub use dispatch_error::{CommandError, DispatchError};
 pub use door::{CommandAnswer, CommandRequest};
 pub use driver::Runner;
 pub use erase::Erased;
@@ -90,6 +66,7 @@ pub use import::{ImportError, Imported};
 pub use language::{Definition, Mode, OnError};
 pub use log::{EventLog, StreamError};
 pub use outbox::QueuedCommand;
+pub use outcomes::CommandStats;
 pub use parked::Replayed;
 pub use preview::{FactDiff, PreviewFact};
 pub use process::{Out, Outgoing, ProcessError, ProcessManager, Route};
@@ -97,15 +74,17 @@ pub use projection::{Before, Projection, ProjectionSpec};
 pub use projection_error::ProjectionError;
 pub use reactor::Reactor;
 pub use record::{BadEvent, Meta, NewEvent, Recorded};
+pub use refusal::Refusal;
 pub use register::Dropped;
 pub(crate) use registry::Events;
 pub use repository::Repository;
-pub use runner::{ProcessRunner, ProcessState, ProcessStatus, Step};
+pub use runner::ProcessRunner;
 pub use runtime::ProjectionState;
 pub use seal::{SealError, personal};
 pub use skip::Skipped;
 pub use snapshot::SnapshotPolicy;
 pub use state::{StateRepository, StateStored};
+pub use status::{ProcessState, ProcessStatus, Step};
 pub use steer::ProjectionStatus;
 pub use subscribe::{Feed, Start, Subscription};
 pub use support::{Cause, Support};

@@ -1,0 +1,325 @@
+//! Erasing a subject: its key forgotten, and the facts that projections made of its values
+//! excised, in log, indexes and history.
+//!
+//! 1. Facts go by provenance, not by likeness: of each event with values of the subject, what
+//!    its projections say is compared with what they say when the values are erased, and the
+//!    difference goes. Equal values that come from elsewhere stay, and are reported.
+//! 2. The facts go first, then the key, then the snapshots of aggregates, which need no key to be
+//!    found: an erasure that was cut short can be begun again and finds what is left.
+//! 3. From its beginning nothing more is stored under the subject, and no projection runs.
+//! 4. Events stay at their positions, with `:annals/erased` where the values were; a rebuilt
+//!    projection leaves out what it would have made of them.
+
+use crate::event::{
+    batch::Taken,
+    facts::{Cache, Target},
+    id::{Position, StreamId},
+    inline::Staged,
+    projection::Code,
+    record::Recorded,
+    registry::Events,
+    runtime::Runtime,
+    table::{self, Key},
+};
+use crate::{
+    Connection, Db, DbError, Eid, Error, Excision,
+    store::{Excise, Prefix},
+};
+use annals_model::{AttrId, Datom, EntityId, Partition, T, Value, View, tx::TxData};
+use hashbrown::{HashMap, HashSet};
+use std::{cell::Cell, collections::BTreeSet, sync::Arc};
+
+/// What an erasure did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Erased {
+    /// Was there a key of the subject? There is none any more.
+    pub known: bool,
+    /// Events that hold values of the subject: unreadable from now on.
+    pub events: u64,
+    /// Facts taken out of the database for ever.
+    pub facts: u64,
+    /// Snapshots of aggregates taken out with them.
+    pub snapshots: u64,
+    /// The transaction that signs for the excision; none when no fact had to go.
+    pub t: Option<T>,
+    /// Texts of the subject that are still facts, from elsewhere: of plain transactions, or of
+    /// other subjects with the same. At most 100 are listed.
+    pub elsewhere: Vec<Datom>,
+    /// States of process managers, timers and queued commands that hold a text of the subject:
+    /// they stay, since work under way needs them, and go when it is done.
+    pub processes: Vec<String>,
+}
+
+/// Most facts from elsewhere that are listed.
+const ELSEWHERE: usize = 100;
+/// Shortest text that is looked for elsewhere, in bytes.
+const TELLING: usize = 4;
+
+/// Opens a subject again when an erasure does not come to its end.
+struct Closed<'a>(&'a Events, &'a str);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.seals.reopen(self.1);
+    }
+}
+
+impl Connection {
+    /// Erases a subject: its personal values become unreadable in events, in every copy of the log,
+    /// and the facts that projections made of them are excised from log, indexes and history.
+    /// Takes as long as reading the log and the facts of projections once.
+    ///
+    /// What is left to the caller: copies of the key file, and backups made before, hold key and facts
+    /// until they are destroyed; tags and types of events are never personal values; facts of
+    /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts), and work under
+    /// way keeps what it needs (`processes`).
+    ///
+    /// # Errors
+    /// A database in memory has nothing to excise from; reading, writing or excising failed. Until
+    /// it succeeds the erasure can be begun again.
+    pub fn erase_subject(&self, subject: &str) -> Result<Erased, Error> {
+        let events = self.shared().events().clone();
+        let _one = events.registering.lock();
+        let runtimes = events.runtimes();
+        let _driving: Vec<_> = runtimes.iter().map(|r| r.driving.lock()).collect();
+        let known = events.seals.knows(subject);
+        events.seals.close(subject);
+        let closed = Closed(&events, subject);
+        let mut done = Erased { known, ..Erased::default() };
+        let mut texts: HashSet<Value> = HashSet::new();
+        let mut looked = Position::ZERO;
+        let mut streams: BTreeSet<StreamId> = BTreeSet::new();
+        // Until no event is left that was under way when it began.
+        loop {
+            let db = self.db();
+            let head = db.events().head().map_err(Error::from)?;
+            if looked < head {
+                let found = affected(&events, &db, subject, looked, &mut texts)?;
+                done.events += found.len() as u64;
+                streams.extend(found.iter().map(|e| e.stream.clone()));
+                self.excise_facts(&events, &runtimes, &db, subject, &found, &mut done)?;
+                looked = head;
+                continue;
+            }
+            break;
+        }
+        events.seals.forget(subject).map_err(DbError::from)?;
+        drop(closed);
+        events.forget_facts();
+        let db = self.db();
+        let mut snapshots = Vec::new();
+        for stream in &streams {
+            let key = Key::new().text(stream.as_str());
+            if db.events().tables.row(table::SNAPSHOT, key.clone())?.is_some() {
+                snapshots.push(Excise::Row { table: table::SNAPSHOT, key: key.done() });
+            }
+        }
+        if !snapshots.is_empty() {
+            done.snapshots = snapshots.len() as u64;
+            done.t = Some(self.excise_planned(snapshots, reason())?.report.t());
+        }
+        done.elsewhere = elsewhere(&self.db(), &texts)?;
+        done.processes = held(&self.db(), &texts)?;
+        Ok(done)
+    }
+
+    fn excise_facts(
+        &self,
+        events: &Events,
+        runtimes: &[Arc<Runtime>],
+        db: &Db,
+        subject: &str,
+        found: &[Recorded],
+        done: &mut Erased,
+    ) -> Result<(), Error> {
+        let mut what = Vec::new();
+        for r in runtimes {
+            for (e, a, v) in derived(events, db, r, subject, found)? {
+                let Some(attr) = db.schema().attribute(a) else { continue };
+                let entity = Some(Eid::Id(e));
+                what.push(Excision::Value { entity, attr: attr.ident.as_str().to_owned(), value: v });
+            }
+        }
+        if what.is_empty() {
+            return Ok(());
+        }
+        done.facts += what.len() as u64;
+        done.t = Some(self.excise(&what, reason())?.report.t());
+        Ok(())
+    }
+}
+
+/// The events after a position that hold values of a subject, as they are stored.
+fn affected(
+    events: &Events,
+    db: &Db,
+    subject: &str,
+    after: Position,
+    texts: &mut HashSet<Value>,
+) -> Result<Vec<Recorded>, DbError> {
+    let log = db.events();
+    let mut found = Vec::new();
+    log.each(after, log.head()?, &mut |r| {
+        let values = events.seals.of_subject(&r, subject)?;
+        if let Some(values) = values {
+            for v in values {
+                collect_texts(&v, texts);
+            }
+            found.push(r);
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// What the transaction of an excision says of itself.
+fn reason() -> TxData {
+    let why = Value::map([
+        (Value::keyword("db/id"), Value::string("datomic.tx")),
+        (Value::keyword("tx/why"), Value::string("erasure of a subject's personal values")),
+    ]);
+    TxData { forms: vec![why], text: None }
+}
+
+/// Rows of process managers that hold one of these texts, by name.
+fn held(db: &Db, texts: &HashSet<Value>) -> Result<Vec<String>, DbError> {
+    let tables = db.events().tables;
+    let mut found = Vec::new();
+    for (what, number) in [("process", table::PROCESS), ("timer", table::TIMER), ("queued", table::OUTBOX)] {
+        for (key, value) in tables.under(number, Key::new())? {
+            let holds = |text: &Value| matches!(text, Value::String(s) if value.windows(s.len()).any(|w| w == s.as_bytes()));
+            if texts.iter().any(holds) {
+                let name = key.split(|b| *b == table::END).map(String::from_utf8_lossy);
+                found.push(format!("{what} {}", name.collect::<Vec<_>>().join(" ").trim_end()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn collect_texts(v: &Value, texts: &mut HashSet<Value>) {
+    match v {
+        Value::String(s) if s.len() >= TELLING => {
+            texts.insert(v.clone());
+        }
+        Value::Map(entries) => entries.iter().for_each(|(_, v)| collect_texts(v, texts)),
+        Value::Vector(items) | Value::List(items) | Value::Set(items) => {
+            items.iter().for_each(|v| collect_texts(v, texts));
+        }
+        _ => {}
+    }
+}
+
+type Fact = (EntityId, AttrId, Value);
+
+/// The facts of a version that it would not have made of these events without the values.
+fn derived(
+    events: &Events,
+    db: &Db,
+    r: &Runtime,
+    subject: &str,
+    found: &[Recorded],
+) -> Result<Vec<Fact>, DbError> {
+    let log = db.events();
+    let history = View { history: true, ..View::NOW };
+    let times: HashSet<T> = found.iter().map(|e| e.t).collect();
+    let mut made: HashMap<(T, AttrId), Vec<(EntityId, Value)>> = HashMap::new();
+    for (_, a) in &r.attrs {
+        for d in db.snapshot().datoms(history, &Prefix::A(*a))? {
+            if d.added && times.contains(&d.t) {
+                made.entry((d.t, d.a)).or_default().push((d.e, d.v));
+            }
+        }
+    }
+    if made.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut go: HashSet<Fact> = HashSet::new();
+    for group in found.chunk_by(|a, b| a.t == b.t) {
+        let t = group[0].t;
+        let at = |a: AttrId| made.get(&(t, a)).map_or(&[][..], Vec::as_slice);
+        let Some((first, last)) = log.positions_of(t)? else { continue };
+        let mut stored = Vec::new();
+        for p in first.0..=last.0 {
+            stored.extend(log.tables.event(Position(p))?);
+        }
+        let plain = said(events, db, r, t, &stored, None)?;
+        let Some(plain) = plain else {
+            // Nobody knows any more what made them: all of them go.
+            for (_, a) in &r.attrs {
+                go.extend(at(*a).iter().map(|(e, v)| (*e, *a, v.clone())));
+            }
+            continue;
+        };
+        let erased = said(events, db, r, t, &stored, Some(subject))?.unwrap_or_default();
+        for (e, a, v) in plain.difference(&erased) {
+            let same = at(*a).iter().filter(|(e2, v2)| v2 == v && e.is_none_or(|e| e == *e2));
+            go.extend(same.map(|(e, v)| (*e, *a, v.clone())));
+        }
+    }
+    Ok(go.into_iter().collect())
+}
+
+/// What is said of an entity, or of one that was made on the way.
+type Claim = (Option<EntityId>, AttrId, Value);
+
+/// What a version asserts of the events of a transaction, given what it said before; entities
+/// made by them are not told apart. None when it cannot be run any more.
+fn said(
+    events: &Events,
+    db: &Db,
+    r: &Runtime,
+    t: T,
+    stored: &[Recorded],
+    without: Option<&str>,
+) -> Result<Option<HashSet<Claim>>, DbError> {
+    let code = r.code();
+    if matches!(code, Code::Absent) {
+        return Ok(None);
+    }
+    let schema = db.schema().clone();
+    let binding = r.binding(&schema)?;
+    // As of a moment before: facts of projections are filed under the events they come from.
+    let then = View { as_of: Some(T(t.0.saturating_sub(1))), ..View::NOW };
+    let counter = db.counters().user;
+    let base = Staged { snap: db.snapshot(), view: then, next: Cell::new(counter) };
+    let mut cache = Cache::default();
+    let mut target = Target::new(&base, &binding, &schema, &mut cache, false);
+    let skipped = events.skipped(&r.name);
+    for e in stored.iter().filter(|e| !skipped.contains(&e.position)) {
+        let taken: Taken = match without {
+            None => events.taken(e.clone(), false),
+            Some(subject) => events.taken(events.seals.open_without(e.clone(), subject)?, false),
+        };
+        let Ok(parts) = taken.parts() else { continue };
+        for part in parts.iter().filter(|e| code.wants(e)) {
+            if code.project(part, &mut target).is_err() {
+                // It was parked, or is refused now: it says nothing further.
+                break;
+            }
+        }
+    }
+    let (datoms, _, _) = target.finish(t);
+    let fresh = |e: EntityId| e.partition() == Some(Partition::User) && e.counter() >= counter;
+    let own = |d: Datom| (Some(d.e).filter(|e| !fresh(*e)), d.a, d.v);
+    Ok(Some(datoms.into_iter().filter(|d| d.added).map(own).collect()))
+}
+
+/// Facts with one of these texts, in the present or the past.
+fn elsewhere(db: &Db, texts: &HashSet<Value>) -> Result<Vec<Datom>, DbError> {
+    let mut found = Vec::new();
+    if texts.is_empty() {
+        return Ok(found);
+    }
+    let history = View { history: true, ..View::NOW };
+    db.snapshot().scan(history, &Prefix::All, &mut |d| {
+        if d.added && texts.contains(&d.v) {
+            found.push(d);
+        }
+        match found.len() < ELSEWHERE {
+            true => std::ops::ControlFlow::Continue(()),
+            false => std::ops::ControlFlow::Break(()),
+        }
+    })?;
+    Ok(found)
+}

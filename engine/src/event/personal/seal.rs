@@ -1,0 +1,398 @@
+//! Erasure: personal values are stored encrypted under a key of their subject,
+//! and forgetting the key forgets the values, in every copy of the log.
+//!
+//! 1. Keys live beside the log, in a file of their own that is rewritten when one
+//!    is forgotten; they are in no log record, index or backup of the log.
+//! 2. A sealed value is `#annals/sealed [subject bytes]` in the stored payload.
+//!    Readers see the value while the key is there, and `:annals/erased` after.
+//! 3. The nonce comes from the event id and the field's path: one key never
+//!    meets one nonce twice with different values, since ids are unique.
+//! 4. A forgotten subject stays in the file as forgotten: its name gets no new key.
+
+use crate::event::{
+    data::{Data, DataError, put_bytes},
+    id::EventId,
+    keys::{KeyRing, hex, unhex},
+    record::Recorded,
+};
+use annals_model::{Symbol, Value};
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
+use hashbrown::HashSet;
+use parking_lot::RwLock;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The tag of a value to be sealed: `#annals/personal [subject value]`.
+pub(crate) const PERSONAL: &str = "annals/personal";
+const SEALED: &str = "annals/sealed";
+/// What stands in place of a value whose subject was erased.
+pub const ERASED: &str = "annals/erased";
+
+/// Keys could not be read, written, or used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The key file could not be read or written.
+    #[error("subject keys in {path}: {why}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// The key file is not one.
+    #[error("subject keys in {path} are damaged at line {line}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
+    },
+    /// The subject was erased.
+    #[error("subject {0} has been erased: nothing personal is stored under its name any more")]
+    Erased(Arc<str>),
+    /// The name cannot be kept.
+    #[error("{0:?} names no subject: a name has at least one character, and no control characters")]
+    BadSubject(Arc<str>),
+    /// A personal value without a place of its own.
+    #[error("a personal value stands in a set, in a key of a map, or inside another tagged value")]
+    Unplaced,
+    /// The payload is not one.
+    #[error(transparent)]
+    Data(#[from] DataError),
+}
+
+impl SealError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SealError::Io { .. } => "event/keys-io",
+            SealError::Damaged { .. } => "event/keys-damaged",
+            SealError::Erased(_) => "event/subject-erased",
+            SealError::BadSubject(_) => "event/bad-subject",
+            SealError::Unplaced => "event/personal-unplaced",
+            SealError::Data(_) => "event/bad-data",
+        }
+    }
+}
+
+/// A value to be stored under a subject's key.
+///
+/// ```
+/// use annals::{Value, event::personal};
+/// let name = personal("person-7", "Ada");
+/// assert!(matches!(name, Value::Tagged(_)));
+/// ```
+pub fn personal(subject: &str, value: impl Into<Value>) -> Value {
+    Value::Tagged(Arc::new((Symbol::new(PERSONAL), Value::vector([Value::string(subject), value.into()]))))
+}
+
+/// What stands in place of a tagged value, given its place; none to leave it.
+type Replace<'r> = dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError> + 'r;
+
+/// The keys of the subjects of one database.
+#[derive(Default)]
+pub(crate) struct Seals {
+    keys: RwLock<KeyRing>,
+    /// Subjects that are being erased.
+    closing: RwLock<HashSet<Arc<str>>>,
+}
+
+impl Seals {
+    /// Keys of a database without files.
+    pub fn in_memory() -> Seals {
+        Seals::default()
+    }
+
+    /// The keys kept in a database's folder.
+    pub fn open(folder: &Path) -> Result<Seals, SealError> {
+        Ok(Seals { keys: RwLock::new(KeyRing::open(folder)?), ..Seals::default() })
+    }
+
+    /// The subject's key, made when it has none.
+    fn key(&self, subject: &str) -> Result<[u8; 32], SealError> {
+        if self.closing.read().contains(subject) {
+            return Err(SealError::Erased(Arc::from(subject)));
+        }
+        if let Some(known) = self.keys.read().get(subject) {
+            return known.ok_or_else(|| SealError::Erased(Arc::from(subject)));
+        }
+        let mut keys = self.keys.write();
+        if let Some(known) = keys.get(subject) {
+            return known.ok_or_else(|| SealError::Erased(Arc::from(subject)));
+        }
+        // Two random UUIDs hold 244 random bits; hashed, they make a key.
+        let seed = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
+        let key = *blake3::hash(&seed).as_bytes();
+        keys.add(vec![(Arc::from(subject), Some(key))])?;
+        Ok(key)
+    }
+
+    /// Every subject with its key in hex; none for one that was forgotten. In order of subjects.
+    pub fn exported(&self) -> Vec<(Arc<str>, Option<String>)> {
+        let keys = self.keys.read();
+        keys.all().map(|(subject, key)| (subject.clone(), key.as_ref().map(|k| hex(k)))).collect()
+    }
+
+    /// Takes in what [`Seals::exported`] gave; a subject that is known here stays as it is. False
+    /// when a key is none.
+    pub fn adopt(&self, exported: &[(Arc<str>, Option<String>)]) -> Result<bool, SealError> {
+        let mut keys = self.keys.write();
+        let mut fresh = Vec::new();
+        for (subject, key) in exported {
+            let key = match key.as_deref().map(unhex) {
+                None => None,
+                Some(Some(key)) => Some(key),
+                Some(None) => return Ok(false),
+            };
+            if keys.get(subject).is_none() {
+                fresh.push((subject.clone(), key));
+            }
+        }
+        keys.add(fresh)?;
+        Ok(true)
+    }
+
+    /// Forgets a subject's key. True when there was one.
+    pub fn forget(&self, subject: &str) -> Result<bool, SealError> {
+        self.keys.write().forget(subject)
+    }
+
+    /// The payload as it is stored: what is personal sealed.
+    pub fn seal(&self, id: EventId, data: &Data) -> Result<Option<Data>, SealError> {
+        if !mentions(data, PERSONAL) {
+            return Ok(None);
+        }
+        let given = data.value()?;
+        if unplaced(&given) {
+            return Err(SealError::Unplaced);
+        }
+        let sealed = self.walk(&given, &mut Vec::new(), &mut |t, path| {
+            let Value::Vector(pair) = &t.1 else { return Ok(None) };
+            let (PERSONAL, [Value::String(subject), v]) = (t.0.as_str(), &pair[..]) else { return Ok(None) };
+            let key = self.key(subject)?;
+            let mut plain = Vec::new();
+            crate::event::data::encode(v, &mut plain, 0)?;
+            let cipher = ChaCha20Poly1305::new(&Key::from(key));
+            let bytes = cipher
+                .encrypt(&nonce(id, path), plain.as_slice())
+                .map_err(|_| SealError::Data(DataError::Serialize("value too large to seal".into())))?;
+            let parts = Value::vector([Value::String(subject.clone()), Value::Bytes(bytes.into())]);
+            Ok(Some(Value::Tagged(Arc::new((Symbol::new(SEALED), parts)))))
+        })?;
+        Ok(Some(Data::of(&sealed)?))
+    }
+
+    /// The event with what is sealed opened, or marked as erased.
+    pub fn open_event(&self, r: Recorded) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |_, plain| plain.unwrap_or_else(|| Value::keyword(ERASED)))
+    }
+
+    /// The event as its readers see it when this subject has been erased.
+    pub fn open_without(&self, r: Recorded, subject: &str) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |of, plain| {
+            plain.filter(|_| of != subject).unwrap_or_else(|| Value::keyword(ERASED))
+        })
+    }
+
+    /// The event as it was given: what is sealed marked as personal again, to be sealed anew.
+    pub fn unsealed(&self, r: Recorded) -> Result<Recorded, SealError> {
+        self.open_as(r, &mut |of, plain| match plain {
+            Some(v) => personal(of, v),
+            None => Value::keyword(ERASED),
+        })
+    }
+
+    /// The personal values of a subject in a stored event, as far as its key still opens them;
+    /// none when the event holds nothing of the subject.
+    pub fn of_subject(&self, r: &Recorded, subject: &str) -> Result<Option<Vec<Value>>, SealError> {
+        let mut found = None;
+        if mentions(&r.event.data, subject) {
+            self.open_as(r.clone(), &mut |of, plain| {
+                if of == subject {
+                    found.get_or_insert_with(Vec::new).extend(plain);
+                }
+                Value::keyword(ERASED)
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// The event with sealed values replaced, given their subject and, while its key is there, the value.
+    fn open_as(
+        &self,
+        mut r: Recorded,
+        read: &mut dyn FnMut(&str, Option<Value>) -> Value,
+    ) -> Result<Recorded, SealError> {
+        if !mentions(&r.event.data, SEALED) {
+            return Ok(r);
+        }
+        let id = r.event.id;
+        let opened = self.walk(&r.event.data.value()?, &mut Vec::new(), &mut |t, path| {
+            let Value::Vector(pair) = &t.1 else { return Ok(None) };
+            let (SEALED, [Value::String(subject), Value::Bytes(bytes)]) = (t.0.as_str(), &pair[..]) else {
+                return Ok(None);
+            };
+            let key = self.keys.read().get(subject).flatten();
+            let plain = key.and_then(|key| {
+                ChaCha20Poly1305::new(&Key::from(key)).decrypt(&nonce(id, path), bytes.as_ref()).ok()
+            });
+            let plain = plain.map(|plain| Data::stored(&plain).value()).transpose()?;
+            Ok(Some(read(subject, plain)))
+        })?;
+        r.event.data = Data::of(&opened)?;
+        Ok(r)
+    }
+
+    /// Is there a key of this subject?
+    pub fn knows(&self, subject: &str) -> bool {
+        self.keys.read().get(subject).flatten().is_some()
+    }
+
+    /// Stores nothing more under a subject, while what is stored can still be read.
+    pub fn close(&self, subject: &str) {
+        self.closing.write().insert(Arc::from(subject));
+    }
+
+    /// Takes [`Seals::close`] back.
+    pub fn reopen(&self, subject: &str) {
+        self.closing.write().remove(subject);
+    }
+
+    /// Replaces tagged values; `path` tells the places apart.
+    fn walk(&self, v: &Value, path: &mut Vec<u8>, replace: &mut Replace<'_>) -> Result<Value, SealError> {
+        let n = path.len();
+        Ok(match v {
+            Value::Tagged(t) => match replace(t, path)? {
+                Some(v) => v,
+                None => v.clone(),
+            },
+            Value::Map(entries) => {
+                let mut out = Vec::with_capacity(entries.len());
+                for (k, v) in entries.iter() {
+                    crate::event::data::encode(k, path, 0)?;
+                    out.push((k.clone(), self.walk(v, path, replace)?));
+                    path.truncate(n);
+                }
+                Value::Map(out.into())
+            }
+            Value::Vector(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (i, v) in items.iter().enumerate() {
+                    path.extend_from_slice(&(i as u64).to_be_bytes());
+                    out.push(self.walk(v, path, replace)?);
+                    path.truncate(n);
+                }
+                Value::Vector(out.into())
+            }
+            Value::List(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (i, v) in items.iter().enumerate() {
+                    path.extend_from_slice(&(i as u64).to_be_bytes());
+                    out.push(self.walk(v, path, replace)?);
+                    path.truncate(n);
+                }
+                Value::List(out.into())
+            }
+            v => v.clone(),
+        })
+    }
+}
+
+/// Does a personal value stand where it has no place that tells it from others: in a set, as a
+/// key, inside another tagged value?
+fn unplaced(v: &Value) -> bool {
+    fn personal(v: &Value) -> bool {
+        match v {
+            Value::Tagged(t) => t.0.as_str() == PERSONAL || personal(&t.1),
+            Value::Map(m) => m.iter().any(|(k, v)| personal(k) || personal(v)),
+            Value::Vector(items) | Value::List(items) | Value::Set(items) => items.iter().any(personal),
+            _ => false,
+        }
+    }
+    match v {
+        Value::Tagged(t) => match &t.1 {
+            Value::Vector(pair) if t.0.as_str() == PERSONAL => pair.iter().any(personal),
+            inner => personal(inner),
+        },
+        Value::Map(m) => m.iter().any(|(k, v)| personal(k) || unplaced(v)),
+        Value::Vector(items) | Value::List(items) => items.iter().any(unplaced),
+        Value::Set(items) => items.iter().any(personal),
+        _ => false,
+    }
+}
+
+/// A cheap test that never misses.
+fn mentions(data: &Data, tag: &str) -> bool {
+    !tag.is_empty() && data.bytes().windows(tag.len()).any(|w| w == tag.as_bytes())
+}
+
+fn nonce(id: EventId, path: &[u8]) -> Nonce {
+    let mut bytes = Vec::with_capacity(32);
+    put_bytes(&mut bytes, id.0.as_bytes());
+    put_bytes(&mut bytes, path);
+    let hash = blake3::hash(&bytes);
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&hash.as_bytes()[..12]);
+    Nonce::from(nonce)
+}
+
+/// The payload with personal values as their readers see them; none when nothing is personal.
+pub(crate) fn opened(data: &Data) -> Option<Data> {
+    fn strip(v: &Value) -> Value {
+        match v {
+            Value::Tagged(t) => match (&t.1, t.0.as_str()) {
+                (Value::Vector(pair), PERSONAL) if pair.len() == 2 => pair[1].clone(),
+                _ => v.clone(),
+            },
+            Value::Map(m) => Value::Map(m.iter().map(|(k, v)| (k.clone(), strip(v))).collect()),
+            Value::Vector(items) => Value::Vector(items.iter().map(strip).collect()),
+            Value::List(items) => Value::List(items.iter().map(strip).collect()),
+            v => v.clone(),
+        }
+    }
+    if !mentions(data, PERSONAL) {
+        return None;
+    }
+    Data::of(&strip(&data.value().ok()?)).ok()
+}
+
+/// Does the payload hold sealed values?
+pub(crate) fn is_sealed(data: &Data) -> bool {
+    mentions(data, SEALED)
+}
+
+/// Does the payload hold values of a subject that was erased?
+pub(crate) fn is_erased(data: &Data) -> bool {
+    mentions(data, ERASED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(text: &str) -> Data {
+        Data::of(&crate::event::read_edn(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_place_is_sealed_and_what_has_no_place_is_refused() {
+        let seals = Seals::in_memory();
+        let id = EventId(uuid::Uuid::from_u128(7));
+        let given = data(
+            r##"{:a #annals/personal ["ada" 1] :b [2 #annals/personal ["ada" "x"]] :c (#annals/personal ["bob" :k])}"##,
+        );
+        let stored = seals.seal(id, &given).unwrap().unwrap();
+        assert!(is_sealed(&stored) && !mentions(&stored, PERSONAL));
+        for bad in [
+            r##"{:a #{#annals/personal ["ada" 1]}}"##,
+            r##"{#annals/personal ["ada" 1] 1}"##,
+            r##"{:a #other/tag #annals/personal ["ada" 1]}"##,
+            r##"{:a #annals/personal ["ada" #annals/personal ["bob" 1]]}"##,
+        ] {
+            assert!(matches!(seals.seal(id, &data(bad)), Err(SealError::Unplaced)), "{bad}");
+        }
+    }
+}

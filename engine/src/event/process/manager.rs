@@ -1,0 +1,550 @@
+//! Process managers (sagas): what follows over several aggregates, as a state
+//! machine over events that sends commands and sets timers.
+//!
+//! ```text
+//! event ── route ──> instance: handle (state before, event) ──> commands, timers
+//!                              apply  (state, event)         ──> state after
+//! ```
+//!
+//! 1. For each event the states, the timers, the outgoing commands and the checkpoint
+//!    are one transaction: an event is taken once, whenever the process stops.
+//! 2. The id of a command follows from the process, the instance, the event and its
+//!    number, so that even taken twice it would be one command, and two are never one.
+//! 3. `route`, `handle` and `apply` are pure. A panic or an error in them halts this
+//!    process at the event, named; the others go on.
+//! 4. `Start` of an instance that is there goes on with it; `Continue` and `Stop` of one
+//!    that is not there do nothing. `Stop` handles the event, then removes the state and
+//!    the instance's timers, whether or not anything of it is in memory.
+//!
+//! Not here: carrying out the commands (`outbox`), time ([`crate::event::timer`]), and
+//! who calls all this ([`crate::event::runner`]).
+
+use crate::event::{
+    aggregate::Aggregate,
+    append::Item,
+    command::{CommandTo, Retry},
+    data::{Data, DataError},
+    id::{BadName, CommandId, Position, Tag},
+    outbox::{Queued, gone},
+    projection::panic_text,
+    record::{Meta, Recorded},
+    refusal::Refusal,
+    subscribe::Start,
+    table::{self, Key, Tables},
+    timer::{self, Timer, TimerId},
+    wire,
+};
+use crate::{Connection, DbError};
+use annals_model::{Instant, T, Value};
+use annals_storage::Row;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// Which instance of a process an event is for, and what it does to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Starts it, or goes on with it.
+    Start(String),
+    /// Goes on with it if it is there.
+    Continue(String),
+    /// Is its last event.
+    Stop(String),
+}
+
+/// What an instance sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// A command, now.
+    Command(CommandTo),
+    /// A command, at an instant.
+    At {
+        /// When.
+        when: Instant,
+        /// The timer's name within the instance: set again, it is moved.
+        name: String,
+        /// The command.
+        command: CommandTo,
+    },
+    /// Takes a timer away; nothing when it is not set.
+    Cancel {
+        /// The timer.
+        name: String,
+    },
+}
+
+/// Where an instance puts what it sends. A command that cannot be written halts the process.
+#[derive(Debug, Default)]
+pub struct Out {
+    sent: Vec<Outgoing>,
+    failed: Option<DataError>,
+}
+
+impl Out {
+    /// Sends a command to an aggregate.
+    pub fn send<A: Aggregate>(&mut self, id: impl Into<String>, command: &A::Command) {
+        if let Some(to) = self.to::<A>(id, command) {
+            self.sent.push(Outgoing::Command(to));
+        }
+    }
+    /// Sends it at an instant, unless the timer of this name is cancelled or moved before.
+    pub fn send_at<A: Aggregate>(
+        &mut self,
+        when: Instant,
+        name: &str,
+        id: impl Into<String>,
+        command: &A::Command,
+    ) {
+        if let Some(command) = self.to::<A>(id, command) {
+            self.sent.push(Outgoing::At { when, name: name.to_owned(), command });
+        }
+    }
+    /// Takes a timer of this instance away.
+    pub fn cancel(&mut self, name: &str) {
+        self.sent.push(Outgoing::Cancel { name: name.to_owned() });
+    }
+    /// Sends what is at hand as data.
+    pub fn push(&mut self, outgoing: Outgoing) {
+        self.sent.push(outgoing);
+    }
+    fn to<A: Aggregate>(&mut self, id: impl Into<String>, command: &A::Command) -> Option<CommandTo> {
+        CommandTo::new::<A>(id, command).map_err(|e| self.failed.get_or_insert(e)).ok()
+    }
+    /// What was sent, or what could not be.
+    pub(crate) fn finish(self) -> Result<Vec<Outgoing>, DataError> {
+        match self.failed {
+            Some(e) => Err(e),
+            None => Ok(self.sent),
+        }
+    }
+}
+
+/// A process over several aggregates.
+///
+/// ```
+/// use annals::event::{Append, Item, Out, ProcessManager, Recorded, Route};
+/// use serde::{Deserialize, Serialize};
+/// # use annals::event::{Aggregate, Decide, Event};
+/// # #[derive(Default)]
+/// # struct Parcel;
+/// # #[derive(Clone, Serialize, Deserialize)]
+/// # enum Ask { Pack }
+/// # #[derive(Serialize, Deserialize)]
+/// # enum Packed { Packed }
+/// # impl Event for Packed { const TYPES: &'static [(&'static str, u32)] = &[("Packed", 1)]; }
+/// # #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+/// # #[error("no")]
+/// # struct No;
+/// # impl Aggregate for Parcel {
+/// #     const CATEGORY: &'static str = "parcel";
+/// #     type Command = Ask; type Event = Packed; type Error = No;
+/// #     fn apply(&mut self, _: &Packed) {}
+/// #     fn handle(&self, _: Ask, _: &Decide) -> Result<Vec<Packed>, No> { Ok(vec![Packed::Packed]) }
+/// # }
+/// struct Shipping;
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Progress { packed: bool }
+/// impl ProcessManager for Shipping {
+///     const NAME: &'static str = "shipping";
+///     type State = Progress;
+///     fn route(&self, e: &Recorded) -> Vec<Route> {
+///         match e.ty() {
+///             "OrderPaid" => vec![Route::Start(e.stream.key().into())],
+///             "Packed" => vec![Route::Stop(e.stream.key().into())],
+///             _ => vec![],
+///         }
+///     }
+///     fn handle(&self, _: &Progress, e: &Recorded, out: &mut Out) {
+///         if e.ty() == "OrderPaid" {
+///             out.send::<Parcel>(e.stream.key(), &Ask::Pack);
+///         }
+///     }
+///     fn apply(&self, s: &mut Progress, e: &Recorded) {
+///         s.packed |= e.ty() == "Packed";
+///     }
+/// }
+///
+/// let conn = annals::in_memory()?;
+/// conn.register_commands::<Parcel>()?;
+/// conn.register_process(Shipping)?;
+/// conn.append(Append::to("order-7").event("OrderPaid", "{}")?)?;
+/// while conn.step_processes()?.is_some() {} // or, in a thread of its own: conn.run_processes()
+/// assert_eq!(conn.repository::<Parcel>().load("7")?.version.0, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait ProcessManager: Send + Sync + 'static {
+    /// Its name. Written to disk: never change it.
+    const NAME: &'static str;
+    /// What an instance remembers. Stored as data: keep old states readable
+    /// (`#[serde(default)]`), or the process halts at the instance's next event.
+    type State: Default + Serialize + DeserializeOwned;
+
+    /// Which events it looks at; all, when none are given.
+    fn wants(&self) -> Vec<Item> {
+        Vec::new()
+    }
+    /// Where it begins when it is registered for the first time. From then on it goes on
+    /// where it stopped. The default is with the events to come: what it sends is real.
+    fn start(&self) -> Start {
+        Start::Now
+    }
+    /// Whom an event is for.
+    fn route(&self, e: &Recorded) -> Vec<Route>;
+    /// What follows from an event, given the state before it.
+    fn handle(&self, state: &Self::State, e: &Recorded, out: &mut Out);
+    /// The state after the event.
+    fn apply(&self, state: &mut Self::State, e: &Recorded);
+    /// What follows when a command it sent was refused by a rule, can never be carried out,
+    /// or was dropped by hand. Nothing, by default. An instance that has stopped is not asked.
+    ///
+    /// A panic here halts the process, and the command stays in the queue undecided; so it does
+    /// while the process is halted or not registered: a refusal is never lost.
+    fn rejected(&self, state: &Self::State, command: &CommandTo, refusal: &Refusal, out: &mut Out) {
+        let _ = (state, command, refusal, out);
+    }
+}
+
+/// Why a process halted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("{0} panicked: {1}")]
+    Panicked(&'static str, String),
+    #[error("the state of instance {0} cannot be read: {1}")]
+    State(String, String),
+    #[error("the state of instance {0} cannot be written: {1}")]
+    Unwritable(String, String),
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error("a command cannot be written: {0}")]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// What one process has changed in the transaction being made.
+#[derive(Clone)]
+pub(crate) struct Work {
+    tables: Tables,
+    process: &'static str,
+    states: BTreeMap<String, Option<Value>>,
+    timers: BTreeMap<(String, String), Option<Timer>>,
+    sends: Vec<Queued>,
+}
+
+impl Work {
+    pub fn new(tables: Tables, process: &'static str) -> Work {
+        let (states, timers) = (BTreeMap::new(), BTreeMap::new());
+        Work { tables, process, states, timers, sends: Vec::new() }
+    }
+
+    fn state(&self, instance: &str) -> Result<Option<Value>, DbError> {
+        match self.states.get(instance) {
+            Some(state) => Ok(state.clone()),
+            None => stored_state(&self.tables, self.process, instance),
+        }
+    }
+
+    fn stop(&mut self, instance: &str) -> Result<(), DbError> {
+        self.states.insert(instance.to_owned(), None);
+        for (id, _) in timer::of(&self.tables, Some(self.process), Some(instance))? {
+            self.timers.insert((id.instance, id.name), None);
+        }
+        for ((i, _), timer) in &mut self.timers {
+            if i == instance {
+                *timer = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what an instance sent; ids follow from `cause` and `label`.
+    fn take(
+        &mut self,
+        instance: &str,
+        sent: Vec<Outgoing>,
+        cause: Uuid,
+        label: &str,
+        correlation: Option<Arc<str>>,
+    ) -> Result<(), BadName> {
+        let queued = |n: usize, to: CommandTo| {
+            let mut meta =
+                Meta { correlation: correlation.clone(), causation: Some(cause), ..Meta::default() };
+            meta.more.insert(Arc::from("process"), Value::string(self.process));
+            meta.more.insert(Arc::from("instance"), Value::string(instance));
+            Queued {
+                to,
+                id: CommandId::derived(cause, label, n as u64),
+                meta,
+                if_version: None,
+                retry: Retry::default(),
+                keep_until: None,
+                sender: Some((self.process.to_owned(), instance.to_owned())),
+            }
+        };
+        for (n, outgoing) in sent.into_iter().enumerate() {
+            match outgoing {
+                Outgoing::Command(to) => {
+                    let q = queued(n, to);
+                    self.sends.push(q);
+                }
+                Outgoing::At { when, name, command } => {
+                    Tag::new(&name)?;
+                    let send = queued(n, command);
+                    self.timers.insert((instance.to_owned(), name), Some(Timer { when, send }));
+                }
+                Outgoing::Cancel { name } => {
+                    Tag::new(&name)?;
+                    self.timers.insert((instance.to_owned(), name), None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The commands of this work, and the timers it sets and cancels.
+    pub fn sent(&self) -> Vec<Outgoing> {
+        let commands = self.sends.iter().map(|q| Outgoing::Command(q.to.clone()));
+        let timers = self.timers.iter().map(|((_, name), timer)| match timer {
+            Some(t) => Outgoing::At { when: t.when, name: name.clone(), command: t.send.to.clone() },
+            None => Outgoing::Cancel { name: name.clone() },
+        });
+        commands.chain(timers).collect()
+    }
+
+    /// The rows of all of it, for transaction `t`; commands are numbered from `from`.
+    pub fn rows(&self, t: T, from: u64) -> Result<Vec<Row>, DbError> {
+        let mut rows = Vec::new();
+        for (instance, state) in &self.states {
+            let key = Key::new().text(self.process).text(instance);
+            match state {
+                Some(state) => rows.push(table::put(table::PROCESS, key, Data::of(state)?.bytes())),
+                None => rows.push(gone(table::PROCESS, key.done())),
+            }
+        }
+        for ((instance, name), timer) in &self.timers {
+            let id =
+                TimerId { process: self.process.to_owned(), instance: instance.clone(), name: name.clone() };
+            rows.extend(timer::change(&self.tables, &id, timer.as_ref())?);
+        }
+        for (n, send) in self.sends.iter().enumerate() {
+            rows.extend(send.rows(&self.tables, t, from + n as u64)?);
+        }
+        Ok(rows)
+    }
+}
+
+fn stored_state(tables: &Tables, process: &str, instance: &str) -> Result<Option<Value>, DbError> {
+    match tables.row(table::PROCESS, Key::new().text(process).text(instance))? {
+        Some(bytes) => Ok(Some(Data::stored(&bytes).value()?)),
+        None => Ok(None),
+    }
+}
+
+/// How many instances a process has.
+pub(crate) fn instances(tables: &Tables, process: &str) -> Result<u64, DbError> {
+    Ok(tables.under(table::PROCESS, Key::new().text(process))?.len() as u64)
+}
+
+/// Where a process or reactor has got to.
+pub(crate) fn checkpoint_key(name: &str) -> Key {
+    Key::new().text("process").text(name)
+}
+
+/// A process manager without its types.
+pub(crate) trait AnyProcess: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn wants(&self) -> Vec<Item>;
+    /// Takes one event.
+    fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault>;
+    /// Takes the refusal of a command that an instance sent.
+    fn refused(&self, instance: &str, sent: &Queued, refusal: &Refusal, work: &mut Work)
+    -> Result<(), Fault>;
+}
+
+fn guarded<R>(what: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| Fault::Panicked(what, panic_text(&*panic)))
+}
+
+fn read_state<P: ProcessManager>(instance: &str, stored: Option<&Value>) -> Result<P::State, Fault> {
+    match stored {
+        Some(v) => wire::from_value(v).map_err(|e| Fault::State(instance.to_owned(), e.0)),
+        None => Ok(P::State::default()),
+    }
+}
+
+/// What an instance that `route` named does with an event: commands, and its state after.
+pub(crate) fn step<P: ProcessManager>(
+    p: &P,
+    state: &mut P::State,
+    e: &Recorded,
+) -> Result<Vec<Outgoing>, Fault> {
+    let mut out = Out::default();
+    guarded("handle", || p.handle(state, e, &mut out))?;
+    let sent = out.finish()?;
+    guarded("apply", || p.apply(state, e))?;
+    Ok(sent)
+}
+
+impl<P: ProcessManager> AnyProcess for P {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+    fn wants(&self) -> Vec<Item> {
+        ProcessManager::wants(self)
+    }
+    fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault> {
+        // An event may be for one instance more than once: `Start` and `Stop` of it, say.
+        let mut named: BTreeMap<String, u32> = BTreeMap::new();
+        for route in guarded("route", || self.route(e))? {
+            let (instance, must_be_there, stops) = match route {
+                Route::Start(i) => (i, false, false),
+                Route::Continue(i) => (i, true, false),
+                Route::Stop(i) => (i, true, true),
+            };
+            Tag::new(&instance)?;
+            let stored = work.state(&instance)?;
+            if stored.is_none() && must_be_there {
+                if stops {
+                    // Nothing to handle; what may be left of it goes all the same.
+                    work.stop(&instance)?;
+                }
+                continue;
+            }
+            let mut state = read_state::<P>(&instance, stored.as_ref())?;
+            let sent = step(self, &mut state, e)?;
+            let again = named.entry(instance.clone()).and_modify(|n| *n += 1).or_insert(0);
+            // No name holds a NUL: different senders have different labels.
+            let label = format!("{}\0{instance}\0{}\0{again}", P::NAME, e.part);
+            let correlation =
+                e.event.meta.correlation.clone().or_else(|| Some(Arc::from(e.id().to_string())));
+            work.take(&instance, sent, e.id().0, &label, correlation)?;
+            if stops {
+                work.stop(&instance)?;
+            } else {
+                let value = wire::to_value(&state).map_err(|e| Fault::Unwritable(instance.clone(), e.0))?;
+                read_state::<P>(&instance, Some(&value))
+                    .map_err(|e| Fault::Unwritable(instance.clone(), e.to_string()))?;
+                work.states.insert(instance, Some(value));
+            }
+        }
+        Ok(())
+    }
+    fn refused(
+        &self,
+        instance: &str,
+        sent: &Queued,
+        refusal: &Refusal,
+        work: &mut Work,
+    ) -> Result<(), Fault> {
+        let Some(stored) = work.state(instance)? else { return Ok(()) };
+        let state = read_state::<P>(instance, Some(&stored))?;
+        let mut out = Out::default();
+        guarded("rejected", || self.rejected(&state, &sent.to, refusal, &mut out))?;
+        let label = format!("{}/{instance}/rejected", P::NAME);
+        work.take(instance, out.finish()?, sent.id.0, &label, sent.meta.correlation.clone())?;
+        Ok(())
+    }
+}
+
+/// A process or reactor could not be registered or steered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The name is in use.
+    #[error("{0} is registered already")]
+    Twice(&'static str),
+    /// There is none of this name in this program.
+    #[error("there is no process or reactor {0} in this program")]
+    Unknown(String),
+    /// The name is not one.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// A stored state does not have the type's shape.
+    #[error("the state of instance {instance} of {process} cannot be read: {why}")]
+    State {
+        /// The process.
+        process: &'static str,
+        /// The instance.
+        instance: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// The database could not be written.
+    #[error(transparent)]
+    Append(#[from] crate::event::append::AppendError),
+    /// The database could not be read.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl ProcessError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ProcessError::Twice(_) => "process/registered-twice",
+            ProcessError::Unknown(_) => "process/unknown",
+            ProcessError::Name(_) => "event/bad-name",
+            ProcessError::State { .. } => "process/bad-state",
+            ProcessError::Append(e) => e.code(),
+            ProcessError::Db(e) => e.code(),
+        }
+    }
+}
+
+impl Connection {
+    /// Registers a process manager; [`Connection::run_processes`] or
+    /// [`Connection::step_processes`] drives it. The first time, its place in the log is stored.
+    ///
+    /// # Errors
+    /// A name in use or that is not one; a database that cannot be written.
+    pub fn register_process<P: ProcessManager>(&self, process: P) -> Result<(), ProcessError> {
+        let start = process.start();
+        self.begin(P::NAME, start)?;
+        let domain = &self.shared().events().domain;
+        domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)?;
+        domain.retry_those(crate::event::refusal::UNHEARD);
+        Ok(())
+    }
+
+    /// Stores where a process or reactor begins, unless it has begun.
+    pub(crate) fn begin(&self, name: &'static str, start: Start) -> Result<(), ProcessError> {
+        Tag::new(name)?;
+        if self.shared().events().domain.knows(name) {
+            return Err(ProcessError::Twice(name));
+        }
+        if self.db().events().tables.row(table::COUNTER, checkpoint_key(name))?.is_some() {
+            return Ok(());
+        }
+        let at = self.subscribe(Vec::new(), start)?.position();
+        self.write(move |txn| -> Result<(), crate::event::append::AppendError> {
+            txn.row(table::put(table::COUNTER, checkpoint_key(name), table::number(at.0)));
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// The state of an instance of a process; none when it is not there.
+    pub fn process_state<P: ProcessManager>(&self, instance: &str) -> Result<Option<P::State>, ProcessError> {
+        let stored = stored_state(&self.db().events().tables, P::NAME, instance)?;
+        let read = |v: Value| {
+            wire::from_value(&v).map_err(|e| ProcessError::State {
+                process: P::NAME,
+                instance: instance.to_owned(),
+                why: e.0,
+            })
+        };
+        stored.map(read).transpose()
+    }
+}
+
+/// Where a process or reactor has got to.
+pub(crate) fn checkpoint(tables: &Tables, name: &str) -> Result<Position, DbError> {
+    match tables.row(table::COUNTER, checkpoint_key(name))? {
+        Some(bytes) => Ok(Position(table::read_number(&bytes)?)),
+        None => Ok(Position::ZERO),
+    }
+}

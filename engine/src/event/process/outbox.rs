@@ -1,0 +1,317 @@
+//! The queue of commands that are accepted and wait to be carried out: from process
+//! managers, from timers, and from callers that do not wait for the answer.
+//!
+//! Stored form (table `event::table::OUTBOX`, key: the t that queued it, its number in
+//! that transaction, its id): a map, so that a person can read it.
+//!
+//! 1. A command is queued in the transaction that decided on it, together with its
+//!    outcome "accepted"; a command that is known already is not queued again.
+//! 2. It leaves the queue in the transaction that stores its outcome. So it is carried
+//!    out once, whenever the process stops.
+//! 3. Commands leave in order; one that fails for a reason that may pass stays, with
+//!    growing pauses, and those for the same aggregate wait behind it.
+
+use crate::event::{
+    append::AppendError,
+    command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry},
+    data::Data,
+    dispatch_error::{CommandError, DispatchError},
+    domain::Trouble,
+    door::CommandRequest,
+    id::{CommandId, StreamId, Version},
+    record::Meta,
+    table::{self, Key, Tables},
+};
+use crate::{Connection, DbError};
+use annals_model::{Instant, Value};
+use annals_storage::Row;
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+/// A command in the queue.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Queued {
+    pub to: CommandTo,
+    pub id: CommandId,
+    pub meta: Meta,
+    pub if_version: Option<Version>,
+    pub retry: Retry,
+    pub keep_until: Option<Instant>,
+    /// The process manager and the instance that sent it.
+    pub sender: Option<(String, String)>,
+}
+
+/// A command that waits to be carried out, as [`Connection::queued_commands`] lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueuedCommand {
+    /// Its id.
+    pub id: CommandId,
+    /// Whom it is for and what it asks.
+    pub to: CommandTo,
+    /// Accepted, running or failed.
+    pub status: CommandStatus,
+    /// The process manager and the instance that sent it.
+    pub sender: Option<(String, String)>,
+}
+
+fn k(name: &str) -> Value {
+    Value::keyword(name)
+}
+
+impl Queued {
+    pub fn dispatch(&self) -> Dispatch {
+        Dispatch {
+            id: self.id,
+            meta: self.meta.clone(),
+            if_version: self.if_version,
+            retry: self.retry,
+            keep_until: self.keep_until,
+        }
+    }
+
+    pub fn to_value(&self) -> Value {
+        let mut map = vec![
+            (k("id"), Value::Uuid(self.id.0)),
+            (k("category"), Value::string(&self.to.category)),
+            (k("key"), Value::string(&self.to.id)),
+            (k("type"), Value::string(&self.to.ty)),
+            (k("payload"), self.to.payload.clone()),
+            (k("retry"), Value::Long(self.retry.0.into())),
+        ];
+        let text = |s: &Arc<str>| Value::String(s.clone());
+        let m = &self.meta;
+        map.extend(m.correlation.as_ref().map(|c| (k("correlation"), text(c))));
+        map.extend(m.causation.map(|c| (k("causation"), Value::Uuid(c))));
+        map.extend(m.actor.as_ref().map(|a| (k("actor"), text(a))));
+        if !m.more.is_empty() {
+            map.push((
+                k("meta"),
+                Value::map(m.more.iter().map(|(n, v)| (Value::String(n.clone()), v.clone()))),
+            ));
+        }
+        map.extend(self.if_version.map(|v| (k("if-version"), Value::Long(v.0 as i64))));
+        map.extend(self.keep_until.map(|i| (k("keep-until"), Value::Instant(i))));
+        if let Some((process, instance)) = &self.sender {
+            map.push((k("sender"), Value::vector([Value::string(process), Value::string(instance)])));
+        }
+        Value::map(map)
+    }
+
+    pub fn of_value(v: &Value) -> Option<Queued> {
+        let get = |name: &str| v.get(&k(name));
+        let string = |name: &str| match get(name) {
+            Some(Value::String(s)) => Some(s.clone()),
+            _ => None,
+        };
+        let uuid = |name: &str| match get(name) {
+            Some(Value::Uuid(u)) => Some(*u),
+            _ => None,
+        };
+        let long = |name: &str| match get(name) {
+            Some(Value::Long(n)) => Some(*n),
+            _ => None,
+        };
+        let mut more = BTreeMap::new();
+        if let Some(Value::Map(entries)) = get("meta") {
+            for (name, v) in entries.iter() {
+                let Value::String(name) = name else { return None };
+                more.insert(name.clone(), v.clone());
+            }
+        }
+        let sender = match get("sender") {
+            Some(Value::Vector(pair)) => match &pair[..] {
+                [Value::String(p), Value::String(i)] => Some((p.to_string(), i.to_string())),
+                _ => return None,
+            },
+            _ => None,
+        };
+        Some(Queued {
+            to: CommandTo {
+                category: string("category")?.to_string(),
+                id: string("key")?.to_string(),
+                ty: string("type")?.to_string(),
+                payload: get("payload")?.clone(),
+            },
+            id: CommandId(uuid("id")?),
+            meta: Meta {
+                correlation: string("correlation"),
+                causation: uuid("causation"),
+                actor: string("actor"),
+                more,
+            },
+            if_version: long("if-version").map(|n| Version(n as u64)),
+            retry: Retry(u32::try_from(long("retry")?).ok()?),
+            keep_until: match get("keep-until") {
+                Some(Value::Instant(i)) => Some(*i),
+                _ => None,
+            },
+            sender,
+        })
+    }
+
+    /// The rows that queue it as the `n`-th of about transaction `t`; none when it is known already.
+    pub fn rows(&self, tables: &Tables, t: annals_model::T, n: u64) -> Result<Vec<Row>, DbError> {
+        let id = Key::new().bytes(self.id.0.as_bytes());
+        if tables.row(table::COMMAND, id.clone())?.is_some() {
+            return Ok(Vec::new());
+        }
+        let digest = self.to.digest(self.if_version)?;
+        let outcome = CommandOutcome {
+            keep_until: self.keep_until,
+            ..CommandOutcome::of(self.id, digest, CommandStatus::Accepted)
+        };
+        let data = Data::of(&self.to_value())?;
+        Ok(vec![
+            table::put(table::COMMAND, id, outcome.encode()?),
+            table::put(
+                table::OUTBOX,
+                Key::new().number(t.0).number(n).bytes(self.id.0.as_bytes()),
+                data.bytes(),
+            ),
+        ])
+    }
+}
+
+/// The row that takes an entry out of a table.
+pub(crate) fn gone(table: u8, key: Vec<u8>) -> Row {
+    Row { table, key, value: None }
+}
+
+/// The first entry of the queue that is wanted, with its key.
+pub(crate) fn first(
+    tables: &Tables,
+    wanted: &mut dyn FnMut(&Queued) -> bool,
+) -> Result<Option<(Vec<u8>, Queued)>, DbError> {
+    let mut found = Ok(None);
+    tables.rows(table::OUTBOX, &[], &[0xff], false, &mut |key, bytes| {
+        match decode(bytes) {
+            Ok(queued) if wanted(&queued) => found = Ok(Some((key.to_vec(), queued))),
+            Ok(_) => return ControlFlow::Continue(()),
+            Err(e) => found = Err(e),
+        }
+        ControlFlow::Break(())
+    })?;
+    found
+}
+
+fn decode(bytes: &[u8]) -> Result<Queued, DbError> {
+    let damaged = || DbError::from(crate::event::data::DataError::Damaged(0));
+    Queued::of_value(&Data::stored(bytes).value()?).ok_or_else(damaged)
+}
+
+impl Connection {
+    /// Accepts a command without carrying it out: it is stored, and the runner
+    /// ([`Connection::run_processes`]) carries it out. [`Connection::command_status`] tells
+    /// how far it is. Sent again under the same id it is accepted once.
+    ///
+    /// # Errors
+    /// A category or type nobody handles, a payload that does not fit, an id that was used
+    /// for another request, or one whose outcome is forgotten.
+    pub fn submit(&self, request: CommandRequest) -> Result<CommandId, CommandError> {
+        let to = self.handler(&request.category)?.understand(&request.to())?;
+        StreamId::of(&to.category, &to.id).map_err(crate::event::aggregate::LoadError::from)?;
+        let d = request.dispatch;
+        let id = d.id;
+        let digest = to.digest(d.if_version)?;
+        let queued = Queued {
+            to,
+            id,
+            meta: d.meta,
+            if_version: d.if_version,
+            retry: d.retry,
+            keep_until: d.keep_until,
+            sender: None,
+        };
+        let events = self.shared().events().clone();
+        let known = |conn: &Connection| -> Result<bool, CommandError> {
+            let Some(stored) = conn.db().events().command(id)? else { return Ok(false) };
+            match stored.at(conn.shared().now()) {
+                o if o.request != digest => Err(DispatchError::Reused { id }),
+                CommandOutcome { status: CommandStatus::Forgotten { since }, .. } => {
+                    Err(DispatchError::Forgotten { id, until: since })
+                }
+                _ => Ok(true),
+            }
+        };
+        if known(self)? {
+            return Ok(id);
+        }
+        self.write(move |txn| -> Result<(), AppendError> {
+            let tables = events.log(txn.db_before()).tables;
+            let t = txn.t();
+            for row in queued.rows(&tables, t, 0)? {
+                txn.row(row);
+            }
+            Ok(())
+        })?;
+        self.shared().events().announce();
+        // Somebody may have used the id for another request a moment before.
+        known(self)?;
+        Ok(id)
+    }
+
+    /// The commands that are accepted and wait to be carried out, in order.
+    pub fn queued_commands(&self) -> Result<Vec<QueuedCommand>, DbError> {
+        let domain = &self.shared().events().domain;
+        let mut queued = Vec::new();
+        first(&self.db().events().tables, &mut |q| {
+            queued.push(q.clone());
+            false
+        })?;
+        let listed = queued.into_iter().map(|q| {
+            let status = match domain.trouble(q.id) {
+                _ if domain.is_running(q.id) => CommandStatus::Running,
+                Some(t) => t.status(),
+                None => CommandStatus::Accepted,
+            };
+            QueuedCommand { id: q.id, to: q.to, status, sender: q.sender }
+        });
+        Ok(listed.collect())
+    }
+}
+
+impl Trouble {
+    pub fn status(&self) -> CommandStatus {
+        CommandStatus::Failed {
+            code: self.code.clone(),
+            message: self.message.clone(),
+            attempts: self.attempts,
+            retry_at: self.retry_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_is_queued_is_read_back() {
+        let mut meta = Meta { causation: Some(Uuid::from_u128(4)), ..Meta::default() };
+        meta.more.insert(Arc::from("ip"), Value::string("::1"));
+        let bare = Queued {
+            to: CommandTo {
+                category: "order".into(),
+                id: "7".into(),
+                ty: "Cancel".into(),
+                payload: Value::map([(k("why"), Value::string("late"))]),
+            },
+            id: CommandId(Uuid::from_u128(1)),
+            meta: Meta::default(),
+            if_version: None,
+            retry: Retry(2),
+            keep_until: None,
+            sender: None,
+        };
+        let full = Queued {
+            meta,
+            if_version: Some(Version(3)),
+            keep_until: Some(Instant(9)),
+            sender: Some(("shipping".into(), "order-7".into())),
+            ..bare.clone()
+        };
+        for q in [bare, full] {
+            assert_eq!(Queued::of_value(&q.to_value()), Some(q));
+        }
+    }
+}

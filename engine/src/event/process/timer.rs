@@ -1,0 +1,197 @@
+//! Timers of process managers: a command to be sent at an instant, unless cancelled.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `TIMER` | process, instance, name | when, and the command |
+//! | `DUE` | instant, process, instance, name | nothing |
+//!
+//! 1. A timer is set and cancelled in the transaction of the event that asks for it,
+//!    and fires in the transaction that queues its command: it fires once.
+//! 2. One name is one timer of an instance: setting it again moves it. When an instance
+//!    stops, its timers go with it.
+//! 3. The clock is the connection's ([`crate::Options::clock`]). A timer that came due
+//!    while nothing ran fires when the runner starts, after the events stored by then
+//!    were taken.
+//! 4. It fires only while its process is registered and running: what the process has not
+//!    looked at might have cancelled it.
+
+use crate::DbError;
+use crate::event::{
+    data::Data,
+    outbox::{Queued, gone},
+    table::{self, Key, Tables},
+};
+use annals_model::{Instant, Value};
+use annals_storage::Row;
+use std::ops::ControlFlow;
+
+/// A timer as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Timer {
+    pub when: Instant,
+    pub send: Queued,
+}
+
+/// Which timer: the process, the instance, the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimerId {
+    pub process: String,
+    pub instance: String,
+    pub name: String,
+}
+
+/// A timer that is set, as [`crate::Connection::timers`] lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PendingTimer {
+    /// The process manager.
+    pub process: String,
+    /// The instance.
+    pub instance: String,
+    /// Its name.
+    pub name: String,
+    /// When it fires.
+    pub when: Instant,
+    /// What is sent then.
+    pub send: crate::event::command::CommandTo,
+}
+
+/// Instants in the order of numbers.
+fn ordered(i: Instant) -> u64 {
+    (i.0 as u64) ^ (1 << 63)
+}
+
+impl TimerId {
+    fn key(&self) -> Key {
+        Key::new().text(&self.process).text(&self.instance).text(&self.name)
+    }
+    fn due_key(&self, when: Instant) -> Key {
+        Key::new().number(ordered(when)).text(&self.process).text(&self.instance).text(&self.name)
+    }
+    fn parse(rest: &[u8]) -> Option<TimerId> {
+        let mut parts = rest.split(|b| *b == 2).map(|b| String::from_utf8_lossy(b).into_owned());
+        Some(TimerId { process: parts.next()?, instance: parts.next()?, name: parts.next()? })
+    }
+}
+
+/// The timer as stored, if it is set.
+pub(crate) fn find(tables: &Tables, id: &TimerId) -> Result<Option<Timer>, DbError> {
+    match tables.row(table::TIMER, id.key())? {
+        Some(bytes) => decode(&bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Timer, DbError> {
+    let damaged = || DbError::from(crate::event::data::DataError::Damaged(0));
+    let Value::Vector(pair) = Data::stored(bytes).value()? else { return Err(damaged()) };
+    match &pair[..] {
+        [Value::Instant(when), send] => {
+            Ok(Timer { when: *when, send: Queued::of_value(send).ok_or_else(damaged)? })
+        }
+        _ => Err(damaged()),
+    }
+}
+
+/// The rows that set a timer, move it, or (none) take it away.
+pub(crate) fn change(tables: &Tables, id: &TimerId, to: Option<&Timer>) -> Result<Vec<Row>, DbError> {
+    let mut rows = Vec::with_capacity(3);
+    let old = find(tables, id)?;
+    if let Some(old) = &old
+        && to.is_none_or(|t| t.when != old.when)
+    {
+        rows.push(gone(table::DUE, id.due_key(old.when).done()));
+    }
+    match to {
+        Some(t) => {
+            let data = Data::of(&Value::vector([Value::Instant(t.when), t.send.to_value()]))?;
+            rows.push(table::put(table::TIMER, id.key(), data.bytes()));
+            rows.push(table::put(table::DUE, id.due_key(t.when), Vec::new()));
+        }
+        None if old.is_some() => rows.push(gone(table::TIMER, id.key().done())),
+        None => {}
+    }
+    Ok(rows)
+}
+
+/// The timers of an instance, or of every instance of a process, or of all.
+pub(crate) fn of(
+    tables: &Tables,
+    process: Option<&str>,
+    instance: Option<&str>,
+) -> Result<Vec<(TimerId, Timer)>, DbError> {
+    let mut prefix = Key::new();
+    for part in [process, instance].into_iter().flatten() {
+        prefix = prefix.text(part);
+    }
+    let mut found = Vec::new();
+    for (key, bytes) in tables.under(table::TIMER, prefix)? {
+        if let Some(id) = TimerId::parse(&key) {
+            found.push((id, decode(&bytes)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The timer due first, of those that `wanted` takes: asked in order of time, until it takes
+/// one or answers that the rest is of no interest either.
+pub(crate) fn first(
+    tables: &Tables,
+    wanted: &mut dyn FnMut(Instant, &TimerId) -> Look,
+) -> Result<Option<TimerId>, DbError> {
+    let mut found = None;
+    tables.rows(table::DUE, &[], &[0xff], false, &mut |key, _| {
+        let n = key.first().map_or(0, |len| usize::from(len.saturating_sub(0x10)) + 1).min(key.len());
+        let when = table::last_number(&key[..n], 0).map(|n| Instant((n ^ (1 << 63)) as i64));
+        let Some((when, id)) = when.zip(TimerId::parse(&key[n..])) else { return ControlFlow::Continue(()) };
+        match wanted(when, &id) {
+            Look::Take => found = Some(id),
+            Look::PassOver => return ControlFlow::Continue(()),
+            Look::End => {}
+        }
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// What [`first`] is to do with a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// This is the one.
+    Take,
+    /// Not this one: on to the next.
+    PassOver,
+    /// Neither this one nor a later one.
+    End,
+}
+
+impl crate::Connection {
+    /// The timers that are set, by process, instance and name.
+    pub fn timers(&self) -> Result<Vec<PendingTimer>, DbError> {
+        let all = of(&self.db().events().tables, None, None)?;
+        Ok(all
+            .into_iter()
+            .map(|(id, t)| PendingTimer {
+                process: id.process,
+                instance: id.instance,
+                name: id.name,
+                when: t.when,
+                send: t.send.to,
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_by_instant_are_in_the_order_of_time() {
+        let id = TimerId { process: "p".into(), instance: "i-1".into(), name: "n".into() };
+        let instants = [i64::MIN, -5, 0, 7, 1_700_000_000_000_000, i64::MAX];
+        let keys: Vec<_> = instants.iter().map(|i| id.due_key(Instant(*i)).done()).collect();
+        assert!(keys.is_sorted());
+        let bare = id.key().done();
+        assert_eq!(TimerId::parse(&bare), Some(id));
+    }
+}

@@ -1,0 +1,20 @@
+//! Streams: what is appended, how it is judged and stored, and how it is read.
+//!
+//! [`append`] says what, `judge` whether it may be, `commit` makes it; `table` is the rows,
+//! [`record`] an event in them. [`log`] and [`subscribe`] read; [`upcast`] shows old shapes as
+//! new ones; `virtual_source` shows events to Datalog. `face` is a connection's calls, `copy`,
+//! [`import`] and `speculate` are appends made of something else.
+
+pub mod append;
+pub(crate) mod commit;
+pub(crate) mod copy;
+pub mod face;
+pub mod import;
+pub(crate) mod judge;
+pub mod log;
+pub mod record;
+pub(crate) mod speculate;
+pub mod subscribe;
+pub mod table;
+pub mod upcast;
+pub(crate) mod virtual_source;

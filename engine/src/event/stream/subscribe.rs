@@ -1,0 +1,118 @@
+//! Subscriptions: every event from a point on, once each, in order.
+//!
+//! 1. A subscription always reads from the log: what it has not yet read waits
+//!    there, so a slow reader holds nobody up and loses nothing.
+//! 2. [`Feed::CaughtUp`] comes each time the newest event has been handed out.
+//! 3. [`Feed::Checkpoint`] names a position that is safe to resume after, even when
+//!    nothing matched: a filtered reader does not read the same events again.
+
+use crate::event::{append::Item, id::Position, record::Recorded};
+use crate::{Connection, DbError};
+use annals_model::Instant;
+use std::{collections::VecDeque, time::Duration};
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first event.
+    Beginning,
+    /// With events appended from now on.
+    Now,
+    /// After this position.
+    After(Position),
+    /// With the first event recorded after an instant.
+    At(Instant),
+}
+
+/// What a subscription hands out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Feed {
+    /// An event.
+    Event(Box<Recorded>),
+    /// Everything up to here has been handed out.
+    CaughtUp(Position),
+    /// Safe to resume after.
+    Checkpoint(Position),
+}
+
+/// Events read at once.
+const PAGE: usize = 512;
+
+/// Events as they come; blocks while there are none.
+pub struct Subscription {
+    conn: Connection,
+    items: Vec<Item>,
+    after: Position,
+    ready: VecDeque<Feed>,
+    caught_up: bool,
+}
+
+impl Connection {
+    /// Every event from a point on that matches one of the items (all, when there are none).
+    pub fn subscribe(&self, items: Vec<Item>, from: Start) -> Result<Subscription, DbError> {
+        let log = self.db().events();
+        let after = match from {
+            Start::Beginning => Position::ZERO,
+            Start::Now => log.head()?,
+            Start::After(p) => p,
+            Start::At(i) => {
+                let t = self.db().snapshot().t_at(i)?;
+                crate::event::log::EventLog { upto: t.min(log.t()), ..log }.head()?
+            }
+        };
+        Ok(Subscription { conn: self.clone(), items, after, ready: VecDeque::new(), caught_up: false })
+    }
+}
+
+impl Subscription {
+    /// The position it has looked at.
+    pub fn position(&self) -> Position {
+        self.after
+    }
+
+    /// The next item, or none when nothing came in time.
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Feed>, DbError> {
+        loop {
+            if let Some(feed) = self.ready.pop_front() {
+                return Ok(Some(feed));
+            }
+            let events = self.conn.shared().events().clone();
+            let beat = events.beat();
+            let log = self.conn.db().events();
+            if self.after < log.head()? {
+                let (found, upto) = log.all(&self.items, self.after, PAGE)?;
+                self.caught_up = false;
+                let none = found.is_empty();
+                self.ready.extend(found.into_iter().map(|e| Feed::Event(Box::new(e))));
+                self.after = upto;
+                if none || !self.items.is_empty() {
+                    self.ready.push_back(Feed::Checkpoint(upto));
+                }
+                continue;
+            }
+            if !self.caught_up {
+                self.caught_up = true;
+                return Ok(Some(Feed::CaughtUp(self.after)));
+            }
+            if !events.wait(beat, timeout) || events.closed.load(std::sync::atomic::Ordering::Acquire) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Iterator for Subscription {
+    type Item = Result<Feed, DbError>;
+    fn next(&mut self) -> Option<Result<Feed, DbError>> {
+        loop {
+            match self.next_within(Duration::from_secs(60)) {
+                Ok(Some(feed)) => return Some(Ok(feed)),
+                Ok(None) if self.conn.shared().events().closed.load(std::sync::atomic::Ordering::Acquire) => {
+                    return None;
+                }
+                Ok(None) => {}
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+}
