@@ -317,6 +317,32 @@ impl Db {
         self.viewed(View { since: Some(t), ..self.0.view })
     }
 
+    /// The same database, whose reads of the past leave nothing in the column cache. For walking
+    /// over many times, each of which is asked for once, as a live query does that has fallen
+    /// behind: it would push out of the cache what others come back to. Answers are the same.
+    ///
+    /// ```
+    /// let conn = annals::in_memory()?;
+    /// conn.transact("[{:db/ident :color/red}]")?;
+    /// let q = "[:find [?i ...] :where [_ :db/ident ?i]]";
+    /// let before = conn.db_at(annals::T(0))?;
+    /// assert_eq!(before.uncached().query(q, ())?.rows.len(), before.query(q, ())?.rows.len());
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn uncached(&self) -> Db {
+        let snap = Snapshot { store: self.0.snap.store.uncached(), ..self.0.snap.clone() };
+        Db(Arc::new(Inner {
+            shared: self.0.shared.clone(),
+            snap,
+            view: self.0.view,
+            info: self.0.info.clone(),
+            newest: self.0.newest.clone(),
+            named: self.0.named.clone(),
+            counters: self.0.counters,
+            filter: self.0.filter.clone(),
+        }))
+    }
+
     /// Every assertion and retraction instead of what holds.
     pub fn history(&self) -> Db {
         let mut view = self.0.view;

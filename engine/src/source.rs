@@ -47,7 +47,7 @@ impl Source for Db {
 
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {
         if self.is_plain(a) {
-            return self.shared().store().column(self.at(), a, order, dict).map_err(failed);
+            return self.snapshot().store.column(self.at(), a, order, dict).map_err(failed);
         }
         let datoms = self.collect(&Prefix::A(a)).map_err(failed)?;
         let mut rows: Vec<(u64, Cell, u64, bool)> =
@@ -82,7 +82,7 @@ impl Source for Db {
                 t: std::mem::take(&mut out.t),
                 added: std::mem::take(&mut out.added),
             };
-            let done = self.shared().store().probe(self.at(), a, by, keys, dict, &mut found);
+            let done = self.snapshot().store.probe(self.at(), a, by, keys, dict, &mut found);
             *out = Probe { key: found.key, e: found.e, v: found.v, t: found.t, added: found.added };
             return done.map_err(failed);
         }

@@ -34,6 +34,7 @@ pub mod run;
 pub mod sse;
 pub mod state;
 pub mod token;
+pub mod touch;
 pub mod wire;
 
 pub use config::{Config, ConfigError, Limits, LogFormat};

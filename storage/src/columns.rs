@@ -8,6 +8,8 @@
 //! 3. Reads the cache cannot answer exactly (a basis with staged records, or one
 //!    that precedes a late-filed fact of the attribute) go to the layers.
 //! 4. With no bytes to use, everything goes to the layers.
+//! 5. A read that says so (`keep` is false) leaves no column of the past behind: who walks over many
+//!    times, each once, would push out what others come back to.
 //!
 //! Locks: a slot's data, then the writer, then the map. Staging takes only the map.
 
@@ -408,7 +410,8 @@ impl Core {
         self.cache.limit > 0 && at.basis >= late && at.basis <= self.basis()
     }
 
-    pub fn column(&self, at: &At, a: AttrId, order: Order, dict: &Arc<Dict>) -> Res<Arc<Column>> {
+    /// `keep`: whether a column of the past is worth memory after this read.
+    pub fn column(&self, at: &At, a: AttrId, order: Order, dict: &Arc<Dict>, keep: bool) -> Res<Arc<Column>> {
         if !self.cacheable(at, a) {
             return Ok(Arc::new(self.build(at, a, order, dict)?));
         }
@@ -433,7 +436,7 @@ impl Core {
             d.closed = Some(Closed::new(rows));
         }
         let c = Arc::new(d.past(at, order));
-        self.account(at, a, &cell, d, Some((pin, &c)));
+        self.account(at, a, &cell, d, keep.then_some((pin, &c)));
         Ok(c)
     }
 
@@ -582,10 +585,11 @@ impl Core {
         order: Order,
         keys: &[u64],
         dict: &Arc<Dict>,
+        keep: bool,
         out: &mut ProbeOut,
     ) -> Res<()> {
         if self.cacheable(at, a) && self.column_pays(at, a, keys.len()) {
-            let c = self.column(at, a, order, dict)?;
+            let c = self.column(at, a, order, dict, keep)?;
             gallop_keys(&c, keys, out);
             return Ok(());
         }

@@ -38,6 +38,8 @@ use std::{
 #[derive(Clone)]
 pub struct Store {
     pub(crate) core: Arc<Core>,
+    /// Do columns of the past that this handle reads stay in the cache?
+    keep: bool,
     /// Stops the background when the last clone goes.
     _background: Arc<Background>,
 }
@@ -383,7 +385,7 @@ impl Writer {
 impl Store {
     pub(crate) fn of(core: Core) -> Store {
         let core = Arc::new(core);
-        Store { _background: Arc::new(Background::start(&core)), core }
+        Store { _background: Arc::new(Background::start(&core)), keep: true, core }
     }
 
     /// A store without files. `genesis` is its record 0.
@@ -471,9 +473,15 @@ impl Store {
         self.core.is_cached(a)
     }
 
+    /// The same store through a handle whose reads leave no column of the past in the cache: for
+    /// walking over many times, each of which is asked for once. The present is kept as ever.
+    pub fn uncached(&self) -> Store {
+        Store { keep: false, ..self.clone() }
+    }
+
     /// All datoms of an attribute that the view shows, as arrays.
     pub fn column(&self, at: At, a: AttrId, order: Order, dict: &Arc<Dict>) -> Res<Arc<Column>> {
-        self.core.column(&at, a, order, dict)
+        self.core.column(&at, a, order, dict, self.keep)
     }
 
     /// The datoms of an attribute whose entity or value cell is among `keys`
@@ -487,7 +495,7 @@ impl Store {
         dict: &Arc<Dict>,
         out: &mut ProbeOut,
     ) -> Res<()> {
-        self.core.probe(&at, a, order, keys, dict, out)
+        self.core.probe(&at, a, order, keys, dict, self.keep, out)
     }
 
     /// The records of `[from, to)` that are published.

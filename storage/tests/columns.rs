@@ -46,3 +46,26 @@ fn probes_between_writes_load_nothing_and_see_every_write() {
     }
     assert!(!store.is_cached(A));
 }
+
+#[test]
+fn an_uncached_walk_over_the_past_leaves_the_cache_as_it_was() {
+    let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
+    for t in 1..=50 {
+        store.stage(record(t, std::iter::once((1, ENTITIES + t)))).unwrap();
+        store.flush().unwrap();
+    }
+    let dict = Dict::current();
+    let read = |store: &Store, t: u64| store.column(At::now(T(t)), A, Order::Eav, &dict).unwrap();
+    // The first look at the past loads the attribute's closed intervals: those are of the present's slot.
+    read(&store.uncached(), 10);
+    let before = store.stats().unwrap().cache_bytes;
+    assert!(before > 0);
+    for t in 1..50 {
+        assert_eq!(read(&store.uncached(), t).len() as u64, ENTITIES + t);
+        assert_eq!(store.stats().unwrap().cache_bytes, before, "t {t}");
+    }
+    // Kept by others, it serves the uncached handle too; and says the same.
+    let kept = read(&store, 20);
+    assert!(store.stats().unwrap().cache_bytes > before);
+    assert_eq!(read(&store.uncached(), 20).v, kept.v);
+}

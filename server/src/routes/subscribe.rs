@@ -13,7 +13,9 @@
 //!    computed, whatever a late projection files under t afterwards: nothing is lost and
 //!    nothing sent twice.
 //! 3. A transaction that changes no row sends nothing; once caught up, a
-//!    `checkpoint` moves the id past it.
+//!    `checkpoint` moves the id past it. One that touches nothing the query names is
+//!    passed over without running it ([`Touch`]).
+//! 4. Who lags behind reads each past t once: nothing of that is kept in the cache.
 
 use crate::{
     answer::Answer,
@@ -25,12 +27,14 @@ use crate::{
     sse::{self, Gone, Sink},
     state::{Database, Server},
     token::Scope,
+    touch::{Touch, touches_schema},
     wire::{
         problem::{Class, Problem},
         value::{self, Style},
     },
 };
-use annals::{Cancel, Db, Query, T, Value};
+use annals::{Cancel, Db, Query, T, TxReport, Value};
+use parking_lot::Mutex;
 use std::{
     collections::HashSet,
     sync::Arc,
@@ -47,6 +51,8 @@ struct Live {
     database: Arc<Database>,
     query: Query,
     ask: Ask,
+    /// By the schema at the t that has been reached.
+    touch: Mutex<Touch>,
 }
 
 /// What one transaction did to the rows.
@@ -78,11 +84,24 @@ pub async fn subscribe(mut call: Call) -> Answer {
         return Err(bad("after", "is a t this database has not reached").with("basis-t", newest.0).into());
     }
     let query = call.server.prepared.query(&ask.query)?;
-    let live = Arc::new(Live { server: call.server.clone(), database, query, ask });
+    let live = Arc::new(Live {
+        server: call.server.clone(),
+        database,
+        query,
+        ask,
+        touch: Mutex::new(Touch::Anything),
+    });
     // The first run happens before the answer begins, so that its errors have a status.
     let start = last.unwrap_or(newest);
     let first = live.clone();
-    let rows = call.server.readers.run(move |cancel| first.rows_at(start, cancel)).await?;
+    let rows = call
+        .server
+        .readers
+        .run(move |cancel| {
+            *first.touch.lock() = first.touch_of(&first.as_known(start)?);
+            first.rows_at(start, cancel)
+        })
+        .await?;
     Ok(sse::stream(&call, start, move |sink| follow(live, sink, start, rows, last.is_some()))?)
 }
 
@@ -119,8 +138,11 @@ impl Live {
     /// afterwards is not in it: that belongs to the transaction that wrote it.
     fn as_known(&self, t: T) -> Result<Db, Problem> {
         let newest = self.database.conn.db();
-        // Of the present the columns are at hand; those of a past t would have to be made and kept.
-        if newest.basis_t() == t { Ok(newest) } else { self.database.conn.db_at(t).or_problem() }
+        // Of the present the columns are at hand; those of a past t are made for this once.
+        match newest.basis_t() == t {
+            true => Ok(newest),
+            false => Ok(self.database.conn.db_at(t).or_problem()?.uncached()),
+        }
     }
 
     fn rows_at(&self, t: T, cancel: Cancel) -> Result<Rows, Problem> {
@@ -148,21 +170,48 @@ impl Live {
     ) -> Result<(Vec<Step>, Rows, T), Problem> {
         let began = Instant::now();
         let (mut at, mut rows, mut steps) = (at, rows, Vec::new());
-        while at < newest && began.elapsed() < SLICE {
-            let t = at.next();
-            let now = self.rows_at(t, cancel.clone())?;
-            let sorted = |mut rows: Vec<Vec<Value>>| {
-                rows.sort();
-                rows
-            };
-            let added = sorted(now.difference(&rows).cloned().collect());
-            let removed = sorted(rows.difference(&now).cloned().collect());
-            if !added.is_empty() || !removed.is_empty() {
-                steps.push(Step { t, added, removed });
+        let range = self.database.conn.tx_range(at.next(), newest.next()).or_problem()?;
+        for report in range {
+            let report = report.or_problem()?;
+            let t = report.t();
+            if self.counts(&report) {
+                let now = self.rows_at(t, cancel.clone())?;
+                let sorted = |mut rows: Vec<Vec<Value>>| {
+                    rows.sort();
+                    rows
+                };
+                let added = sorted(now.difference(&rows).cloned().collect());
+                let removed = sorted(rows.difference(&now).cloned().collect());
+                if !added.is_empty() || !removed.is_empty() {
+                    steps.push(Step { t, added, removed });
+                }
+                rows = now;
             }
-            (at, rows) = (t, now);
+            at = t;
+            if began.elapsed() >= SLICE {
+                break;
+            }
         }
         Ok((steps, rows, at))
+    }
+
+    /// Can this transaction change the rows? One that touches the schema can change what decides that.
+    fn counts(&self, report: &TxReport) -> bool {
+        let db = report.db_after();
+        let mut touch = self.touch.lock();
+        let counts = touch.by(report.tx_data(), db.schema());
+        if touches_schema(report.tx_data(), db.schema()) {
+            *touch = self.touch_of(db);
+        }
+        counts
+    }
+
+    fn touch_of(&self, db: &Db) -> Touch {
+        match self.ask.since {
+            // What was asserted since an instant to come can begin with any transaction.
+            Some(_) => Touch::Anything,
+            None => Touch::of(&self.query, self.ask.rules.as_deref(), &self.ask.args, db.schema()),
+        }
     }
 
     fn style(&self) -> Style {
