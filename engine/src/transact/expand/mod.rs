@@ -5,25 +5,24 @@
 //! 2. After this stage every attribute is resolved and every value is coerced
 //!    to its attribute's type, tempids aside.
 //!
+//! `names` says what a name in a form means, `builtin` holds the functions that read facts first.
 //! Not here: which entity a tempid is (`upsert`), what holds already (`diff`).
+
+mod builtin;
+mod names;
 
 use super::{
     Before,
     error::{Place, TransactError},
     function,
-    op::{Ensure, Ent, Expanded, Op, Res, Temp, TempInfo, Val},
-    value,
+    op::{Ent, Expanded, Op, Res, Temp, Val},
 };
-use crate::{bootstrap as boot, store::Prefix};
+use crate::bootstrap as boot;
 use annals_model::{
-    Attribute, EntityId, Keyword, Partition, TupleKind, Unique, Value, ValueType, View, diagnostic::nearest,
-    tx::TxData,
+    Attribute, EntityId, Keyword, TupleKind, Unique, Value, ValueType, diagnostic::nearest, tx::TxData,
 };
 use hashbrown::HashMap;
-use std::{
-    ops::ControlFlow,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 /// Deepest nesting of maps and of functions calling functions.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -210,79 +209,6 @@ impl<'a> Expander<'a> {
         Ok(())
     }
 
-    fn retract_all(&mut self, op: &Keyword, e: &Value, a: &Value) -> Res<()> {
-        let a = self.attribute(a)?;
-        let e = self.existing(op, e)?;
-        for d in self.before.snap.datoms(View::NOW, &Prefix::Ea(e, a.id))? {
-            self.push(false, Ent::Id(e), a.clone(), Val::Known(d.v))?;
-        }
-        self.writable(&a)?;
-        self.touchable(e, &a)
-    }
-
-    /// Its own facts, facts that point to it, and its components likewise.
-    fn retract_entity(&mut self, root: EntityId) -> Res<()> {
-        let schema = self.before.info.schema.clone();
-        let ref_attrs: Vec<Arc<Attribute>> =
-            schema.attributes().filter(|a| a.is_ref() && !boot::is_virtual(a.id)).cloned().collect();
-        if schema.attribute_of(root).is_some() && !boot::is_builtin(root) {
-            return Err(TransactError::UnsafeAlteration {
-                attr: schema.ident(root).cloned().unwrap_or_else(|| DB_ID.clone()),
-                why: "facts of the past still use it".into(),
-                todo: "rename it out of the way and retract its facts instead",
-                at: self.at(),
-            });
-        }
-        let mut seen = std::collections::BTreeSet::from([root]);
-        let mut todo = vec![root];
-        while let Some(e) = todo.pop() {
-            for d in self.before.snap.datoms(View::NOW, &Prefix::E(e))? {
-                let Some(a) = schema.attribute(d.a) else { continue };
-                if let (true, Value::Ref(part)) = (a.is_component, &d.v)
-                    && seen.insert(*part)
-                {
-                    todo.push(*part);
-                }
-                if matches!(a.tuple, Some(TupleKind::Composite(_))) {
-                    continue; // follows from its parts
-                }
-                self.push(false, Ent::Id(e), a.clone(), Val::Known(d.v))?;
-            }
-            for a in &ref_attrs {
-                for d in self.before.snap.datoms(View::NOW, &Prefix::Av(a.id, Value::Ref(e)))? {
-                    if d.e != e {
-                        self.push(false, Ent::Id(d.e), a.clone(), Val::Known(d.v))?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn cas(&mut self, op: &Keyword, e: &Value, a: &Value, old: &Value, new: &Value) -> Res<()> {
-        let a = self.attribute(a)?;
-        let at = self.at().attr(&a.ident);
-        if a.is_many() {
-            return Err(TransactError::CasMany { attr: a.ident.clone(), at });
-        }
-        let e = self.existing(op, e)?;
-        let expected = match old {
-            Value::Nil => Value::Nil,
-            old => match self.value(&a, old)? {
-                Val::Known(v) => v,
-                Val::Temp(_) | Val::Tuple(_) => {
-                    return Err(TransactError::TempidRefused { op: op.clone(), at });
-                }
-            },
-        };
-        let found = self.before.snap.first(View::NOW, &Prefix::Ea(e, a.id))?.map_or(Value::Nil, |d| d.v);
-        if found != expected {
-            return Err(TransactError::CasFailed { entity: e, attr: a.ident.clone(), expected, found, at });
-        }
-        let new = self.value(&a, new)?;
-        self.push(true, Ent::Id(e), a, new)
-    }
-
     fn map(&mut self, entries: &[(Value, Value)], inherited: Option<Temp>) -> Res<Ent> {
         self.deeper()?;
         let id = entries.iter().find(|(k, _)| matches!(k, Value::Keyword(k) if *k == *DB_ID));
@@ -415,197 +341,5 @@ impl<'a> Expander<'a> {
             });
         }
         self.map(inner, None)
-    }
-
-    fn ensure(&mut self, e: Ent, spec: &Value) -> Res<()> {
-        let bad = |x: &Self| TransactError::BadSpec { spec: spec.clone(), at: x.at() };
-        let spec_id = match self.entity(spec, false)? {
-            Ent::Id(id) => id,
-            Ent::Temp(_) => return Err(bad(self)),
-        };
-        let snap = &self.before.snap;
-        let has = |a| snap.first(View::NOW, &Prefix::Ea(spec_id, a)).map(|d| d.is_some());
-        if !has(boot::ENTITY_ATTRS)? && !has(boot::ENTITY_PREDS)? {
-            return Err(bad(self));
-        }
-        if let Ent::Temp(t) = e {
-            self.out.temps[t.0 as usize].is_entity = true;
-        }
-        self.out.ensures.push(Ensure { e, spec: spec_id, form: self.form });
-        Ok(())
-    }
-
-    /// The attribute a value names.
-    fn attribute(&mut self, a: &Value) -> Res<Arc<Attribute>> {
-        let schema = &self.before.info.schema;
-        match a {
-            Value::Keyword(k) => {
-                if let Some((last, a)) = &self.last_attr
-                    && last == k
-                {
-                    return Ok(a.clone());
-                }
-                let Some(found) = schema.attribute_named(k) else { return Err(self.unknown_attribute(k)) };
-                self.last_attr = Some((k.clone(), found.clone()));
-                Ok(found.clone())
-            }
-            Value::Long(n) => u64::try_from(*n)
-                .ok()
-                .and_then(|n| schema.attribute_of(EntityId::from_raw(n)))
-                .cloned()
-                .ok_or_else(|| TransactError::BadAttribute { found: a.clone(), at: self.at() }),
-            Value::Ref(e) => schema
-                .attribute_of(*e)
-                .cloned()
-                .ok_or_else(|| TransactError::BadAttribute { found: a.clone(), at: self.at() }),
-            _ => Err(TransactError::BadAttribute { found: a.clone(), at: self.at() }),
-        }
-    }
-
-    fn unknown_attribute(&self, k: &Keyword) -> TransactError {
-        let at = self.at().attr(k);
-        if self.before.installs(k) {
-            return TransactError::AttributeTooNew { attr: k.clone(), at };
-        }
-        TransactError::UnknownAttribute { attr: k.clone(), nearest: self.before.info.schema.nearest(k), at }
-    }
-
-    /// `:person/_boss` as `:person/boss`, unless an attribute is really called so.
-    fn reverse(&mut self, a: &Value) -> Res<Option<(Keyword, Arc<Attribute>)>> {
-        let Value::Keyword(k) = a else { return Ok(None) };
-        let Some(bare) = k.name().strip_prefix('_') else { return Ok(None) };
-        if bare.is_empty() || self.before.info.schema.attribute_named(k).is_some() {
-            return Ok(None);
-        }
-        let forward = Keyword::from_parts(k.namespace(), bare);
-        let Some(attr) = self.before.info.schema.attribute_named(&forward).cloned() else {
-            return Err(self.unknown_attribute(&forward));
-        };
-        if !attr.is_ref() {
-            return Err(TransactError::ReverseNotRef { attr: k.clone(), forward, at: self.at() });
-        }
-        Ok(Some((k.clone(), attr)))
-    }
-
-    fn anonymous(&mut self) -> Temp {
-        let t = Temp(u32::try_from(self.out.temps.len()).expect("forms are fewer than 2^32"));
-        self.out.temps.push(TempInfo { name: None, is_entity: false });
-        t
-    }
-
-    pub fn tempid(&mut self, name: &Arc<str>) -> Res<Ent> {
-        if **name == *TX_TEMPID {
-            return Ok(Ent::Id(self.before.t.entity()));
-        }
-        if let Some(t) = self.names.get(name) {
-            return Ok(Ent::Temp(*t));
-        }
-        let why = match &**name {
-            n if n.starts_with(':') => "a tempid may not begin with a colon; write a keyword without quotes",
-            n if n.starts_with("datomic") => {
-                "names that begin with datomic are reserved; the transaction is \"datomic.tx\""
-            }
-            "" => "a tempid may not be empty",
-            _ => {
-                let t = self.anonymous();
-                self.out.temps[t.0 as usize].name = Some(name.clone());
-                self.names.insert(name.clone(), t);
-                return Ok(Ent::Temp(t));
-            }
-        };
-        Err(TransactError::BadTempid { tempid: name.clone(), why, at: self.at() })
-    }
-
-    /// An entity in any of its forms. With `make`, a string is a tempid.
-    pub fn entity(&mut self, v: &Value, make: bool) -> Res<Ent> {
-        match v {
-            Value::String(s) if make => self.tempid(s),
-            Value::String(s) if **s == *TX_TEMPID => Ok(Ent::Id(self.before.t.entity())),
-            Value::String(_) => {
-                Err(TransactError::TempidRefused { op: Keyword::new("db/retractEntity"), at: self.at() })
-            }
-            Value::Ref(e) => self.known(*e).map(Ent::Id),
-            Value::Long(n) if *n < 0 => Err(TransactError::BadTempid {
-                tempid: n.to_string().into(),
-                why: "tempids are strings: \"new\"",
-                at: self.at(),
-            }),
-            Value::Long(n) => self.known(EntityId::from_raw(*n as u64)).map(Ent::Id),
-            Value::Keyword(k) => self.ident(k).map(Ent::Id),
-            Value::Vector(items) | Value::List(items) => match &items[..] {
-                [Value::Keyword(a), value] => {
-                    let a = self.attribute(&Value::Keyword(a.clone()))?;
-                    self.lookup(&a, value).map(Ent::Id)
-                }
-                _ => Err(TransactError::BadEntity { found: v.clone(), at: self.at() }),
-            },
-            _ => Err(TransactError::BadEntity { found: v.clone(), at: self.at() }),
-        }
-    }
-
-    fn existing(&mut self, op: &Keyword, v: &Value) -> Res<EntityId> {
-        match self.entity(v, false) {
-            Ok(Ent::Id(e)) => Ok(e),
-            Ok(Ent::Temp(_)) | Err(TransactError::TempidRefused { .. }) => {
-                Err(TransactError::TempidRefused { op: op.clone(), at: self.at() })
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// An id is an entity only if it has been given out.
-    pub fn known(&self, e: EntityId) -> Res<EntityId> {
-        let c = e.counter();
-        let given = match e.partition() {
-            Some(Partition::Db) => c > 0 && c < self.before.counters.attr,
-            Some(Partition::Tx) => c <= self.before.t.0,
-            Some(Partition::User) => c > 0 && c < self.before.counters.user,
-            Some(Partition::Event) => true,
-            None => false,
-        };
-        if given { Ok(e) } else { Err(TransactError::NoSuchEntity { id: e, at: self.at() }) }
-    }
-
-    pub fn ident(&self, k: &Keyword) -> Res<EntityId> {
-        let schema = &self.before.info.schema;
-        schema.entid(k).ok_or_else(|| TransactError::UnknownIdent {
-            ident: k.clone(),
-            nearest: nearest(k.as_str(), schema.idents().map(|(k, _)| k.as_str())).map(Keyword::new),
-            at: self.at(),
-        })
-    }
-
-    /// The entity with a unique value, in the database before.
-    pub fn lookup(&mut self, a: &Arc<Attribute>, value: &Value) -> Res<EntityId> {
-        if a.unique.is_none() {
-            return Err(TransactError::LookupNotUnique { attr: a.ident.clone(), at: self.at() });
-        }
-        self.deeper()?;
-        let v = match self.value(a, value)? {
-            Val::Known(v) => v,
-            Val::Temp(_) | Val::Tuple(_) => {
-                return Err(TransactError::TempidRefused { op: Keyword::new("db/add"), at: self.at() });
-            }
-        };
-        self.depth -= 1;
-        let holder = self.before.holder(a, &v)?;
-        holder.ok_or_else(|| TransactError::LookupMissing { attr: a.ident.clone(), value: v, at: self.at() })
-    }
-
-    /// A value as its attribute holds it.
-    pub fn value(&mut self, a: &Arc<Attribute>, v: &Value) -> Res<Val> {
-        value::coerce(self, a, v)
-    }
-}
-
-impl Before<'_> {
-    /// The entity that holds a unique value.
-    pub fn holder(&self, a: &Attribute, v: &Value) -> Res<Option<EntityId>> {
-        let mut found = None;
-        self.snap.scan(View::NOW, &Prefix::Av(a.id, v.clone()), &mut |d| {
-            found = Some(d.e);
-            ControlFlow::Break(())
-        })?;
-        Ok(found)
     }
 }
