@@ -55,7 +55,7 @@ pub use dump::{Dump, DumpError, Dumped, DumpedFact, SubjectKey};
 pub use error::{DbError, Error, ErrorClass, OpenError, query_class};
 pub use index_pull::Page;
 pub use inputs::{BadTimePoint, Eid, Input, IntoInputs, IntoTimePoint, IntoTx, TimePoint};
-pub use listen::Listener;
+pub use listen::{Listener, TxStream};
 pub use options::{Clock, HostError, Options, SystemClock};
 pub use query::{DiffRow, IntoPattern, IntoQuery};
 pub use read::{Change, Entity, Index, IntoIndex};

@@ -412,6 +412,97 @@ fn a18_a_submitted_command_is_accepted_then_done_or_rejected_and_an_unknown_one_
     assert_eq!(conn.repository::<Account>().load("1").unwrap().state.balance, 10);
 }
 
+/// The principal that the transaction deciding a command names.
+fn principal_of(conn: &Connection, id: CommandId) -> Option<Value> {
+    let q = "[:find ?who . :in $ ?tx :where [?tx :tx/principal ?who]]";
+    let stored = conn.command_status(id).unwrap()?;
+    let t = match stored.status {
+        CommandStatus::Done(done) => done.t,
+        // A refusal is the last transaction of these tests.
+        _ => conn.db().basis_t(),
+    };
+    conn.db().query(q, (t.entity(),)).unwrap().scalar()
+}
+
+#[test]
+fn facts_of_a_commands_transaction_are_in_it_whatever_was_decided_and_whoever_decided() {
+    let conn = memory();
+    conn.transact(
+        "[{:db/ident :tx/principal :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]",
+    )
+    .unwrap();
+    conn.register_commands::<Account>().unwrap();
+    let by = |id, ty, payload, who: &str| {
+        let r = request(id, ty, payload);
+        CommandRequest { dispatch: r.dispatch.clone().tx(":tx/principal", who), ..r }
+    };
+    let owner = Value::map([(Value::keyword("owner"), Value::from("Ada"))]);
+    conn.command(by(1, "Open", owner, "ada")).unwrap();
+    assert_eq!(principal_of(&conn, command(1)), Some(Value::from("ada")));
+    conn.command(by(2, "Withdraw", amount(1), "bob")).unwrap_err();
+    assert_eq!(principal_of(&conn, command(2)), Some(Value::from("bob")), "a refusal too");
+    // What goes with it is no part of what it asks.
+    assert!(matches!(
+        conn.command(by(2, "Withdraw", amount(1), "eve")),
+        Err(DispatchError::Rejected { replayed: true, .. })
+    ));
+    conn.submit(by(3, "Deposit", amount(5), "cyd")).unwrap();
+    drain(&conn);
+    assert_eq!(principal_of(&conn, command(3)), Some(Value::from("cyd")), "kept in the queue");
+    let unknown = request(4, "Deposit", amount(5));
+    let unknown = CommandRequest { dispatch: unknown.dispatch.clone().tx(":tx/shoe-size", 44), ..unknown };
+    let before = conn.db().basis_t();
+    assert_eq!(conn.command(unknown).unwrap_err().code(), "tx/unknown-attribute");
+    assert_eq!((conn.db().basis_t(), conn.command_status(command(4)).unwrap()), (before, None));
+}
+
+#[test]
+fn a20_a_command_waits_for_the_projections_it_names_and_is_done_all_the_same() {
+    let conn = memory();
+    conn.register_commands::<Account>().unwrap();
+    conn.add_projection(
+        r#"{:projection/name :deposits, :projection/version 1, :projection/mode :async
+            :projection/schema [{:db/ident :deposit/amount :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+            :projection/on [{:event "MoneyDeposited" :assert [{:deposit/amount $data.amount}]}]}"#,
+    )
+    .unwrap();
+    let seen = || conn.db().query("[:find (count ?e) . :where [?e :deposit/amount]]", ()).unwrap().scalar();
+    let accounts = conn.repository::<Account>();
+    let wait = |id, names: &[&'static str], ms| {
+        Dispatch::id(command(id).0).wait_for(names.iter().copied(), Duration::from_millis(ms))
+    };
+    let open = AccountCommand::Open { owner: "Ada".into() };
+    let e = accounts.dispatch("1", open.clone(), wait(1, &["deposit"], 1)).unwrap_err();
+    assert_eq!(
+        (e.code(), conn.db().events().head().unwrap().0),
+        ("projection/unknown", 0),
+        "nothing was decided"
+    );
+
+    accounts.dispatch("1", open, wait(2, &["deposits"], 0)).unwrap();
+    let deposit = AccountCommand::Deposit { amount: 1 };
+    let done = accounts.dispatch("1", deposit.clone(), wait(3, &["deposits"], 30)).unwrap();
+    assert_eq!(
+        (done.version, done.behind.len(), seen()),
+        (Version(2), 1, None),
+        "done, and not yet to be seen"
+    );
+    let runner = conn.run_projections().unwrap();
+    for n in 0..20 {
+        let done = accounts.dispatch("1", deposit.clone(), wait(10 + n, &["deposits"], 20_000)).unwrap();
+        assert!(done.behind.is_empty());
+        assert_eq!(seen(), Some(Value::Long(n as i64 + 2)));
+    }
+    drop(runner);
+    // Nothing to do is nothing to wait for, though the projection lags.
+    accounts.dispatch("1", deposit, wait(50, &["deposits"], 0)).unwrap();
+    let began = std::time::Instant::now();
+    let nothing = AccountCommand::Deposit { amount: 0 };
+    let done = accounts.dispatch("1", nothing, wait(51, &["deposits"], 60_000)).unwrap();
+    assert_eq!((done.appended.last.0, done.behind.len()), (0, 0));
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
 #[test]
 fn a18_a_runner_carries_out_what_is_submitted_and_stops_when_dropped() {
     let conn = memory();

@@ -43,14 +43,15 @@ pub(crate) use projection::{
 };
 pub use projection::{facts, language};
 pub use stream::{append, face, import, log, record, subscribe, table, upcast};
-pub(crate) use stream::{commit, judge};
+pub(crate) use stream::{async_feed, commit, judge};
 
 pub use aggregate::{Aggregate, LoadError, Loaded};
 pub use append::{
     Append, AppendError, Appended, Condition, Expected, Guard, GuardQuery, Item, StreamWrite, Tracking,
 };
+pub use async_feed::EventStream;
 pub use batch::Parked;
-pub use command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry};
+pub use command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry, WaitFor};
 pub use data::{Data, DataError, IntoData, of_json, to_json};
 pub use decision::{Decide, Decision, ReadError, ReadQuery, Reads};
 pub use dispatch::Dispatched;
@@ -91,6 +92,8 @@ pub use support::{Cause, Support};
 pub use table::{Head, StreamState};
 pub use timer::PendingTimer;
 pub use upcast::{UpcastError, Upcaster};
+
+pub use futures_core::Stream;
 
 use crate::Db;
 use annals_model::{Diagnostic, Value};

@@ -22,6 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Waker,
     time::{Duration, Instant as Clock},
 };
 
@@ -50,7 +51,7 @@ pub(crate) struct Events {
     memory: Mutex<Memory>,
     /// Counts publications that may concern readers.
     beat: AtomicU64,
-    sleepers: Mutex<()>,
+    sleepers: Mutex<Sleepers>,
     wake: Condvar,
     pub closed: AtomicBool,
     /// Registrations one at a time; taken before any version's `driving`.
@@ -71,7 +72,7 @@ impl Events {
             owners: RwLock::new(HashMap::new()),
             memory: Mutex::new(Memory::default()),
             beat: AtomicU64::new(0),
-            sleepers: Mutex::new(()),
+            sleepers: Mutex::default(),
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
             registering: Mutex::new(()),
@@ -213,8 +214,13 @@ impl Events {
     /// Tells everybody who waits that something was published.
     pub fn announce(&self) {
         self.beat.fetch_add(1, Ordering::AcqRel);
-        let _held = self.sleepers.lock();
-        self.wake.notify_all();
+        let tasks = {
+            let mut held = self.sleepers.lock();
+            self.wake.notify_all();
+            std::mem::take(&mut held.tasks)
+        };
+        // Not under the lock: waking is code of somebody's executor.
+        tasks.into_values().for_each(Waker::wake);
     }
 
     /// The number of announcements so far: to be read before looking, and then waited past.
@@ -246,10 +252,55 @@ impl Events {
         }
     }
 
+    /// A place among those that wait without a thread.
+    pub fn seat(self: &Arc<Self>) -> Seat {
+        let mut held = self.sleepers.lock();
+        held.seats += 1;
+        Seat { events: self.clone(), id: held.seats }
+    }
+
     /// Stops runners and subscriptions.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.announce();
+    }
+}
+
+/// Who waits for an announcement.
+#[derive(Default)]
+struct Sleepers {
+    /// Tasks, by their seats; threads wait on the condition.
+    tasks: HashMap<u64, Waker>,
+    /// Seats given out so far.
+    seats: u64,
+}
+
+/// The place of a task that waits for announcements; given up when it is dropped.
+pub(crate) struct Seat {
+    events: Arc<Events>,
+    id: u64,
+}
+
+impl Seat {
+    /// Has the task woken at the next announcement after `beat`. False when there has been one:
+    /// look again.
+    pub fn wake_after(&self, beat: u64, task: &Waker) -> bool {
+        let mut held = self.events.sleepers.lock();
+        if self.events.beat() != beat {
+            return false;
+        }
+        held.tasks.entry(self.id).and_modify(|w| w.clone_from(task)).or_insert_with(|| task.clone());
+        true
+    }
+    /// What is announced.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.events.sleepers.lock().tasks.remove(&self.id);
     }
 }
 

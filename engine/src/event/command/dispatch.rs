@@ -17,17 +17,18 @@ use crate::event::{
     decision::Decide,
     domain::Counts,
     event_type::{Event, EventTypeError, new_event},
-    id::{CommandId, EventId, Version},
+    id::{CommandId, EventId, Position, Version},
     projection::panic_text,
     record::{Meta, NewEvent},
     refusal::{OnRefusal, Refusal, read_refusal, refusal},
 };
 use crate::{Connection, Db};
-use annals_model::Value;
+use annals_model::{Keyword, Value};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Instant as Clock,
 };
 
 /// What a command came to.
@@ -41,6 +42,9 @@ pub struct Dispatched {
     pub version: Version,
     /// How often the decision was made again after a conflict.
     pub retries: u32,
+    /// Of the projections it was to wait for ([`Dispatch::wait_for`]), those that had not taken its
+    /// events when the time was over. It is done; they show it later.
+    pub behind: Vec<Keyword>,
 }
 
 impl Dispatched {
@@ -74,8 +78,38 @@ pub(crate) type Verdict<E> = Result<Append, E>;
 /// One attempt at a request: given a database and what may be read of it, a verdict.
 pub(crate) type Decider<'f, E> = dyn FnMut(&Db, &Decide<'_>) -> Result<Verdict<E>, DispatchError<E>> + 'f;
 
-/// Carries out a request. `decide` is run on each attempt, with a database and what it may read.
+/// Carries out a request, and waits for the projections that are to show it.
 pub(crate) fn carry_out<E>(
+    conn: &Connection,
+    request: &Request<'_>,
+    decide: &mut Decider<'_, E>,
+) -> Result<Dispatched, DispatchError<E>>
+where
+    E: std::error::Error + Serialize + DeserializeOwned,
+{
+    let wait = request.dispatch.wait_for.as_ref();
+    for name in wait.iter().flat_map(|w| &w.projections) {
+        // A misspelt name is told before anything is decided.
+        if conn.shared().events().live(name).is_none() {
+            return Err(DispatchError::UnknownProjection { name: name.clone() });
+        }
+    }
+    let mut done = decide_and_append(conn, request, decide)?;
+    if let Some(wait) = wait.filter(|_| done.appended.last > Position::ZERO) {
+        let until = Clock::now() + wait.timeout;
+        for name in &wait.projections {
+            let left = until.saturating_duration_since(Clock::now());
+            // It is done, whatever becomes of the projection.
+            if !conn.wait_for(name.as_str(), done.appended.last, left).unwrap_or(false) {
+                done.behind.push(name.clone());
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// `decide` is run on each attempt, with a database and what it may read.
+fn decide_and_append<E>(
     conn: &Connection,
     request: &Request<'_>,
     decide: &mut Decider<'_, E>,
@@ -86,7 +120,7 @@ where
     let d = request.dispatch;
     let domain = &conn.shared().events().domain;
     Counts::add(&domain.counts.dispatched);
-    let _running = domain.run(d.id);
+    let Some(_running) = domain.run(d.id) else { return Err(DispatchError::InFlight { id: d.id }) };
     let mut conflicts = 0;
     loop {
         let db = conn.db();
@@ -124,7 +158,7 @@ where
                 (append, Some((error, refusal.code)))
             }
         };
-        let mut append = append;
+        let mut append = append.facts(d.tx_facts());
         append.rows.extend(request.extra.rows.iter().cloned());
         match conn.append(append) {
             Ok(done) if done.replayed => {
@@ -173,7 +207,7 @@ fn kept(d: &Dispatch, digest: [u8; 32], status: CommandStatus) -> CommandOutcome
 }
 
 fn dispatched(command: CommandId, appended: Appended, retries: u32) -> Dispatched {
-    Dispatched { command, version: appended.version(), appended, retries }
+    Dispatched { command, version: appended.version(), appended, retries, behind: Vec::new() }
 }
 
 /// The stored outcome as an answer.

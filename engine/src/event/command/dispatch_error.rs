@@ -14,7 +14,7 @@ use crate::event::{
     refusal::{Refusal, UNHEARD, Unheard},
 };
 use crate::{DbError, ErrorClass};
-use annals_model::{Diagnostic, Instant};
+use annals_model::{Diagnostic, Instant, Keyword};
 
 /// A command was not carried out. `E` is the error of its rules.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -64,6 +64,18 @@ pub enum DispatchError<E> {
         id: CommandId,
         /// The end of that time.
         until: Instant,
+    },
+    /// Another thread is carrying it out, and has been for a while.
+    #[error("command {id} is being carried out")]
+    InFlight {
+        /// The command.
+        id: CommandId,
+    },
+    /// It was to wait for a projection that there is not. Nothing was decided.
+    #[error("there is no projection {name} to wait for")]
+    UnknownProjection {
+        /// The name.
+        name: Keyword,
     },
     /// Nobody handles commands of this category.
     #[error("no handler for category {category}; there {}", known_text(known))]
@@ -176,6 +188,8 @@ impl<E> DispatchError<E> {
             DispatchError::TooManyConflicts { .. } => "command/too-many-conflicts",
             DispatchError::Reused { .. } => "event/command-reused",
             DispatchError::Forgotten { .. } => "command/forgotten",
+            DispatchError::InFlight { .. } => "command/running",
+            DispatchError::UnknownProjection { .. } => "projection/unknown",
             DispatchError::UnknownCategory { .. } => "command/unknown-category",
             DispatchError::CategoryTwice { .. } => "command/category-twice",
             DispatchError::UnknownCommand { .. } => "command/unknown-type",
@@ -200,10 +214,12 @@ impl<E> DispatchError<E> {
             | DispatchError::Reused { .. }
             | DispatchError::Data(_)
             | DispatchError::Event(_) => ErrorClass::Meaning,
-            DispatchError::WrongVersion { .. } | DispatchError::TooManyConflicts { .. } => {
-                ErrorClass::Conflict
-            }
-            DispatchError::Forgotten { .. } | DispatchError::UnknownCategory { .. } => ErrorClass::NotFound,
+            DispatchError::WrongVersion { .. }
+            | DispatchError::TooManyConflicts { .. }
+            | DispatchError::InFlight { .. } => ErrorClass::Conflict,
+            DispatchError::Forgotten { .. }
+            | DispatchError::UnknownProjection { .. }
+            | DispatchError::UnknownCategory { .. } => ErrorClass::NotFound,
             DispatchError::Panicked { .. } | DispatchError::Unheard { .. } => ErrorClass::Environment,
             DispatchError::Load(e) => e.class(),
             DispatchError::Read(ReadError::Query(e)) => crate::query_class(e),
@@ -222,6 +238,10 @@ impl<E> DispatchError<E> {
             DispatchError::Reused { .. } => "a command id names one request: use a new id",
             DispatchError::Forgotten { .. } => {
                 "look at the state: it was decided, and is not decided again under this id"
+            }
+            DispatchError::InFlight { .. } => "ask for its status, or send it again under the same id later",
+            DispatchError::UnknownProjection { .. } => {
+                "wait for one of those that Connection::projections lists"
             }
             DispatchError::UnknownCategory { .. } => {
                 "register its aggregate with Connection::register_commands, in the program that serves the database"
@@ -261,6 +281,8 @@ impl<E> DispatchError<E> {
             D::TooManyConflicts { attempts, last } => D::TooManyConflicts { attempts, last },
             D::Reused { id } => D::Reused { id },
             D::Forgotten { id, until } => D::Forgotten { id, until },
+            D::InFlight { id } => D::InFlight { id },
+            D::UnknownProjection { name } => D::UnknownProjection { name },
             D::UnknownCategory { category, known } => D::UnknownCategory { category, known },
             D::CategoryTwice { category } => D::CategoryTwice { category },
             D::UnknownCommand { category, ty, known } => D::UnknownCommand { category, ty, known },

@@ -3,8 +3,8 @@
 //!
 //! 1. A category has one handler; a second is an error when it is registered.
 //! 2. One command is carried out at a time under one id: who sends it again
-//!    meanwhile waits and is answered the stored outcome. That is a courtesy that
-//!    saves work; what makes it happen once is the commit.
+//!    meanwhile waits and is answered the stored outcome, or, when that takes long, that
+//!    it is being carried out. That saves work; what makes it happen once is the commit.
 
 use crate::event::{
     door::Handler,
@@ -26,8 +26,8 @@ use std::{
     time::{Duration, Instant as Clock},
 };
 
-/// Longest wait for the same command in another thread.
-const WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for the same command in another thread: who waits holds a thread of its caller.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// The domain's code as registered with one connection.
 #[derive(Default)]
@@ -98,17 +98,17 @@ impl Drop for Running<'_> {
 }
 
 impl Domain {
-    /// Marks a command as running; waits while another thread is at it.
-    pub fn run(&self, id: CommandId) -> Running<'_> {
+    /// Marks a command as running; waits while another thread is at it. None when that takes long.
+    pub fn run(&self, id: CommandId) -> Option<Running<'_>> {
         let until = Clock::now() + WAIT;
         let mut running = self.running.lock();
         while running.contains(&id) {
             if self.done.wait_until(&mut running, until).timed_out() {
-                break;
+                return None;
             }
         }
         running.insert(id);
-        Running { domain: self, id }
+        Some(Running { domain: self, id })
     }
 
     /// Is a thread of this process carrying it out?

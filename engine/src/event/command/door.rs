@@ -19,7 +19,7 @@ use crate::event::{
     repository::{Plan, Repository, made_id},
     wire,
 };
-use annals_model::Value;
+use annals_model::{Keyword, Value};
 use std::sync::Arc;
 
 /// A command as data.
@@ -54,6 +54,8 @@ pub struct CommandAnswer {
     pub created: bool,
     /// How often the decision was made again after a conflict.
     pub retries: u32,
+    /// Projections it was to wait for that lag; see [`Dispatched::behind`].
+    pub behind: Vec<Keyword>,
 }
 
 /// Who carries out the commands of one category.
@@ -200,5 +202,6 @@ fn answer(to: CommandTo, done: Dispatched) -> Result<CommandAnswer, CommandError
         version: done.version,
         appended: done.appended,
         retries: done.retries,
+        behind: done.behind,
     })
 }

@@ -22,4 +22,4 @@ pub mod state;
 pub(crate) mod wire;
 
 pub(crate) use request::nothing;
-pub use request::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry};
+pub use request::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry, WaitFor};

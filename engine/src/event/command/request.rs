@@ -12,14 +12,15 @@
 //! 4. An outcome past its `keep_until` answers "forgotten", and the command is not
 //!    carried out again: nobody knows any more what came of it.
 
+use crate::TxData;
 use crate::event::{
     append::Appended,
     data::{DataError, Reader, put_bytes, put_signed, put_varint},
     id::{CommandId, Position, StreamId, Version},
     wire,
 };
-use annals_model::{Instant, T, Value};
-use std::sync::Arc;
+use annals_model::{Instant, Keyword, T, Value};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// What came of a command.
@@ -218,6 +219,21 @@ pub struct Dispatch {
     pub retry: Retry,
     /// Until when the outcome is kept; for ever when none.
     pub keep_until: Option<Instant>,
+    /// Facts about the transaction that stores the outcome, done or rejected: attribute and
+    /// value of the transaction's entity. They are no part of what the command asks: sent again
+    /// under its id with others, it is the same command.
+    pub tx: Vec<(Keyword, Value)>,
+    /// Projections to wait for once its events are stored, and for how long.
+    pub wait_for: Option<WaitFor>,
+}
+
+/// Projections that are to have taken a command's events before it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitFor {
+    /// Their names.
+    pub projections: Vec<Keyword>,
+    /// How long at most, for all of them together.
+    pub timeout: Duration,
 }
 
 impl Default for Dispatch {
@@ -228,6 +244,8 @@ impl Default for Dispatch {
             if_version: None,
             retry: Retry::default(),
             keep_until: None,
+            tx: Vec::new(),
+            wait_for: None,
         }
     }
 }
@@ -270,6 +288,31 @@ impl Dispatch {
     pub fn keep_until(mut self, until: Instant) -> Dispatch {
         self.keep_until = Some(until);
         self
+    }
+    /// States a fact about the command's transaction: `.tx(":tx/principal", "ada")`. The
+    /// attribute must be installed.
+    pub fn tx(mut self, attr: &str, value: impl Into<Value>) -> Dispatch {
+        self.tx.push((Keyword::new(attr.strip_prefix(':').unwrap_or(attr)), value.into()));
+        self
+    }
+    /// Answers when these projections have taken the command's events, or when the time is over:
+    /// then it is done all the same, and [`Dispatched::behind`](crate::event::Dispatched::behind)
+    /// names those that lag. Does not wait when there are no events.
+    pub fn wait_for<'a>(mut self, names: impl IntoIterator<Item = &'a str>, timeout: Duration) -> Dispatch {
+        let projections = names.into_iter().map(|n| Keyword::new(n.strip_prefix(':').unwrap_or(n))).collect();
+        self.wait_for = Some(WaitFor { projections, timeout });
+        self
+    }
+    /// The facts about its transaction, as transaction data.
+    pub(crate) fn tx_facts(&self) -> TxData {
+        let of_tx = (Value::keyword("db/id"), Value::string("datomic.tx"));
+        match self.tx.is_empty() {
+            true => TxData::default(),
+            false => TxData::default().form(Value::map(
+                std::iter::once(of_tx)
+                    .chain(self.tx.iter().map(|(a, v)| (Value::Keyword(a.clone()), v.clone()))),
+            )),
+        }
     }
 }
 

@@ -282,6 +282,7 @@ impl Work {
                 if_version: None,
                 retry: Retry::default(),
                 keep_until: None,
+                tx: Vec::new(),
                 sender: Some((self.process.to_owned(), instance.to_owned())),
             }
         };

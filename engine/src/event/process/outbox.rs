@@ -23,7 +23,7 @@ use crate::event::{
     table::{self, Key, Tables},
 };
 use crate::{Connection, DbError};
-use annals_model::{Instant, Value};
+use annals_model::{Instant, Keyword, Value};
 use annals_storage::Row;
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
@@ -36,6 +36,8 @@ pub(crate) struct Queued {
     pub if_version: Option<Version>,
     pub retry: Retry,
     pub keep_until: Option<Instant>,
+    /// Facts about the transaction that is to decide it.
+    pub tx: Vec<(Keyword, Value)>,
     /// The process manager and the instance that sent it.
     pub sender: Option<(String, String)>,
 }
@@ -65,6 +67,8 @@ impl Queued {
             if_version: self.if_version,
             retry: self.retry,
             keep_until: self.keep_until,
+            tx: self.tx.clone(),
+            wait_for: None,
         }
     }
 
@@ -90,6 +94,10 @@ impl Queued {
         }
         map.extend(self.if_version.map(|v| (k("if-version"), Value::Long(v.0 as i64))));
         map.extend(self.keep_until.map(|i| (k("keep-until"), Value::Instant(i))));
+        if !self.tx.is_empty() {
+            let facts = self.tx.iter().map(|(a, v)| Value::vector([Value::Keyword(a.clone()), v.clone()]));
+            map.push((k("tx"), Value::vector(facts)));
+        }
         if let Some((process, instance)) = &self.sender {
             map.push((k("sender"), Value::vector([Value::string(process), Value::string(instance)])));
         }
@@ -115,6 +123,18 @@ impl Queued {
             for (name, v) in entries.iter() {
                 let Value::String(name) = name else { return None };
                 more.insert(name.clone(), v.clone());
+            }
+        }
+        let mut tx = Vec::new();
+        if let Some(Value::Vector(facts)) = get("tx") {
+            for fact in facts.iter() {
+                match fact {
+                    Value::Vector(pair) => match &pair[..] {
+                        [Value::Keyword(a), v] => tx.push((a.clone(), v.clone())),
+                        _ => return None,
+                    },
+                    _ => return None,
+                }
             }
         }
         let sender = match get("sender") {
@@ -144,6 +164,7 @@ impl Queued {
                 Some(Value::Instant(i)) => Some(*i),
                 _ => None,
             },
+            tx,
             sender,
         })
     }
@@ -219,6 +240,7 @@ impl Connection {
             if_version: d.if_version,
             retry: d.retry,
             keep_until: d.keep_until,
+            tx: d.tx,
             sender: None,
         };
         let events = self.shared().events().clone();
@@ -301,12 +323,14 @@ mod tests {
             if_version: None,
             retry: Retry(2),
             keep_until: None,
+            tx: Vec::new(),
             sender: None,
         };
         let full = Queued {
             meta,
             if_version: Some(Version(3)),
             keep_until: Some(Instant(9)),
+            tx: vec![(Keyword::new("tx/principal"), Value::string("ada"))],
             sender: Some(("shipping".into(), "order-7".into())),
             ..bare.clone()
         };

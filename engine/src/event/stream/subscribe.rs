@@ -6,10 +6,14 @@
 //! 3. [`Feed::Checkpoint`] names a position that is safe to resume after, even when
 //!    nothing matched: a filtered reader does not read the same events again.
 
-use crate::event::{append::Item, id::Position, record::Recorded};
+use crate::event::{append::Item, async_feed::EventStream, id::Position, record::Recorded, registry::Events};
 use crate::{Connection, DbError};
 use annals_model::Instant;
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +74,35 @@ impl Subscription {
         self.after
     }
 
-    /// The next item, or none when nothing came in time.
-    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Feed>, DbError> {
+    /// The same as an asynchronous stream, from where it stands.
+    ///
+    /// ```
+    /// use annals::event::{Append, EventStream, Feed, Start};
+    /// # use std::{pin::pin, task::{Context, Poll, Waker}};
+    /// use annals::event::Stream; // the trait of the `futures` crates
+    /// let conn = annals::in_memory()?;
+    /// conn.append(Append::to("order-1").event("OrderPlaced", "{}")?)?;
+    /// let mut orders = conn.subscribe(vec![], Start::Beginning)?.into_stream();
+    /// // In an async function: while let Some(feed) = orders.next().await { … }
+    /// # let mut cx = Context::from_waker(Waker::noop());
+    /// let first = pin!(orders).poll_next(&mut cx);
+    /// assert!(matches!(first, Poll::Ready(Some(Ok(Feed::Event(e)))) if e.ty() == "OrderPlaced"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_stream(self) -> EventStream {
+        EventStream::new(self)
+    }
+
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        self.conn.shared().events()
+    }
+
+    /// The next item there is now; none when there is nothing new.
+    pub(crate) fn look(&mut self) -> Result<Option<Feed>, DbError> {
         loop {
             if let Some(feed) = self.ready.pop_front() {
                 return Ok(Some(feed));
             }
-            let events = self.conn.shared().events().clone();
-            let beat = events.beat();
             let log = self.conn.db().events();
             if self.after < log.head()? {
                 let (found, upto) = log.all(&self.items, self.after, PAGE)?;
@@ -94,10 +119,26 @@ impl Subscription {
                 self.caught_up = true;
                 return Ok(Some(Feed::CaughtUp(self.after)));
             }
-            if !events.wait(beat, timeout) || events.closed.load(std::sync::atomic::Ordering::Acquire) {
+            return Ok(None);
+        }
+    }
+
+    /// The next item, or none when nothing came in time.
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Feed>, DbError> {
+        loop {
+            let beat = self.events().beat();
+            if let Some(feed) = self.look()? {
+                return Ok(Some(feed));
+            }
+            if !self.events().wait(beat, timeout) || self.is_closed() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Was the database closed?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.events().closed.load(Ordering::Acquire)
     }
 }
 
@@ -107,9 +148,7 @@ impl Iterator for Subscription {
         loop {
             match self.next_within(Duration::from_secs(60)) {
                 Ok(Some(feed)) => return Some(Ok(feed)),
-                Ok(None) if self.conn.shared().events().closed.load(std::sync::atomic::Ordering::Acquire) => {
-                    return None;
-                }
+                Ok(None) if self.is_closed() => return None,
                 Ok(None) => {}
                 Err(e) => return Some(Err(e)),
             }
