@@ -22,7 +22,7 @@ pub use query::{
     AggArg, Find, FindElem, FindSpec, Having, HavingArg, Input, OrderKey, PullArg, Query, ReturnKind,
     ReturnMap, Rules,
 };
-pub use rule::{HeadVar, Rule, RuleSet};
+pub use rule::{HeadFold, HeadVar, Rule, RuleSet};
 
 use annals_model::{Span, Symbol};
 use std::{fmt, ops::Deref};

@@ -194,7 +194,11 @@ impl Display for Clause {
 impl Display for HeadVar {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match &self.fold {
-            Some(fold) => write!(f, "({fold} {})", self.var),
+            Some(fold) => {
+                write!(f, "({}", fold.name)?;
+                each(f, fold.args.iter().map(|a| Edn(&a.node)))?;
+                write!(f, " {})", self.var)
+            }
             None => self.var.fmt(f),
         }
     }
@@ -209,6 +213,10 @@ impl Display for Rule {
             f.write_str("]")?;
         }
         each(f, &self.free)?;
+        if !self.with.is_empty() {
+            f.write_str(" :with")?;
+            each(f, &self.with)?;
+        }
         f.write_str(")")?;
         each(f, &self.clauses)?;
         f.write_str("]")

@@ -158,9 +158,9 @@ fn grouped(run: &Run<'_>, r: &Resolved, rows: &Rel, constants: &[Vec<Value>]) ->
 }
 
 /// The group of each row, and the first row of each group.
-type Groups = (Vec<u32>, Vec<u32>);
+pub(super) type Groups = (Vec<u32>, Vec<u32>);
 
-fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<Groups, QueryError> {
+pub(super) fn groups(run: &Run<'_>, keys: &[&[Cell]], len: usize) -> Result<Groups, QueryError> {
     if keys.is_empty() {
         return Ok((vec![], if len == 0 { vec![] } else { vec![0] }));
     }

@@ -223,6 +223,11 @@ impl Run<'_> {
                 self.absorb(s, out)?;
                 "union"
             }
+            Kind::Fold(f) => {
+                let out = self.fold(f, &s.parts, c.span)?;
+                self.absorb(s, out)?;
+                "group"
+            }
             Kind::Call { pred, args } => {
                 let out = self.call_rule(s, *pred, args)?;
                 self.absorb(s, out)?;
@@ -278,6 +283,7 @@ impl Run<'_> {
             Kind::Meaning { .. } => "resolve",
             Kind::Not { .. } => "anti-join",
             Kind::Or { .. } => "union",
+            Kind::Fold(_) => "group",
             Kind::Call { .. } => "fixpoint",
             Kind::Facts { .. } => "join derived rows",
             Kind::Never(why) => why,
@@ -385,11 +391,13 @@ impl Run<'_> {
         let by = match (e_part, v_part) {
             (Some(i), Some(j)) if i == j => Some((i, By::Entity)),
             (Some(i), Some(j)) => {
-                if s.parts[i].len <= s.parts[j].len {
-                    Some((i, By::Entity))
+                let entity = if self.optimise {
+                    let (e, v) = estimate::ends(self, s, p, a, i, j)?;
+                    e.cost() <= v.cost()
                 } else {
-                    Some((j, By::Value))
-                }
+                    s.parts[i].len <= s.parts[j].len
+                };
+                Some(if entity { (i, By::Entity) } else { (j, By::Value) })
             }
             (Some(i), None) => Some((i, By::Entity)),
             (None, Some(j)) => Some((j, By::Value)),

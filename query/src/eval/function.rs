@@ -19,6 +19,7 @@ mod table;
 mod tests;
 mod text;
 
+pub(crate) use data::size;
 pub use compare::{cells_equal, compare, compare_cells, equal, total_order};
 pub use number::{add, divide};
 

@@ -21,6 +21,7 @@ mod closure;
 mod extend;
 mod facts;
 mod fixpoint;
+mod fold;
 pub mod function;
 mod guard;
 mod join;

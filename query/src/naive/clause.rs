@@ -1,8 +1,8 @@
 //! Clauses: patterns, predicates, functions, negation, disjunction, rules.
 
 use super::{
-    Env, From, NaiveDb, NaiveError, ROWS_MAX, Result, Rows, World, bind, each, function, is, items, unify,
-    variable, wrong,
+    Env, From, NaiveDb, NaiveError, ROUNDS_MAX, ROWS_MAX, Result, Rows, World, bind, each, fold, function,
+    is, items, unify, variable, wrong,
 };
 use annals_model::{AttrId, Datom, Symbol, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +22,15 @@ pub(super) fn variables(form: &Value, out: &mut BTreeSet<Symbol>) {
 
 /// One definition of a rule.
 pub(super) struct Rule {
-    name: Symbol,
+    pub name: Symbol,
     /// The first `n_required` must be bound by the call.
     head: Vec<Symbol>,
     n_required: usize,
-    body: Vec<Value>,
+    /// How each head variable is folded: the aggregate and its number.
+    pub folds: Vec<Option<(String, Option<usize>)>>,
+    /// The variables of `:with`.
+    with: Vec<Symbol>,
+    pub body: Vec<Value>,
 }
 
 impl Rule {
@@ -34,17 +38,34 @@ impl Rule {
     pub fn of(form: &Value) -> Result<Rule> {
         let Some([head, body @ ..]) = items(form) else { return wrong("a rule is a vector") };
         let Some([Value::Symbol(name), args @ ..]) = items(head) else { return wrong("a rule has a head") };
-        let (mut head, mut n_required) = (Vec::new(), 0);
-        for arg in args {
+        let (mut head, mut n_required, mut folds, mut with) = (Vec::new(), 0, Vec::new(), Vec::new());
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
             match arg {
                 Value::Vector(required) => {
                     head.extend(required.iter().filter_map(variable).cloned());
                     n_required = head.len();
+                    folds.resize(n_required, None);
                 }
-                arg => head.extend(variable(arg).cloned()),
+                Value::List(fold) => {
+                    let (f, n, v) = match &fold[..] {
+                        [Value::Symbol(f), v] => (f, None, v),
+                        [Value::Symbol(f), Value::Long(n), v] => (f, usize::try_from(*n).ok(), v),
+                        _ => return Err(NaiveError::Unsupported("a fold with other arguments".into())),
+                    };
+                    head.extend(variable(v).cloned());
+                    folds.push(Some((f.to_string(), n)));
+                }
+                Value::Keyword(k) if k.as_str() == "with" => {
+                    with.extend(args.by_ref().filter_map(variable).cloned());
+                }
+                arg => {
+                    head.extend(variable(arg).cloned());
+                    folds.push(None);
+                }
             }
         }
-        Ok(Rule { name: name.clone(), head, n_required, body: body.to_vec() })
+        Ok(Rule { name: name.clone(), head, n_required, folds, with, body: body.to_vec() })
     }
 }
 
@@ -59,11 +80,13 @@ pub(super) struct Eval<'w, 'a> {
     done: Table,
     /// Goals of the fixpoint that is running, with what is known so far.
     running: Option<Table>,
+    /// The rule whose definitions are being run.
+    within: Option<Symbol>,
 }
 
 impl<'w, 'a> Eval<'w, 'a> {
     pub fn new(world: &'w World<'a>) -> Self {
-        Eval { world, done: Table::new(), running: None }
+        Eval { world, done: Table::new(), running: None, within: None }
     }
 
     /// All ways to satisfy all clauses. `outside` are the variables that occur
@@ -236,14 +259,19 @@ impl<'w, 'a> Eval<'w, 'a> {
                 None if is(arg, "_") => None,
                 None => Some(arg.clone()),
             };
-            let goal: Goal = (source.clone(), name.clone(), args.iter().map(known).collect());
+            // What is folded is not known before all of it is folded.
+            let folds = fold::of(&self.world.rules, name);
+            let is_folded = |i: usize| folds.and_then(|f| f.get(i)).is_some_and(Option::is_some);
+            let asked = |(i, arg)| if is_folded(i) { None } else { known(arg) };
+            let goal: Goal = (source.clone(), name.clone(), args.iter().enumerate().map(asked).collect());
             let mut out = Vec::new();
             for tuple in self.solve(goal)? {
                 let mut found = Some(env.clone());
-                for (arg, v) in args.iter().zip(&tuple) {
+                for (i, (arg, v)) in args.iter().zip(&tuple).enumerate() {
                     found = found.and_then(|env| match variable(arg) {
                         // A bound argument went into the goal; the tuple carries it as it was given.
                         Some(var) => unify(&env, var, v),
+                        None if is_folded(i) && !is(arg, "_") && arg != v => None,
                         None => Some(env),
                     });
                 }
@@ -258,31 +286,46 @@ impl<'w, 'a> Eval<'w, 'a> {
         if let Some(tuples) = self.done.get(&goal) {
             return Ok(tuples.clone());
         }
+        let rules = &self.world.rules;
+        let folded = fold::of(rules, &goal.1).is_some_and(|f| f.iter().any(Option::is_some));
+        let back = self.within.as_ref().is_some_and(|caller| fold::leads(rules, &goal.1, caller));
         if let Some(running) = &mut self.running {
-            return Ok(running.entry(goal).or_default().clone());
+            if !folded || back {
+                return Ok(running.entry(goal).or_default().clone());
+            }
         }
+        let (running, within) = (self.running.take(), self.within.take());
         self.running = Some(Table::from([(goal.clone(), BTreeSet::new())]));
         let result = self.fixpoint();
-        let table = self.running.take().unwrap_or_default();
+        let table = std::mem::replace(&mut self.running, running).unwrap_or_default();
+        self.within = within;
         result?;
-        self.done.extend(table);
+        for (goal, tuples) in table {
+            let tuples = fold::finished(rules, &goal.1, tuples)?;
+            self.done.insert(goal, tuples);
+        }
         Ok(self.done[&goal].clone())
     }
 
     /// Evaluates every goal that came up again and again until nothing is new.
     fn fixpoint(&mut self) -> Result<()> {
+        let rules = &self.world.rules;
+        let mut rounds = 0;
         loop {
             let goals: Vec<Goal> = self.table().keys().cloned().collect();
             let mut grew = false;
             for goal in &goals {
                 let tuples = self.derive(goal)?;
                 let known = self.table().get_mut(goal).expect("goals are never removed");
-                let before = known.len();
+                let before = known.clone();
                 known.extend(tuples);
-                grew |= known.len() > before;
+                *known = fold::so_far(rules, &goal.1, std::mem::take(known))?;
+                grew |= *known != before;
             }
             let table = self.table();
-            if table.values().map(|t| t.len() + 1).sum::<usize>() > ROWS_MAX {
+            rounds += 1;
+            let rows = table.values().map(|t| t.len() + 1).sum::<usize>();
+            if rows > ROWS_MAX || rounds > ROUNDS_MAX {
                 return Err(NaiveError::TooLarge);
             }
             if !grew && table.len() == goals.len() {
@@ -313,9 +356,13 @@ impl<'w, 'a> Eval<'w, 'a> {
                 }
             }
             let Some(env) = env else { continue };
-            let outside = rule.head.iter().cloned().collect();
-            for found in self.conjunction(source, &rule.body, Rows::from([env]), &outside)? {
-                let tuple = rule.head.iter().map(|v| found.get(v).cloned()).collect::<Option<Vec<Value>>>();
+            let shown = || rule.head.iter().chain(&rule.with);
+            let outside = shown().cloned().collect();
+            let within = self.within.replace(name.clone());
+            let rows = self.conjunction(source, &rule.body, Rows::from([env]), &outside);
+            self.within = within;
+            for found in rows? {
+                let tuple = shown().map(|v| found.get(v).cloned()).collect::<Option<Vec<Value>>>();
                 tuples.insert(tuple.ok_or_else(|| NaiveError::Unbound(format!("{name}")))?);
             }
         }

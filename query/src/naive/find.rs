@@ -128,7 +128,7 @@ fn longs(values: &[Value]) -> Option<Vec<i64>> {
     values.iter().map(|v| if let Value::Long(n) = v { Some(*n) } else { None }).collect()
 }
 
-fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Result<Value> {
+pub(super) fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Result<Value> {
     values.sort_by(|a, b| function::compare(a, b).unwrap_or_else(|| a.cmp(b)));
     let distinct: BTreeSet<Value> = values.iter().cloned().collect();
     let numbers = || {
@@ -146,6 +146,22 @@ fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Result<Value> {
         ("max", None) => values[values.len() - 1].clone(),
         ("min", Some(n)) => Value::vector(values.into_iter().take(n)),
         ("max", Some(n)) => Value::vector(values.into_iter().rev().take(n)),
+        ("shortest", None) => {
+            let size = |v: &Value| match v {
+                Value::String(s) => Ok(s.chars().count()),
+                Value::Bytes(b) => Ok(b.len()),
+                Value::Map(m) => Ok(m.len()),
+                v => items(v).map(<[Value]>::len).ok_or_else(|| NaiveError::Wrong("no length".into())),
+            };
+            let mut best: Option<(usize, &Value)> = None;
+            for v in &values {
+                let n = size(v)?;
+                if best.is_none_or(|(m, _)| n < m) {
+                    best = Some((n, v));
+                }
+            }
+            best.map_or(Value::Nil, |(_, v)| v.clone())
+        }
         ("sum", None) => match longs(&values) {
             Some(longs) => match longs.iter().try_fold(0i64, |a, b| a.checked_add(*b)) {
                 Some(total) => Value::Long(total),

@@ -13,6 +13,10 @@
 //! 3. Binding is equality, wherever a variable is bound.
 //! 4. Rules are tabled per call and iterated until nothing changes; a rule
 //!    under a negation is first computed to its end.
+//! 5. A rule that folds is computed to its end, and then folded, before it is
+//!    used. Only where it leads back to itself, and keeps one of its values
+//!    (`min`, `max`, `shortest`), the best so far is used, and what follows from
+//!    it is computed again whenever a better one is found.
 //!
 //! Not here: parsing mistakes (a query is run here only after the parser took
 //! it), `sample` and `rand` (chance), pulls within queries, `:order-by` and limits.
@@ -20,6 +24,7 @@
 mod check;
 mod clause;
 mod find;
+mod fold;
 mod function;
 mod pull;
 
@@ -51,6 +56,8 @@ type Result<T> = std::result::Result<T, NaiveError>;
 
 /// Rows or derived tuples after which the evaluator gives up.
 const ROWS_MAX: usize = 300_000;
+/// Rounds of a fixpoint after which it gives up: a recursive `min` may go down for ever.
+const ROUNDS_MAX: usize = 10_000;
 
 fn wrong<T>(what: impl Into<String>) -> Result<T> {
     Err(NaiveError::Wrong(what.into()))

@@ -1,10 +1,11 @@
-//! `rules = [[(name var+ | name [var+] var*) clause+]+]`.
+//! `rules = [[(name var+ | name [var+] var* (fold const* var)* (:with var+)?) clause+]+]`.
 
 use super::{clause, complain, var_of};
-use crate::ast::{HeadVar, Rule, RuleSet, Spanned};
+use crate::ast::{HeadFold, HeadVar, Rule, RuleSet, Spanned, Var};
 use crate::edn::Form;
 use crate::error::Complaints;
-use annals_model::{Diagnostic, Symbol};
+use crate::eval::function::Library;
+use annals_model::{Diagnostic, Value};
 
 /// Names that mean something else where a rule could be called.
 const RESERVED: [&str; 5] = ["not", "not-join", "or", "or-join", "and"];
@@ -50,6 +51,10 @@ fn rule(f: &Form, c: &mut Complaints) -> Option<Rule> {
         complain(c, "query/rule", f, format!("the rule {symbol} has no clauses"), "say when it holds");
         return None;
     }
+    let (args, with) = match args.iter().position(|a| a.as_keyword() == Some("with")) {
+        Some(at) => (&args[..at], with(&args[at], &args[at + 1..], c)),
+        None => (args, Vec::new()),
+    };
     let (mut required, mut free) = (Vec::new(), Vec::new());
     for (i, a) in args.iter().enumerate() {
         match a.as_vector() {
@@ -57,6 +62,13 @@ fn rule(f: &Form, c: &mut Complaints) -> Option<Rule> {
                 for v in vars {
                     match var_of(v) {
                         Some(v) => required.push(v),
+                        None if v.as_list().is_some() => complain(
+                            c,
+                            "query/rule",
+                            v,
+                            "what a call must have bound cannot be folded",
+                            "put the fold after the vector: (name [?a] (min ?b))",
+                        ),
                         None => complain(c, "query/rule", v, "a head holds variables", "write ?x"),
                     }
                 }
@@ -76,8 +88,17 @@ fn rule(f: &Form, c: &mut Complaints) -> Option<Rule> {
             "a head needs at least one",
         );
     }
-    let mut seen: Vec<&Spanned<crate::ast::Var>> = Vec::new();
-    for v in required.iter().chain(free.iter().map(|h: &HeadVar| &h.var)) {
+    if !with.is_empty() && free.iter().all(|h: &HeadVar| h.fold.is_none()) {
+        complain(
+            c,
+            "query/rule",
+            head,
+            format!("the rule {symbol} has :with and folds nothing"),
+            "leave :with out, or fold a variable: (sum ?x)",
+        );
+    }
+    let mut seen: Vec<&Spanned<Var>> = Vec::new();
+    for v in required.iter().chain(free.iter().map(|h| &h.var)).chain(&with) {
         if seen.iter().any(|s| s.node == v.node) {
             c.push(
                 Diagnostic::new("query/duplicate-var", format!("{} stands twice in the head", v.node))
@@ -92,44 +113,100 @@ fn rule(f: &Form, c: &mut Complaints) -> Option<Rule> {
         name: Spanned::new(symbol.clone(), name.span),
         required,
         free,
+        with,
         clauses,
         head: head.span,
         span: f.span,
     })
 }
 
-/// `?x`, or a fold `(min ?x)`.
+/// `?x`, or a fold `(min ?x)`, `(max 3 ?x)`.
 fn head_var(f: &Form, c: &mut Complaints) -> Option<HeadVar> {
     if let Some(var) = var_of(f) {
         return Some(HeadVar { var, fold: None });
     }
-    if let Some([fold, v]) = f.as_list()
-        && let (Some(name), Some(var)) = (fold.as_symbol(), var_of(v))
-        && ["min", "max", "shortest"].contains(&name.as_str())
-    {
-        return Some(HeadVar { var, fold: Some(Spanned::new(name.clone(), fold.span)) });
+    let Some([name, args @ .., v]) = f.as_list() else {
+        complain(c, "query/rule", f, "a head holds variables", "write ?x, or bind the constant in the body");
+        return None;
+    };
+    let (Some(symbol), Some(var)) = (name.as_symbol(), var_of(v)) else {
+        complain(c, "query/rule", f, "a head holds variables and folds", "write ?x or (min ?x)");
+        return None;
+    };
+    if let Some(odd) = args.iter().find(|a| a.as_symbol().is_some()) {
+        complain(c, "query/rule", odd, "an argument of a fold is a constant", "write a number");
+        return None;
     }
-    complain(c, "query/rule", f, "a head holds variables", "write ?x, or bind the constant in the body");
-    None
+    let args: Vec<Spanned<Value>> = args.iter().map(|a| Spanned::new(a.to_value(), a.span)).collect();
+    if let Some(aggregate) = Library::standard().aggregate(symbol.as_str()) {
+        let values: Vec<Value> = args.iter().map(|a| a.node.clone()).collect();
+        if let Err(e) = aggregate.check_args(&values) {
+            c.push(
+                Diagnostic::new("query/aggregate", format!("{symbol}: {e}"))
+                    .at(f.span, "this fold")
+                    .help(format!("write ({symbol} {})", aggregate.usage)),
+            );
+            return None;
+        }
+    }
+    Some(HeadVar { var, fold: Some(HeadFold { name: Spanned::new(symbol.clone(), name.span), args }) })
+}
+
+/// The variables after `:with`.
+fn with(at: &Form, forms: &[Form], c: &mut Complaints) -> Vec<Spanned<Var>> {
+    if forms.is_empty() {
+        complain(c, "query/rule", at, ":with names no variable", "leave it out");
+    }
+    let mut out = Vec::new();
+    for f in forms {
+        match var_of(f) {
+            Some(v) => out.push(v),
+            None => complain(
+                c,
+                "query/rule",
+                f,
+                ":with holds variables",
+                "write :with ?x, at the end of the head",
+            ),
+        }
+    }
+    out
 }
 
 fn agree(rules: &[Rule], c: &mut Complaints) {
     for (i, r) in rules.iter().enumerate() {
         let Some(first) = rules[..i].iter().find(|o| o.name.node == r.name.node) else { continue };
-        let folds = |r: &Rule| -> Vec<Option<Symbol>> {
-            r.free.iter().map(|h| h.fold.as_ref().map(|f| f.node.clone())).collect()
+        let folds = |a: &Rule, b: &Rule| {
+            a.folds().zip(b.folds()).all(|pair| match pair {
+                (None, None) => true,
+                (Some(a), Some(b)) => a.agrees(b),
+                _ => false,
+            })
         };
-        if first.arity() != r.arity() || first.required.len() != r.required.len() || folds(first) != folds(r)
-        {
+        let same = first.arity() == r.arity() && first.required.len() == r.required.len();
+        if !same || !folds(first, r) || first.with.len() != r.with.len() {
             c.push(
                 Diagnostic::new(
                     "query/rule-heads",
                     format!("the definitions of {} do not agree", r.name.node),
                 )
-                .at(r.head, format!("{} variables, {} required", r.arity(), r.required.len()))
-                .at(first.head, format!("{} variables, {} required", first.arity(), first.required.len()))
-                .help("give all definitions the same number of variables and the same required ones"),
+                .at(r.head, shape(r))
+                .at(first.head, shape(first))
+                .help("give all definitions the same number of variables, required ones, folds and :with"),
             );
         }
     }
+}
+
+/// A head in words.
+fn shape(r: &Rule) -> String {
+    let mut out = format!("{} variables, {} required", r.arity(), r.required.len());
+    let folds: Vec<String> = r.folds().flatten().map(|f| f.name.to_string()).collect();
+    if !folds.is_empty() {
+        out.push_str(&format!(", folded by {}", folds.join(" ")));
+    }
+    if !r.with.is_empty() {
+        out.push_str(&format!(", {} :with", r.with.len()));
+    }
+    out
 }

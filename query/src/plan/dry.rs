@@ -41,6 +41,11 @@ pub(crate) fn body(run: &Run<'_>, body: &Body, outside: Vec<Rel>, needed: &[Var]
                         self::body(run, b, vars(shared), shared)?;
                     }
                 }
+                Kind::Fold(f) => {
+                    for b in &f.branches {
+                        self::body(run, b, vars(&f.keys), &f.inner())?;
+                    }
+                }
                 Kind::Call { pred, .. } if run.first_visit(*pred) => {
                     for r in &run.program.clone().preds[*pred].rules {
                         let _ = self::body(run, &r.body, vec![shadow(run, r.head.clone(), 1)], &r.head)?;

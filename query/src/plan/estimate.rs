@@ -5,7 +5,7 @@ use crate::error::QueryError;
 use crate::eval::Run;
 use crate::eval::rel::Rel;
 use crate::eval::{Sampled, body::State};
-use crate::resolve::ir::{Arg, Attr, Bind, Body, Clause, Kind, Pattern, Term};
+use crate::resolve::ir::{Fold, Arg, Attr, Bind, Body, Clause, Kind, Pattern, Term};
 use annals_model::{AttrId, Order};
 
 /// The cost of one step.
@@ -114,14 +114,13 @@ pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimat
             let n: f64 = parts_of(join).iter().map(|&i| s.parts[i].len as f64).product();
             Estimate { rows: n * 0.9, work: n }
         }
-        Kind::Or { vars, branches, .. } => {
+        Kind::Or { branches, .. } | Kind::Fold(Fold { branches, .. }) => {
             let mut sum = Estimate { rows: 1.0, work: 0.0 };
             for b in branches {
                 let e = branch(run, s, b)?;
                 sum.rows += e.rows;
                 sum.work += e.work;
             }
-            let _ = vars;
             sum
         }
         Kind::Call { args, .. } => {
@@ -146,7 +145,7 @@ pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimat
 fn branch(run: &Run<'_>, s: &State<'_>, b: &Body) -> Result<Estimate, QueryError> {
     let mut best: Option<Estimate> = None;
     for c in &b.clauses {
-        if matches!(c.kind, Kind::Pattern(_) | Kind::Call { .. } | Kind::Or { .. } | Kind::Tuples { .. }) {
+        if matches!(c.kind, Kind::Pattern(_) | Kind::Call { .. } | Kind::Or { .. } | Kind::Fold(_) | Kind::Tuples { .. }) {
             let e = clause(run, s, c)?;
             if best.is_none_or(|b| e.cost() < b.cost()) {
                 best = Some(e);
@@ -178,50 +177,97 @@ fn pattern(run: &Run<'_>, s: &State<'_>, p: &Pattern) -> Result<Estimate, QueryE
     };
     let alone = scan(run, p, a)? as f64;
     let total = (run.db(p.src).stats(a).rows as f64).max(1.0);
-    let history = run.db(p.src).view().history;
-    let selectivity = (alone / total).min(1.0);
-    let joined = |part: &Rel, by: Order, var: u32| -> Result<Estimate, QueryError> {
-        let n = part.len as f64;
-        let fanout = match by {
-            Order::Eav if p.one && !history => {
-                if n <= 4096.0 {
-                    1.0
-                } else {
-                    run.sample(Sampled { slot: p.src, a, order: by }, part, var)?.min(1.0)
-                }
-            }
-            Order::Ave if p.unique && !history => 1.0,
-            _ => run.sample(Sampled { slot: p.src, a, order: by }, part, var)?,
-        };
-        Ok(Estimate { rows: n * fanout, work: n })
-    };
+    let constants = (alone / total).min(1.0);
+    let guarded = guarded(run, s, p, a)?;
+    let (e_var, v_var) = (p.e.var(), p.v.var());
     Ok(match (e_part, v_part) {
         (Some(i), Some(j)) if i == j => {
             let n = s.parts[i].len as f64;
             Estimate { rows: n * 0.3, work: n }
         }
         (Some(i), Some(j)) => {
-            let e = joined(&s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
-            let v = joined(&s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;
+            let (e, v) = ends(run, s, p, a, i, j)?;
             let least = if e.rows <= v.rows { e } else { v };
             Estimate { rows: least.rows * 0.7, work: least.work + s.parts[i].len.min(s.parts[j].len) as f64 }
         }
         (Some(i), None) => {
-            let e = joined(&s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
+            let e = joined(run, p, a, &s.parts[i], Order::Eav, e_var.expect("has a part"))?;
             Estimate {
-                rows: (e.rows * selectivity).min(alone * s.parts[i].len as f64),
+                rows: (e.rows * constants).min(alone * s.parts[i].len as f64) * guarded,
                 work: e.work.min(alone + e.work),
             }
         }
-        (None, Some(j)) => {
-            let e = joined(&s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;
-            Estimate { rows: e.rows, work: e.work }
-        }
+        (None, Some(j)) => joined(run, p, a, &s.parts[j], Order::Ave, v_var.expect("has a part"))?,
         (None, None) => {
-            let constant = alone < total;
-            // Something unconnected and unrestricted waits until it is connected.
-            let penalty = if constant || s.parts.is_empty() { 1.0 } else { 10.0 };
-            Estimate { rows: alone * penalty, work: alone }
+            // Something unconnected waits until it is connected, unless there is little of it.
+            let penalty = match (alone < total || s.parts.is_empty(), guarded < 1.0) {
+                (true, _) => 1.0,
+                (false, true) => GUARDED_APART,
+                (false, false) => APART,
+            };
+            Estimate { rows: alone * guarded * penalty, work: alone }
         }
     })
+}
+
+/// How much a row of an attribute that nothing found so far is connected with counts: it will be
+/// multiplied or, at best, looked up once more. More when nothing restricts the attribute, as then
+/// having read it early saves nothing.
+const GUARDED_APART: f64 = 10.0;
+const APART: f64 = 40.0;
+
+/// Joining a pattern through the variable in one place: its rows without constants and guards.
+fn joined(
+    run: &Run<'_>,
+    p: &Pattern,
+    a: AttrId,
+    part: &Rel,
+    by: Order,
+    var: u32,
+) -> Result<Estimate, QueryError> {
+    let n = part.len as f64;
+    let history = run.db(p.src).view().history;
+    let sampled = Sampled { slot: p.src, a, order: by };
+    let fanout = match by {
+        Order::Eav if p.one && !history && n <= 4096.0 => 1.0,
+        Order::Eav if p.one && !history => run.sample(sampled, part, var)?.min(1.0),
+        Order::Ave if p.unique && !history => 1.0,
+        _ => run.sample(sampled, part, var)?,
+    };
+    Ok(Estimate { rows: n * fanout, work: n })
+}
+
+/// Joining a pattern whose entity is in part `i` and whose value is in part `j`: through the
+/// entity, and through the value, before the other part is joined.
+pub(crate) fn ends(
+    run: &Run<'_>,
+    s: &State<'_>,
+    p: &Pattern,
+    a: AttrId,
+    i: usize,
+    j: usize,
+) -> Result<(Estimate, Estimate), QueryError> {
+    let e = joined(run, p, a, &s.parts[i], Order::Eav, p.e.var().expect("has a part"))?;
+    let v = joined(run, p, a, &s.parts[j], Order::Ave, p.v.var().expect("has a part"))?;
+    Ok((e, v))
+}
+
+/// The share of an attribute's rows that comparisons still to run will leave: counted for some
+/// rows when the column is in memory, else a guess. 1 without such comparisons.
+fn guarded(run: &Run<'_>, s: &State<'_>, p: &Pattern, a: AttrId) -> Result<f64, QueryError> {
+    const ROWS: usize = 64;
+    const GUESS: f64 = 0.5;
+    let guards = run.guards(s, p);
+    if guards.is_empty() {
+        return Ok(1.0);
+    }
+    let Some(values) = run.values_at_hand(p.src, a)? else { return Ok(GUESS) };
+    let take = values.v.len().min(ROWS);
+    if take == 0 {
+        return Ok(1.0);
+    }
+    let passes = |i: usize| guards.iter().all(|g| g.pass(values.v[i * values.v.len() / take], &run.dict));
+    let left = (0..take).filter(|&i| passes(i)).count();
+    // None of a few is not none of all.
+    Ok((left as f64).max(0.5) / take as f64)
 }

@@ -3,7 +3,9 @@
 
 use super::check::closure;
 use super::ir::*;
+use super::monotone::best_of;
 use super::*;
+use crate::eval::aggregate::Best;
 
 impl Resolver<'_> {
     pub(super) fn call(&mut self, call: &ast::RuleCall, scope: &mut Scope, src: &Src, out: &mut Vec<Clause>) {
@@ -33,15 +35,15 @@ impl Resolver<'_> {
             self.error(d, call.span, "wrong number of arguments");
             return;
         }
-        if defs.iter().any(|(r, _)| r.free.iter().any(|h| h.fold.is_some())) {
-            let d = Diagnostic::new("query/unsupported", format!("rule {name} folds a head variable"))
-                .help("aggregate in :find, or in a nested query");
-            self.error(d, call.span, "folded heads are not supported");
-            return;
-        }
         let large = self.depth >= MAX_INLINE || self.count > MAX_WRITTEN_OUT;
         if self.graph.is_recursive(name) || large {
+            if defs[0].0.is_folded() && !self.graph.is_recursive(name) {
+                return self.folded_call(call, &src, &defs, true, scope, out);
+            }
             return self.recursive_call(call, &src, scope, out);
+        }
+        if defs[0].0.is_folded() {
+            return self.folded_call(call, &src, &defs, false, scope, out);
         }
         self.depth += 1;
         let outer_rule = self.rule.clone();
@@ -151,13 +153,19 @@ impl Resolver<'_> {
         let defs = self.graph.rules[name].clone();
         let pred = self.preds.len();
         let declared = defs[0].0.required.len();
-        let arity = defs[0].0.arity();
+        // A rule that folds outside of recursion is a predicate of the rows to be folded.
+        let best: Vec<Option<Best>> = match self.graph.is_recursive(name) {
+            true => (0..defs[0].0.arity()).map(|i| best_of(defs[0].0, i)).collect(),
+            false => vec![None; defs[0].0.arity() + defs[0].0.with.len()],
+        };
+        let arity = best.len();
         let component = self.graph.component(name);
         self.known.insert((name.clone(), src.clone()), pred);
         self.preds.push(Predicate {
             name: name.clone(),
             arity,
             required: (0..arity).map(|i| i < declared).collect(),
+            best: best.clone(),
             rules: Vec::new(),
             component,
         });
@@ -169,7 +177,8 @@ impl Resolver<'_> {
                 self.rule = Some(name.clone());
             }
             let (mut scope, mut head, mut extra) = (Scope::new(), Vec::new(), Vec::new());
-            for h in rule.head_vars() {
+            // What only keeps rows apart does not matter to a fold that keeps one of them.
+            for h in rule.head_vars().chain(&rule.with).take(arity) {
                 let v = self.fresh(h.as_str());
                 head.push(v);
                 match scope.get(&h.node) {
@@ -237,7 +246,11 @@ impl Resolver<'_> {
                     let (after, stuck) = closure(&rule.body, &bound, &program);
                     let missing = culprits(&rule.body, &stuck, &after, &program);
                     for (i, h) in rule.head.iter().enumerate() {
-                        if !required[i] && (missing.contains(h) || (stuck.is_empty() && !after.has(*h))) {
+                        let folded = self.preds[p].best[i].is_some();
+                        if !required[i]
+                            && !folded
+                            && (missing.contains(h) || (stuck.is_empty() && !after.has(*h)))
+                        {
                             self.preds[p].required[i] = true;
                             changed = true;
                         }
@@ -253,6 +266,7 @@ impl Resolver<'_> {
             let bound: VarSet = rule.head.iter().copied().collect();
             let (after, stuck) = closure(&rule.body, &bound, &program);
             let named = culprits(&rule.body, &stuck, &after, &program);
+            self.bound_folds(&program, pred, rule, defs);
             let outer = self.rule.clone();
             if defs.iter().any(|(_, own)| !own) {
                 self.rule = Some(program.preds[pred].name.clone());
@@ -269,7 +283,7 @@ impl Resolver<'_> {
 }
 
 /// What makes two entries of one head variable equal.
-fn unify(a: Entry, b: Entry) -> Option<Clause> {
+pub(super) fn unify(a: Entry, b: Entry) -> Option<Clause> {
     let arg = |e: Entry| match e {
         Entry::Var(v) => Arg::Var(v),
         Entry::Const(c) => Arg::Const(c),
@@ -291,6 +305,6 @@ fn unify(a: Entry, b: Entry) -> Option<Clause> {
     Some(clause(Kind::Function(expr, Bind::Var(b)), Span::default(), "[(identity …)]", vars))
 }
 
-fn rule_text(r: &ast::RuleCall) -> String {
+pub(super) fn rule_text(r: &ast::RuleCall) -> String {
     Ast::Rule(r.clone()).to_string()
 }

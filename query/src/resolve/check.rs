@@ -23,6 +23,14 @@ pub(crate) fn ready(c: &Clause, bound: &VarSet, program: &Program) -> bool {
                     stuck.is_empty() && after.all(vars)
                 })
         }
+        Kind::Fold(f) => {
+            bound.all(&f.required)
+                && f.branches.iter().all(|b| {
+                    let start: VarSet = f.keys.iter().copied().filter(|v| bound.has(*v)).collect();
+                    let (after, stuck) = closure(b, &start, program);
+                    stuck.is_empty() && after.all(&f.inner())
+                })
+        }
         Kind::Call { pred, args } => args.iter().zip(&program.preds[*pred].required).all(|(a, r)| match a {
             Term::Var(v) => !r || bound.has(*v),
             Term::Blank => !r,
@@ -44,6 +52,7 @@ pub(crate) fn provides(c: &Clause) -> Vec<Var> {
         Kind::Pattern(_)
         | Kind::Tuples { .. }
         | Kind::Or { .. }
+        | Kind::Fold(_)
         | Kind::Call { .. }
         | Kind::Facts { .. }
         | Kind::Never(_) => c.vars.clone(),
@@ -55,7 +64,7 @@ pub(crate) fn closure(body: &Body, bound: &VarSet, program: &Program) -> (VarSet
     let mut bound = bound.clone();
     let mut left: Vec<usize> = (0..body.clauses.len()).collect();
     // Disjunctions last: whether one is ready is a question about all its branches.
-    left.sort_by_key(|&i| matches!(body.clauses[i].kind, Kind::Or { .. }));
+    left.sort_by_key(|&i| matches!(body.clauses[i].kind, Kind::Or { .. } | Kind::Fold(_)));
     loop {
         let before = left.len();
         left.retain(|&i| {
@@ -92,6 +101,15 @@ pub(crate) fn culprits(body: &Body, stuck: &[usize], bound: &VarSet, program: &P
                     let (after, stuck) = closure(b, &start, program);
                     culprits(b, &stuck, &after, program).into_iter().for_each(&mut add);
                     vars.iter().copied().filter(|v| !after.has(*v)).for_each(&mut add);
+                }
+            }
+            Kind::Fold(f) => {
+                f.required.iter().copied().for_each(&mut add);
+                for b in &f.branches {
+                    let start: VarSet = f.keys.iter().copied().filter(|v| bound.has(*v)).collect();
+                    let (after, stuck) = closure(b, &start, program);
+                    culprits(b, &stuck, &after, program).into_iter().for_each(&mut add);
+                    f.inner().into_iter().filter(|v| !after.has(*v)).for_each(&mut add);
                 }
             }
             Kind::Call { pred, args } => {

@@ -9,6 +9,7 @@
 //! 4. Calls of rules that are left are recursive, or of rules too many to write out.
 
 use crate::ast;
+use crate::eval::aggregate::Best;
 use crate::eval::rel::Var;
 use annals_model::{AttrId, Keyword, Span, Symbol, Value, ValueType};
 use std::sync::Arc;
@@ -223,6 +224,8 @@ pub(crate) enum Kind {
         branches: Vec<Body>,
         name: Option<Symbol>,
     },
+    /// Rows of bodies, grouped and aggregated: a rule that folds and is not recursive.
+    Fold(Fold),
     Call {
         pred: Pred,
         args: Vec<Term>,
@@ -235,6 +238,43 @@ pub(crate) enum Kind {
     },
     /// Matches nothing, and why.
     Never(&'static str),
+}
+
+/// A rule with folds, written out.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    /// The rule.
+    pub(crate) name: Symbol,
+    /// What groups: the arguments that are not folded, and what is computed from them.
+    pub(crate) keys: Vec<Var>,
+    /// Keys that must be bound outside.
+    pub(crate) required: Vec<Var>,
+    /// What is folded, in the order of the head.
+    pub(crate) columns: Vec<FoldColumn>,
+    /// What keeps rows apart besides.
+    pub(crate) with: Vec<Var>,
+    /// The definitions; each binds all of the above, and nothing in them is seen outside but keys.
+    pub(crate) branches: Vec<Body>,
+}
+
+impl Fold {
+    /// The variables of the rows that are grouped.
+    pub(crate) fn inner(&self) -> Vec<Var> {
+        let folded = self.columns.iter().map(|c| c.from);
+        self.keys.iter().copied().chain(folded).chain(self.with.iter().copied()).collect()
+    }
+}
+
+/// A folded argument.
+#[derive(Clone, Debug)]
+pub(crate) struct FoldColumn {
+    /// The aggregate; resolution made sure that it exists and takes `args`.
+    pub(crate) name: Symbol,
+    pub(crate) args: Vec<Value>,
+    /// What is aggregated: a variable of the definitions.
+    pub(crate) from: Var,
+    /// What the result is bound to; none for an argument that nobody asks for.
+    pub(crate) to: Option<Var>,
 }
 
 /// A clause with its place.
@@ -269,6 +309,9 @@ pub(crate) struct Predicate {
     pub(crate) arity: usize,
     /// Arguments that must be bound at a call.
     pub(crate) required: Vec<bool>,
+    /// For each argument, which of its values is kept for one setting of the others. A call
+    /// cannot ask for such a value: it is compared when it has been found.
+    pub(crate) best: Vec<Option<Best>>,
     pub(crate) rules: Vec<Rule>,
     /// Strongly connected component: a number; equal for mutually recursive predicates.
     pub(crate) component: usize,

@@ -14,6 +14,8 @@
 mod call;
 pub(crate) mod check;
 pub(crate) mod ir;
+mod fold;
+mod monotone;
 mod nest;
 mod rules;
 mod term;
@@ -72,6 +74,10 @@ pub(crate) fn resolve(
         count: 0,
         rule: None,
     };
+    if !r.errors.is_empty() {
+        return Err(r.errors);
+    }
+    r.check_folds();
     if !r.errors.is_empty() {
         return Err(r.errors);
     }
@@ -293,7 +299,7 @@ impl<'a> Resolver<'a> {
 
     fn unbound_clause(&mut self, c: &Clause, culprits: &[Var]) {
         let mine: Vec<String> = match &c.kind {
-            Kind::Or { .. } => culprits.iter().map(|v| self.name(*v).to_owned()).collect(),
+            Kind::Or { .. } | Kind::Fold(_) => culprits.iter().map(|v| self.name(*v).to_owned()).collect(),
             _ => culprits.iter().filter(|v| c.vars.contains(v)).map(|v| self.name(*v).to_owned()).collect(),
         };
         let what = if mine.is_empty() { "its variables".to_owned() } else { mine.join(", ") };

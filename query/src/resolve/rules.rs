@@ -126,6 +126,14 @@ impl<'a> Graph<'a> {
         out
     }
 
+    /// How a recursive rule leads back to itself.
+    pub(crate) fn cycle(&self, name: &Symbol) -> String {
+        let same = |e: &&Edge| self.component(&e.to) == self.component(name);
+        let ways = self.edges.get(name).into_iter().flatten().filter(same);
+        let shortest = ways.map(|e| self.path(&e.to, name)).min_by_key(Vec::len).unwrap_or_default();
+        shortest.iter().fold(name.to_string(), |text, s| text + " -> " + s.as_str())
+    }
+
     /// A shortest way from one rule to another along calls, both ends included.
     fn path(&self, from: &Symbol, to: &Symbol) -> Vec<Symbol> {
         let mut came: BTreeMap<&Symbol, &Symbol> = BTreeMap::new();

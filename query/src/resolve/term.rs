@@ -450,7 +450,11 @@ impl Resolver<'_> {
             for n in &names {
                 for (rule, _) in self.graph.rules[n].clone() {
                     for (i, h) in rule.head_vars().enumerate() {
+                        // A count of entities is no entity.
+                        let kept = rule.folds().nth(i).flatten().is_none()
+                            || super::monotone::best_of(rule, i).is_some();
                         if !self.entity_params[n][i]
+                            && kept
                             && stands_for_entity(&rule.clauses, &h.node, &self.entity_params, &is_ref)
                         {
                             self.entity_params.get_mut(n).expect("entered above")[i] = true;

@@ -56,6 +56,10 @@ impl Types {
                 Kind::Predicate(_) => {}
                 Kind::Not { body, .. } => self.open(body),
                 Kind::Or { branches, .. } => branches.iter().for_each(|b| self.open(b)),
+                Kind::Fold(f) => {
+                    self.open.extend(f.columns.iter().filter_map(|c| c.to));
+                    f.branches.iter().for_each(|b| self.open(b));
+                }
             }
         }
     }
@@ -84,6 +88,24 @@ impl Resolver<'_> {
                 }
                 Kind::Not { body, .. } => self.check_calls(body, types),
                 Kind::Or { branches, .. } => branches.iter().for_each(|b| self.check_calls(b, types)),
+                Kind::Fold(f) => {
+                    for column in &f.columns {
+                        let found = types.kinds(&Arg::Var(column.from));
+                        let takes = self.library.aggregate(column.name.as_str()).map(|a| a.takes);
+                        if takes.is_some_and(|t| !t.meets(found)) {
+                            let d = Diagnostic::new(
+                                "query/type",
+                                format!(
+                                    "rule {}: {} cannot take what its variable holds",
+                                    f.name, column.name
+                                ),
+                            )
+                            .help("the types of the attributes make this fold fail for every row");
+                            self.error(d, c.span, "can never be folded");
+                        }
+                    }
+                    f.branches.iter().for_each(|b| self.check_calls(b, types));
+                }
                 _ => {}
             }
         }

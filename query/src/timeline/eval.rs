@@ -13,6 +13,7 @@
 //!
 //! Here: bodies and their clauses. Patterns are read in `read`, rules run in `rules`.
 
+mod fold;
 mod read;
 mod rules;
 
@@ -39,6 +40,8 @@ type Goal = (Pred, Vec<bool>);
 struct Table {
     asked: TimeRel,
     found: TimeRel,
+    /// For rules that fold through themselves: of `found`, what is the best when.
+    best: Option<fold::BestRows>,
 }
 
 /// One evaluation over time.
@@ -56,6 +59,8 @@ pub(super) struct Timeline<'r, 'q> {
     /// When each tuple of a rule was first derived, counted in rule applications.
     /// A derivation uses only tuples of smaller rank.
     ranks: HashMap<(Pred, Row), u64, Hasher>,
+    /// Tuples that were derived and then bettered: steps on the way, not answers.
+    stale: hashbrown::HashSet<(Pred, Row), Hasher>,
     n_applied: u64,
     /// While a proof is looked for: calls are answered from tuples of smaller rank.
     below: Option<u64>,
@@ -82,6 +87,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
             depth: 0,
             lower: None,
             ranks: HashMap::with_hasher(Hasher::default()),
+            stale: hashbrown::HashSet::with_hasher(Hasher::default()),
             n_applied: 0,
             below: None,
         }
@@ -92,14 +98,17 @@ impl<'r, 'q> Timeline<'r, 'q> {
         &self.all
     }
 
-    /// The tuple of a rule that fits `known`, of smallest rank below `rank`, with its rank.
+    /// The tuple of a rule that fits `known`, of smallest rank below `rank`, with its rank. One
+    /// that was bettered later is taken only within the recursion, and if there is no other.
     pub(super) fn earliest(&self, pred: Pred, known: &[Option<Cell>], rank: u64) -> Option<(Row, u64)> {
         let fits = |row: &Row| known.iter().zip(row.iter()).all(|(k, c)| k.is_none_or(|k| k == *c));
         self.ranks
             .iter()
             .filter(|((p, row), r)| *p == pred && **r < rank && fits(row))
-            .map(|((_, row), r)| (row.clone(), *r))
-            .min_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)))
+            .map(|(at, r)| (self.stale.contains(at), *r, &at.1))
+            .filter(|(stale, ..)| !stale || rank < u64::MAX)
+            .min()
+            .map(|(_, r, row)| (row.clone(), r))
     }
 
     /// The rows of a body, with rule calls answered from what has been derived before `rank`.
@@ -161,7 +170,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
                         (false, false) => (if p.e.var().is_some_and(|v| bound.has(v)) { 4 } else { 6 }, rows),
                     }
                 }
-                Kind::Or { .. } => (5, 0),
+                Kind::Or { .. } | Kind::Fold(_) => (5, 0),
                 Kind::Call { .. } | Kind::Facts { .. } => (7, 0),
                 Kind::Not { .. } => (8, 0),
             };
@@ -219,12 +228,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
             Kind::Meaning { from, to, as_what } => self.meaning(rel, *from, *to, as_what),
             Kind::Not { join, body } => {
                 let seed = rel.project(join);
-                let inside = if self.depth == 0 && self.below.is_none() {
-                    self.body(body, seed)?
-                } else {
-                    let (run, all) = (self.run, self.all.clone());
-                    self.lower.get_or_insert_with(|| Box::new(Timeline::new(run, all))).body(body, seed)?
-                };
+                let inside = self.complete(body, seed)?;
                 Ok(rel.minus(&inside.project(join)))
             }
             Kind::Or { vars, branches, .. } => {
@@ -238,6 +242,7 @@ impl<'r, 'q> Timeline<'r, 'q> {
                 }
                 rel.join(&all, self.run.budget)
             }
+            Kind::Fold(f) => self.fold(f, rel, c.span),
             Kind::Call { pred, args } => self.call(*pred, args, rel),
             Kind::Facts { .. } => {
                 unreachable!("only the fixpoint operators put these into bodies of their own")

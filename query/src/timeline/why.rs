@@ -12,11 +12,13 @@ use super::rel::{Row, TimeRel};
 use super::spans::Spans;
 use crate::error::QueryError;
 use crate::eval::Run;
+use crate::eval::aggregate::Best;
 use crate::eval::rel::Var;
 use crate::query::{Input, Query, QueryOptions};
 use crate::resolve::VarSet;
-use crate::resolve::ir::{Attr, Body, Clause, Elem, Ent, Kind, Pattern, Pred, Resolved, Term};
+use crate::resolve::ir::{Attr, Body, Clause, Elem, Ent, Fold, Kind, Pattern, Pred, Resolved, Term};
 use annals_model::{AttrId, Cell, Datom, Diagnostic, EntityId, Order, Span, T, Value, cell};
+use std::collections::BTreeMap;
 
 /// What a row rests on.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +49,9 @@ pub enum Step {
         /// The clause.
         clause: String,
     },
-    /// A branch of an `or`, or one definition of a rule that is not recursive.
+    /// A branch of an `or`, or one definition of a rule that is not recursive. Of a rule that
+    /// folds, what the value was made from: by `min`, `max` and `shortest` the row that has it,
+    /// else a branch for each row of the group, for the first hundred of them.
     Branch {
         /// The rule's name, if it is one.
         rule: Option<String>,
@@ -56,7 +60,8 @@ pub enum Step {
         /// Why the branch holds.
         proof: Proof,
     },
-    /// An application of a recursive rule.
+    /// An application of a recursive rule. Where it folds several values, the proof has a
+    /// branch for each.
     Rule {
         /// The rule.
         name: String,
@@ -222,6 +227,7 @@ impl Proofs<'_, '_, '_> {
                     proof,
                 })
             }
+            Kind::Fold(f) => self.folded(f, clause, vars, row)?,
             Kind::Call { pred, args } => self.call(*pred, args, vars, row, rank)?,
         })
     }
@@ -309,16 +315,104 @@ impl Proofs<'_, '_, '_> {
         let Some((tuple, own)) = self.timeline.earliest(pred, &known, rank) else { return Ok(None) };
         let program = self.run.program.clone();
         let predicate = &program.preds[pred];
-        for rule in &predicate.rules {
-            let mut seed = TimeRel::new(rule.head.clone());
-            seed.add(tuple.clone(), self.timeline.all().clone());
-            let rows = self.timeline.body_below(own, &rule.body, seed)?;
+        let args: Vec<Value> = tuple.iter().map(|c| self.run.dict.decode(*c)).collect();
+        let name = predicate.name.to_string();
+        let folded: Vec<usize> = (0..args.len()).filter(|i| predicate.best[*i].is_some()).collect();
+        if folded.len() < 2 {
+            let proof = self.derived(pred, &tuple, |_| true, own)?;
+            return Ok(proof.map(|proof| Step::Rule { name, args, proof }));
+        }
+        // Each folded value got to be the best by itself, and has a derivation of its own.
+        let mut steps = Vec::new();
+        for i in folded {
+            let wanted = |c: usize| c == i || predicate.best[c].is_none();
+            if let Some(proof) = self.derived(pred, &tuple, wanted, own)? {
+                let clause = format!("({name} …): {}", crate::edn::print(&args[i]));
+                steps.push(Step::Branch { rule: Some(name.clone()), clause, proof });
+            }
+        }
+        Ok(Some(Step::Rule { name, args, proof: Proof { steps } }))
+    }
+
+    /// A derivation of a tuple by tuples below `rank`, as far as its `wanted` columns go.
+    fn derived(
+        &mut self,
+        pred: Pred,
+        tuple: &Row,
+        wanted: impl Fn(usize) -> bool,
+        rank: u64,
+    ) -> Result<Option<Proof>, QueryError> {
+        let program = self.run.program.clone();
+        for rule in &program.preds[pred].rules {
+            let columns: Vec<usize> = (0..tuple.len()).filter(|c| wanted(*c)).collect();
+            let mut seed = TimeRel::new(columns.iter().map(|c| rule.head[*c]).collect());
+            seed.add(columns.iter().map(|c| tuple[*c]).collect(), self.timeline.all().clone());
+            let rows = self.timeline.body_below(rank, &rule.body, seed)?;
             if let Some(r) = rows.rows.keys().min() {
-                let proof = self.body(&rule.body, &rows.vars, r, own)?;
-                let args = tuple.iter().map(|c| self.run.dict.decode(*c)).collect();
-                return Ok(Some(Step::Rule { name: predicate.name.to_string(), args, proof }));
+                return self.body(&rule.body, &rows.vars, r, rank).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// What a rule that folds, and is not recursive, made its values from.
+    fn folded(
+        &mut self,
+        f: &Fold,
+        clause: String,
+        vars: &[Var],
+        row: &Row,
+    ) -> Result<Option<Step>, QueryError> {
+        /// Rows of a group that a proof shows.
+        const SHOWN: usize = 100;
+        let seed = self.seed(&f.keys, vars, row);
+        let inner = f.inner();
+        // For each row of the group the first way to derive it.
+        let mut ways: BTreeMap<Row, (usize, Vec<Var>, Row)> = BTreeMap::new();
+        for (i, b) in f.branches.iter().enumerate() {
+            let rows = self.timeline.complete(b, seed.clone())?;
+            let at: Vec<usize> = inner.iter().filter_map(|v| rows.position(*v)).collect();
+            for r in rows.rows.keys() {
+                let member: Row = at.iter().map(|i| r[*i]).collect();
+                let first = ways.get(&member).is_none_or(|(j, _, had)| (*j, had) > (i, r));
+                if first {
+                    ways.insert(member, (i, rows.vars.clone(), r.clone()));
+                }
+            }
+            self.run.budget.spend(rows.rows.len(), rows.bytes())?;
+        }
+        let n = ways.len();
+        let mut chosen: Vec<Row> = Vec::new();
+        for (i, c) in f.columns.iter().enumerate() {
+            let at = f.keys.len() + i;
+            let cells: Vec<Cell> = ways.keys().map(|m| m[at]).collect();
+            let kept = match Best::of(c.name.as_str(), &c.args) {
+                Some(best) => best.among(&cells, &self.run.dict).ok().flatten(),
+                None => None,
+            };
+            let Some(kept) = kept else {
+                chosen = ways.keys().take(SHOWN).cloned().collect();
+                break;
+            };
+            chosen.extend(ways.keys().find(|m| m[at] == kept).cloned());
+        }
+        chosen.sort_unstable();
+        chosen.dedup();
+        let mut steps = Vec::new();
+        let shown = chosen.len();
+        for member in chosen {
+            let (i, vars, row) = &ways[&member];
+            let proof = self.body(&f.branches[*i], vars, row, u64::MAX)?;
+            if shown == 1 {
+                steps = proof.steps;
+                continue;
+            }
+            steps.push(Step::Branch { rule: None, clause: format!("one of {n} rows of {clause}"), proof });
+        }
+        if (2..n).contains(&shown) && shown == SHOWN {
+            let clause = format!("{} more rows of {clause}", n - shown);
+            steps.push(Step::Test { clause, bindings: Vec::new() });
+        }
+        Ok(Some(Step::Branch { rule: Some(f.name.to_string()), clause, proof: Proof { steps } }))
     }
 }

@@ -1,7 +1,7 @@
 //! Aggregates that need all values of a group at once.
 
-use super::Kind;
 use super::total::{Exact, Total};
+use super::{Best, Kind};
 use crate::eval::function::{FnError, total_order};
 use annals_model::{Cell, Dict, Value, cell};
 use std::{
@@ -52,6 +52,7 @@ impl Last {
                 cells.sort_by(order);
                 Ok(Value::vector(decode(&cells)))
             }
+            Kind::Shortest => Ok(Best::Shortest.among(&cells, dict)?.map_or(Value::Nil, |c| dict.decode(c))),
             Kind::Median => median(cells, dict),
             Kind::Variance | Kind::Stddev => {
                 let variance = variance(&cells, dict)?;

@@ -12,15 +12,17 @@
 //! 5. A group is never empty: no rows, no groups.
 //!
 //! Here: the table, and what an aggregate takes. What it has seen of a group (`group`), what
-//! needs all values at once (`bag`), exact sums (`total`).
+//! needs all values at once (`bag`), exact sums (`total`), folds that keep one value (`best`).
 
 mod bag;
+mod best;
 mod group;
 mod total;
 
 use super::function::{FnError, Kinds};
 use annals_model::{Cell, Dict, Value};
 pub use bag::Last;
+pub(crate) use best::Best;
 pub use group::Group;
 use std::{cmp::Ordering, fmt, ops::RangeInclusive, sync::Arc};
 pub use total::Total;
@@ -53,6 +55,7 @@ enum Kind {
     Avg,
     Min,
     Max,
+    Shortest,
     CountDistinct,
     Distinct,
     Median,
@@ -98,6 +101,15 @@ pub(super) fn standard() -> impl Iterator<Item = Aggregate> {
             ANY,
             "n? ?x",
             "the greatest value, or a vector of the n greatest, greatest first",
+        ),
+        row(
+            "shortest",
+            Shortest,
+            0..=0,
+            Kinds::COLL.or(Kinds::STRING).or(Kinds::BYTES),
+            Kinds::COLL.or(Kinds::STRING).or(Kinds::BYTES),
+            "?x",
+            "the value with the fewest elements or characters, the least of those",
         ),
         row(
             "median",
@@ -255,6 +267,10 @@ mod tests {
             ("min", "[]", "[\"b\" \"a\"]", "\"a\""),
             ("max", "[]", "[:a/z :b/a]", ":b/a"),
             ("max", "[]", "[1 \"a\" nil]", "\"a\""),
+            ("shortest", "[]", "[[1 2 3] [9] [4 5] [8]]", "[8]"),
+            ("shortest", "[]", "[\"ccc\" \"b\" \"aa\"]", "\"b\""),
+            ("shortest", "[]", "[7]", "query/type"),
+            ("shortest", "[2]", "[[1] [2]]", "query/arity"),
             ("min", "[2]", "[5 3 3 9]", "[3 3]"),
             ("max", "[2]", "[19 67 52]", "[67 52]"),
             ("max", "[9]", "[1 2]", "[2 1]"),

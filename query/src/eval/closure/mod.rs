@@ -55,7 +55,7 @@ impl Path {
     /// The walk that a predicate is, if it is one.
     pub(crate) fn of(program: &Program, pred: Pred) -> Option<Path> {
         let p = &program.preds[pred];
-        if p.arity != 2 || p.required.iter().any(|r| *r) {
+        if p.arity != 2 || p.required.iter().any(|r| *r) || p.best.iter().any(Option::is_some) {
             return None;
         }
         if program.preds.iter().enumerate().any(|(i, q)| i != pred && q.component == p.component) {

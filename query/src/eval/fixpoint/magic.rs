@@ -4,6 +4,7 @@
 //! Sideways information: the demand of a recursive call is what is known before it, from the
 //! demand of the rule itself, the clauses that are connected to it, and the calls before.
 
+use super::best::BestFacts;
 use super::{Adorned, Derivation, Fixpoint, Run};
 use crate::error::QueryError;
 use crate::eval::facts::{Facts, Hashed, Part};
@@ -13,23 +14,30 @@ use crate::eval::{FixpointChoice, seminaive};
 use crate::resolve::VarSet;
 use crate::resolve::check::{provides, ready};
 use crate::resolve::ir::{Body, Clause, Kind, Pred, Program, Rule, Term};
-use annals_model::{Cell, Span};
+use annals_model::{Cell, Dict, Span};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 impl Fixpoint {
-    pub(super) fn new(program: &Program, pred: Pred, bound: &[bool], choice: FixpointChoice) -> Fixpoint {
+    pub(super) fn new(
+        program: &Program,
+        pred: Pred,
+        bound: &[bool],
+        choice: FixpointChoice,
+        dict: &Arc<Dict>,
+    ) -> Fixpoint {
         let mut f = Fixpoint {
             adorned: Vec::new(),
             rules: Vec::new(),
             facts: Vec::new(),
             started: std::cell::Cell::new(false),
         };
-        f.adorn(program, pred, bound, choice);
+        f.adorn(program, pred, bound, choice, dict);
         let mut done = 0;
         while done < f.adorned.len() {
             let (pred, bound) = (f.adorned[done].pred, f.adorned[done].bound.clone());
             for rule in &program.preds[pred].rules {
-                f.specialise(program, done, rule, &bound, choice);
+                f.specialise(program, done, rule, &bound, choice, dict);
             }
             done += 1;
         }
@@ -48,11 +56,24 @@ impl Fixpoint {
     }
 
     /// The number of a predicate under an adornment.
-    fn adorn(&mut self, program: &Program, pred: Pred, bound: &[bool], choice: FixpointChoice) -> usize {
+    fn adorn(
+        &mut self,
+        program: &Program,
+        pred: Pred,
+        bound: &[bool],
+        choice: FixpointChoice,
+        dict: &Arc<Dict>,
+    ) -> usize {
         if let Some(i) = self.adorned.iter().position(|a| a.pred == pred && a.bound == bound) {
             return i;
         }
-        let rows = self.store(program.preds[pred].arity, choice);
+        let p = &program.preds[pred];
+        let rows = if p.best.iter().any(Option::is_some) {
+            self.facts.push(RefCell::new(Box::new(BestFacts::new(p.name.as_str(), &p.best, dict.clone()))));
+            self.facts.len() - 1
+        } else {
+            self.store(p.arity, choice)
+        };
         let n_bound = bound.iter().filter(|b| **b).count();
         let demand = (n_bound > 0).then(|| self.store(n_bound, choice));
         self.adorned.push(Adorned { pred, bound: bound.to_vec(), rows, demand });
@@ -67,6 +88,7 @@ impl Fixpoint {
         rule: &Rule,
         bound: &[bool],
         choice: FixpointChoice,
+        dict: &Arc<Dict>,
     ) {
         let component = program.preds[self.adorned[head].pred].component;
         let recursive = |c: &Clause| match c.kind {
@@ -87,7 +109,10 @@ impl Fixpoint {
                 !recursive(c)
                     && ready(c, &known, program)
                     && c.vars.iter().any(|v| known.has(*v))
-                    && !matches!(c.kind, Kind::Not { .. } | Kind::Call { .. } | Kind::Or { .. })
+                    && !matches!(
+                        c.kind,
+                        Kind::Not { .. } | Kind::Call { .. } | Kind::Or { .. } | Kind::Fold(_)
+                    )
             });
             if let Some(i) = next {
                 let c = rest.remove(i);
@@ -119,17 +144,20 @@ impl Fixpoint {
             };
             let c = rest.remove(i);
             let Kind::Call { pred, args } = &c.kind else { unreachable!("recursive clauses are calls") };
-            let required = &program.preds[*pred].required;
+            let (required, best) = (&program.preds[*pred].required, &program.preds[*pred].best);
             let bound: Vec<bool> = args
                 .iter()
                 .zip(required)
-                .map(|(a, r)| match a {
+                .zip(best)
+                .map(|((a, r), best)| match a {
+                    // The best is known when all of its group is: nothing of it can be asked for.
+                    _ if best.is_some() => false,
                     Term::Var(v) => known.has(*v) && (any_demand || *r),
                     Term::Const(_) | Term::Ent(_) => any_demand || *r,
                     Term::Blank => false,
                 })
                 .collect();
-            let callee = self.adorn(program, *pred, &bound, choice);
+            let callee = self.adorn(program, *pred, &bound, choice, dict);
             if let Some(demand) = self.adorned[callee].demand {
                 let vars: Vec<Term> =
                     args.iter().zip(&bound).filter(|(_, b)| **b).map(|(a, _)| a.clone()).collect();

@@ -14,11 +14,13 @@
 //! 2. Rules of lower components are called from bodies like any clause, so they
 //!    are complete (for what is asked of them) whenever a negation looks at them.
 //! 3. Linear rules with a column that only passes through do not come here but to `closure`.
+//! 4. A folded column is never bound by a call: the best of a group is known when all of it is.
 //!
 //! Here: a call, and the rounds. The rules as they are run (`magic`), the atoms of their
-//! bodies (`atom`).
+//! bodies (`atom`), facts of which the best are kept (`best`).
 
 mod atom;
+mod best;
 mod magic;
 
 use super::FixpointChoice;
@@ -80,7 +82,9 @@ pub(crate) struct Frame {
 impl Run<'_> {
     /// The answers of a recursive call that can join what is bound.
     pub(crate) fn call_rule(&self, s: &State<'_>, pred: Pred, args: &[Term]) -> Result<Rel, QueryError> {
-        let required = &self.program.preds[pred].required;
+        let (required, best) = (&self.program.preds[pred].required, &self.program.preds[pred].best);
+        // What a call can ask for: nothing that is folded.
+        let asked = || args.iter().zip(best).filter(|(_, best)| best.is_none()).map(|(a, _)| a);
         // The bindings to pass: constants, and variables of the parts that must be passed
         // or else of the smallest part.
         let mut parts: Vec<usize> = Vec::new();
@@ -93,13 +97,11 @@ impl Run<'_> {
             }
         }
         if parts.is_empty() && self.optimise {
-            let best = args
-                .iter()
-                .filter_map(|a| a.var().and_then(|v| s.part_of(v)))
-                .min_by_key(|i| s.parts[*i].len);
+            let best =
+                asked().filter_map(|a| a.var().and_then(|v| s.part_of(v))).min_by_key(|i| s.parts[*i].len);
             parts.extend(best);
         }
-        let vars: Vec<Var> = args.iter().filter_map(Term::var).collect();
+        let vars: Vec<Var> = asked().filter_map(Term::var).collect();
         let chosen: Vec<Rel> = parts.iter().map(|i| s.parts[*i].project(&vars)).collect();
         let mut seeds = Rel::unit();
         for p in self.seeds(&chosen, &vars)? {
@@ -116,8 +118,9 @@ impl Run<'_> {
         // Columns of bindings, one a bound argument.
         let mut bound = Vec::new();
         let mut cols: Vec<Vec<Cell>> = Vec::new();
-        for (a, r) in args.iter().zip(required) {
+        for ((a, r), best) in args.iter().zip(required).zip(best) {
             let col = match a {
+                _ if best.is_some() => None,
                 Term::Var(v) => seeds.col(*v).map(|c| c.to_vec()),
                 Term::Const(_) | Term::Ent(_) => match constant(a)? {
                     Some(c) if self.optimise || *r => Some(vec![c; seeds.len]),
@@ -217,7 +220,7 @@ impl Run<'_> {
         if let Some(f) = self.calls.borrow().fixpoints.get(&key) {
             return f.clone();
         }
-        let f = Rc::new(Fixpoint::new(&self.program, pred, bound, self.operator));
+        let f = Rc::new(Fixpoint::new(&self.program, pred, bound, self.operator, &self.dict));
         self.calls.borrow_mut().fixpoints.insert(key, f.clone());
         f
     }

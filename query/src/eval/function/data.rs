@@ -185,7 +185,7 @@ fn not_a_collection(arg: usize, v: &Value) -> FnError {
 }
 
 /// Length of a string in characters, of bytes in bytes, of a collection in elements; 0 for nil.
-fn size(v: &Value) -> Result<usize, FnError> {
+pub(crate) fn size(v: &Value) -> Result<usize, FnError> {
     match v {
         Value::Nil => Ok(0),
         Value::String(s) => Ok(s.chars().count()),
@@ -265,6 +265,19 @@ pub(super) fn vals(args: &[Value]) -> Answer {
     Ok(Value::vector(entries(0, &args[0])?.iter().map(|(_, v)| v.clone())))
 }
 
+/// As in Clojure for vectors and lists. Sets are left out on purpose: the number of elements
+/// of the result must grow with each argument, or recursive folds by `shortest` had no meaning.
+pub(super) fn conj(args: &[Value]) -> Answer {
+    let (Some(coll), more) = (args.first(), args.get(1..).unwrap_or(&[])) else {
+        return Ok(Value::vector([]));
+    };
+    match coll {
+        Value::Vector(items) => Ok(Value::vector(items.iter().chain(more).cloned())),
+        Value::List(items) => Ok(Value::List(more.iter().rev().chain(items.iter()).cloned().collect())),
+        Value::Nil => Ok(Value::List(more.iter().rev().cloned().collect())),
+        other => Err(FnError::Type { arg: 0, expected: "vector or list", found: other.kind() }),
+    }
+}
 pub(super) fn vector(args: &[Value]) -> Answer {
     Ok(Value::Vector(args.into()))
 }

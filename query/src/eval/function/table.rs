@@ -145,6 +145,7 @@ const ROWS: &[Row] = &[
     Row("rest", "coll", 1, Some(1), &[Kinds::COLL], Kinds::COLL, data::rest, "all elements but the first"),
     Row("keys", "m", 1, Some(1), &[Kinds::COLL], Kinds::COLL, data::keys, "the keys of a map"),
     Row("vals", "m", 1, Some(1), &[Kinds::COLL], Kinds::COLL, data::vals, "the values of a map"),
+    Row("conj", "coll x …", 1, None, &[COLL, ANY], Kinds::COLL, data::conj, "a vector with more at its end, a list with more at its front"),
     Row("vector", "x …", 0, None, &[ANY], Kinds::COLL, data::vector, "a vector of its arguments"),
     Row("tuple", "x …", 1, None, &[ANY], Kinds::COLL, data::vector, "a tuple of its arguments"),
     Row("untuple", "t", 1, Some(1), &[COLL], COLL, data::untuple, "a tuple, to be taken apart by the binding"),

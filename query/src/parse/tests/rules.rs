@@ -18,7 +18,7 @@ fn definitions() {
     assert_eq!(set.rules.len(), 3);
     let s = &set.rules[2];
     assert_eq!((s.arity(), s.required.len(), s.clauses.len()), (3, 1, 2));
-    assert_eq!(s.free[1].fold.as_ref().map(|f| f.as_str()), Some("min"));
+    assert_eq!(s.free[1].fold.as_ref().map(|f| f.name.as_str()), Some("min"));
     assert_eq!(rules("[(r ?x) [?x :a]]").unwrap().rules.len(), 1, "a single one");
     assert_eq!(rules("'[[(r ?x) [?x :a]]]").unwrap().rules.len(), 1, "a quoted set");
     assert!(rules("[]").unwrap().rules.is_empty());
@@ -41,7 +41,16 @@ fn what_is_no_rule() {
     fails("[[(r [5] ?x) [?x :a]]]", code, "5", "a head holds variables");
     fails("[[(r [] ?x) [?x :a]]]", code, "[]", "leave out the empty vector");
     fails("[[(r ?x [?y]) [?x :a ?y]]]", code, "[?y]", "a head holds variables");
-    fails("[[(r (median ?x)) [?x :a]]]", code, "(median ?x)", "a head holds variables");
+    fails("[[(r (min ?x 5)) [?x :a]]]", code, "(min ?x 5)", "variables and folds");
+    fails("[[(r (5 ?x)) [?x :a]]]", code, "(5 ?x)", "variables and folds");
+    fails("[[(r (min ?n ?x)) [?x :a ?n]]]", code, "?n", "is a constant");
+    fails("[[(r [(min ?x)] ?y) [?x :a ?y]]]", code, "(min ?x)", "cannot be folded");
+    fails("[[(r ?x :with ?y) [?x :a ?y]]]", code, "(r ?x :with ?y)", "folds nothing");
+    fails("[[(r ?x (sum ?y) :with) [?x :a ?y]]]", code, ":with", "no variable");
+    fails("[[(r ?x (sum ?y) :with 5) [?x :a ?y]]]", code, "5", "holds variables");
+    fails("[[(r ?x (sum ?y) :with ?x) [?x :a ?y]]]", "query/duplicate-var", "?x", "use two names");
+    fails("[[(r ?x (sum 3 ?y)) [?x :a ?y]]]", "query/aggregate", "(sum 3 ?y)", "sum");
+    fails("[[(r ?x (max -3 ?y)) [?x :a ?y]]]", "query/aggregate", "(max -3 ?y)", "max");
     fails("[[(r ?x ?x) [?x :a]]]", "query/duplicate-var", "?x", "use two names");
     fails("[[(r [?x] ?x) [?x :a]]]", "query/duplicate-var", "?x", "use two names");
     fails("[[(r ?x) 7]]", "query/clause", "7", "no clause");
@@ -53,4 +62,22 @@ fn definitions_of_one_name_agree() {
     fails("[[(r ?x) [?x :a]] [(r ?x ?y) [?x :a ?y]]]", code, "(r ?x ?y)", "same number");
     fails("[[(r ?x ?y) [?x :a ?y]] [(r [?x] ?y) [?x :a ?y]]]", code, "(r [?x] ?y)", "required");
     fails("[[(r ?x (min ?y)) [?x :a ?y]] [(r ?x ?y) [?x :b ?y]]]", code, "(r ?x ?y)", "do not agree");
+    fails(
+        "[[(r ?x (min ?y)) [?x :a ?y]] [(r ?x (max ?y)) [?x :b ?y]]]",
+        code,
+        "(r ?x (max ?y))",
+        "do not agree",
+    );
+    fails(
+        "[[(r ?x (min 2 ?y)) [?x :a ?y]] [(r ?x (min 3 ?y)) [?x :b ?y]]]",
+        code,
+        "(r ?x (min 3 ?y))",
+        "do not",
+    );
+    fails(
+        "[[(r ?x (sum ?y)) [?x :a ?y]] [(r ?x (sum ?y) :with ?z) [?z :b ?y] [?z :c ?x]]]",
+        code,
+        "(r ?x (sum ?y) :with ?z)",
+        "do not",
+    );
 }

@@ -1,6 +1,7 @@
 //! Reading datoms as facts over time: patterns, and what a value means at each time.
 
 use super::*;
+use crate::resolve::ir::Fold;
 
 impl Timeline<'_, '_> {
     /// The intervals of an attribute as `(e, v, start, end)`, all or for these keys.
@@ -231,7 +232,7 @@ pub(super) fn source(body: &Body) -> Option<Slot> {
     body.clauses.iter().find_map(|c| match &c.kind {
         Kind::Pattern(p) => Some(p.src),
         Kind::Not { body, .. } => source(body),
-        Kind::Or { branches, .. } => branches.iter().find_map(source),
+        Kind::Or { branches, .. } | Kind::Fold(Fold { branches, .. }) => branches.iter().find_map(source),
         _ => None,
     })
 }

@@ -43,20 +43,25 @@ impl Timeline<'_, '_> {
         };
         let fixed: Vec<Option<Cell>> = args.iter().map(value).collect();
         if let Some(rank) = self.below {
+            let usable = |at: &(Pred, Row)| at.0 == pred && (rank < u64::MAX || !self.stale.contains(at));
             let derived =
-                self.ranks.iter().filter(|((p, _), r)| *p == pred && **r < rank).map(|((_, row), _)| row);
+                self.ranks.iter().filter(|(at, r)| **r < rank && usable(at)).map(|((_, row), _)| row);
             let found = derived.map(|row| (row.clone(), self.all.clone())).collect();
             let found = TimeRel { vars: (0..args.len() as Var).collect(), rows: found };
             return rel.join(&as_called(args, &fixed, &found), self.run.budget);
         }
         let at: Vec<Option<usize>> = args.iter().map(|t| t.var().and_then(|v| rel.position(v))).collect();
-        let bound: Vec<bool> = fixed.iter().zip(&at).map(|(f, a)| f.is_some() || a.is_some()).collect();
+        // The best of a group is known when all of it is: nothing of it can be asked for.
+        let best = &self.run.program.preds[pred].best;
+        let bound: Vec<bool> =
+            (0..args.len()).map(|i| best[i].is_none() && (fixed[i].is_some() || at[i].is_some())).collect();
         let goal: Goal = (pred, bound.clone());
         let n = args.len() as Var;
         let asked_vars: Vec<Var> = (0..n).filter(|i| bound[*i as usize]).collect();
         let table = self.tables.entry(goal.clone()).or_insert_with(|| Table {
             asked: TimeRel::new(asked_vars.clone()),
             found: TimeRel::new((0..n).collect()),
+            best: fold::BestRows::new(best),
         });
         for row in rel.rows.keys() {
             let key: Row = asked_vars
@@ -98,8 +103,25 @@ impl Timeline<'_, '_> {
                     let table = self.tables.get_mut(&goal).expect("goals are never removed");
                     self.n_applied += 1;
                     for (row, times) in rows.rows {
-                        self.ranks.entry((goal.0, row.clone())).or_insert(self.n_applied);
-                        self.grew |= table.found.add(row, times);
+                        let Some(best) = &mut table.best else {
+                            self.ranks.entry((goal.0, row.clone())).or_insert(self.n_applied);
+                            self.grew |= table.found.add(row, times);
+                            continue;
+                        };
+                        let (mut stale, name) = (Vec::new(), program.preds[goal.0].name.as_str());
+                        let added = best.improve(&mut table.found, row, times, self.run, name, &mut stale);
+                        let added = match added {
+                            Ok(added) => added,
+                            Err(e) => {
+                                self.depth -= 1;
+                                return Err(e);
+                            }
+                        };
+                        for row in added {
+                            self.grew = true;
+                            self.ranks.entry((goal.0, row)).or_insert(self.n_applied);
+                        }
+                        self.stale.extend(stale.into_iter().map(|row| (goal.0, row)));
                     }
                     let bytes = table.found.bytes();
                     self.run.budget.spend(BATCH, bytes)?;
