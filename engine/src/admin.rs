@@ -2,7 +2,7 @@
 
 use crate::{
     Connection, DbError, Eid, Error, IntoTx, Options, TransactError, TxReport, bootstrap as boot,
-    store::{Excise, Prefix, Store},
+    store::{Excise, Prefix, Row, Store},
     transact::{Author, Txn},
 };
 use annals_model::{AttrId, Attribute, Dict, EntityId, T, TupleKind, Value, View};
@@ -93,13 +93,14 @@ impl Connection {
         for w in what {
             self.plan(w, &mut plan)?;
         }
-        self.excise_planned(plan, reason)
+        self.excise_planned(plan, Vec::new(), reason)
     }
 
-    /// Takes out what has been named by ids and keys.
+    /// Takes out what has been named by ids and keys; `rows` are put back in the same step.
     pub(crate) fn excise_planned(
         &self,
         plan: Vec<Excise>,
+        rows: Vec<Row>,
         reason: annals_model::tx::TxData,
     ) -> Result<ExciseReport, Error> {
         let wanted = plan.clone();
@@ -107,6 +108,9 @@ impl Connection {
             |txn: &mut Txn| {
                 // What projections remember of their facts may be about to go.
                 self.shared().events().forget_facts();
+                for row in rows {
+                    txn.row(row);
+                }
                 txn.facts(&reason, Author::User)
             },
             move |store, record| store.excise(&wanted, record),

@@ -34,7 +34,7 @@ mod stream;
 pub use command::{aggregate, decision, dispatch, event_type, fixture, repository, state};
 pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire};
 pub use personal::seal;
-pub(crate) use personal::{erase, keys};
+pub(crate) use personal::{erase, keys, marks, redact};
 pub(crate) use process::{outbox, status};
 pub use process::{reactor, runner, timer};
 pub(crate) use projection::{

@@ -15,8 +15,10 @@ use crate::event::{
     dispatch_error::{CommandError, DispatchError},
     event_type,
     id::{CommandId, StreamId, Version},
+    marks::Marks,
     refusal::Refusal,
     repository::{Plan, Repository, made_id},
+    seal::unmarked,
     wire,
 };
 use annals_model::{Keyword, Value};
@@ -31,7 +33,8 @@ pub struct CommandRequest {
     pub id: Option<String>,
     /// The command's type: the name of its variant.
     pub ty: String,
-    /// What it holds.
+    /// What it holds. Values marked as personal ([`crate::event::personal`]) are read like others, and
+    /// sealed where the command is stored to be carried out later.
     pub payload: Value,
     /// Its id, cause, and how to carry it out.
     pub dispatch: Dispatch,
@@ -183,7 +186,7 @@ impl CommandRequest {
             category: self.category.clone(),
             id: self.id.clone().unwrap_or_else(|| made_id(self.dispatch.id)),
             ty: self.ty.clone(),
-            payload: self.payload.clone(),
+            payload: unmarked(&self.payload, &mut Marks::default()),
         }
     }
 }

@@ -402,9 +402,9 @@ impl<P: ProcessManager> ProcessFixture<P> {
     /// Takes one event twice, and keeps what it made of it.
     #[track_caller]
     fn feed(&mut self, e: &Recorded) -> Taken<P> {
-        let tables = self.conn.db().events().tables;
+        let log = self.conn.db().events();
         let take = || {
-            let mut work = Work::new(tables.clone(), P::NAME);
+            let mut work = Work::new(log.clone(), P::NAME);
             AnyProcess::take(&self.process, e, &mut work).unwrap_or_else(|why| {
                 panic!("{} cannot take event {} ({}): {why}", P::NAME, e.position, e.ty())
             });

@@ -4,8 +4,9 @@
 //! 1. Facts go by provenance, not by likeness: of each event with values of the subject, what
 //!    its projections say is compared with what they say when the values are erased, and the
 //!    difference goes. Equal values that come from elsewhere stay, and are reported.
-//! 2. The facts go first, then the key, then the snapshots of aggregates, which need no key to be
-//!    found: an erasure that was cut short can be begun again and finds what is left.
+//! 2. The facts go first, then what stands in the clear beside them (`redact`), then the key, then
+//!    the snapshots of aggregates, which need no key to be found: an erasure that was cut short can
+//!    be begun again and finds what is left.
 //! 3. From its beginning nothing more is stored under the subject, and no projection runs.
 //! 4. Events stay at their positions, with `:annals/erased` where the values were; a rebuilt
 //!    projection leaves out what it would have made of them.
@@ -15,8 +16,10 @@ use crate::event::{
     facts::{Cache, Target},
     id::{Position, StreamId},
     inline::Staged,
+    marks::TELLING,
     projection::Code,
     record::Recorded,
+    redact,
     registry::Events,
     runtime::Runtime,
     table::{self, Key},
@@ -45,15 +48,14 @@ pub struct Erased {
     /// Texts of the subject that are still facts, from elsewhere: of plain transactions, or of
     /// other subjects with the same. At most 100 are listed.
     pub elsewhere: Vec<Datom>,
-    /// States of process managers, timers and queued commands that hold a text of the subject:
-    /// they stay, since work under way needs them, and go when it is done.
+    /// States of process managers, timers, queued commands and outcomes of commands that held a
+    /// text of the subject in the clear, by name. It was taken out, from their past versions too;
+    /// work under way goes on without it.
     pub processes: Vec<String>,
 }
 
 /// Most facts from elsewhere that are listed.
 const ELSEWHERE: usize = 100;
-/// Shortest text that is looked for elsewhere, in bytes.
-const TELLING: usize = 4;
 
 /// Opens a subject again when an erasure does not come to its end.
 struct Closed<'a>(&'a Events, &'a str);
@@ -71,14 +73,15 @@ impl Connection {
     ///
     /// What is left to the caller: copies of the key file, and backups made before, hold key and facts
     /// until they are destroyed; tags and types of events are never personal values; facts of
-    /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts), and work under
-    /// way keeps what it needs (`processes`).
+    /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts).
     ///
     /// # Errors
     /// A database in memory has nothing to excise from; reading, writing or excising failed. Until
     /// it succeeds the erasure can be begun again.
     pub fn erase_subject(&self, subject: &str) -> Result<Erased, Error> {
         let events = self.shared().events().clone();
+        // No process writes a state that it read before.
+        let _steps = events.domain.stepping.lock();
         let _one = events.registering.lock();
         let runtimes = events.runtimes();
         let _driving: Vec<_> = runtimes.iter().map(|r| r.driving.lock()).collect();
@@ -103,6 +106,13 @@ impl Connection {
             }
             break;
         }
+        let db = self.db();
+        let records = self.shared().store().log(T(0), db.t().next())?;
+        let redaction = redact::plan(records, &db.events(), &texts)?;
+        done.processes = redaction.names;
+        if !redaction.plan.is_empty() {
+            done.t = Some(self.excise_planned(redaction.plan, redaction.rows, reason())?.report.t());
+        }
         events.seals.forget(subject).map_err(DbError::from)?;
         drop(closed);
         events.forget_facts();
@@ -116,10 +126,9 @@ impl Connection {
         }
         if !snapshots.is_empty() {
             done.snapshots = snapshots.len() as u64;
-            done.t = Some(self.excise_planned(snapshots, reason())?.report.t());
+            done.t = Some(self.excise_planned(snapshots, Vec::new(), reason())?.report.t());
         }
         done.elsewhere = elsewhere(&self.db(), &texts)?;
-        done.processes = held(&self.db(), &texts)?;
         Ok(done)
     }
 
@@ -179,22 +188,6 @@ fn reason() -> TxData {
         (Value::keyword("tx/why"), Value::string("erasure of a subject's personal values")),
     ]);
     TxData { forms: vec![why], text: None }
-}
-
-/// Rows of process managers that hold one of these texts, by name.
-fn held(db: &Db, texts: &HashSet<Value>) -> Result<Vec<String>, DbError> {
-    let tables = db.events().tables;
-    let mut found = Vec::new();
-    for (what, number) in [("process", table::PROCESS), ("timer", table::TIMER), ("queued", table::OUTBOX)] {
-        for (key, value) in tables.under(number, Key::new())? {
-            let holds = |text: &Value| matches!(text, Value::String(s) if value.windows(s.len()).any(|w| w == s.as_bytes()));
-            if texts.iter().any(holds) {
-                let name = key.split(|b| *b == table::END).map(String::from_utf8_lossy);
-                found.push(format!("{what} {}", name.collect::<Vec<_>>().join(" ").trim_end()));
-            }
-        }
-    }
-    Ok(found)
 }
 
 fn collect_texts(v: &Value, texts: &mut HashSet<Value>) {

@@ -13,6 +13,7 @@ use crate::event::{
     data::{Data, DataError, put_bytes},
     id::EventId,
     keys::{KeyRing, hex, unhex},
+    marks::Marks,
     record::Recorded,
 };
 use annals_model::{Symbol, Value};
@@ -23,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use uuid::Uuid;
 
 /// The tag of a value to be sealed: `#annals/personal [subject value]`.
 pub(crate) const PERSONAL: &str = "annals/personal";
@@ -124,7 +126,7 @@ impl Seals {
             return known.ok_or_else(|| SealError::Erased(Arc::from(subject)));
         }
         // Two random UUIDs hold 244 random bits; hashed, they make a key.
-        let seed = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
+        let seed = [*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat();
         let key = *blake3::hash(&seed).as_bytes();
         keys.add(vec![(Arc::from(subject), Some(key))])?;
         Ok(key)
@@ -169,20 +171,56 @@ impl Seals {
         if unplaced(&given) {
             return Err(SealError::Unplaced);
         }
-        let sealed = self.walk(&given, &mut Vec::new(), &mut |t, path| {
+        Ok(Some(Data::of(&self.seal_value(id.0, &given)?)?))
+    }
+
+    /// A value with what is personal sealed. `id` tells it from every other value that is sealed:
+    /// under one id, one place never holds two values. A personal value may be one again, of another
+    /// subject.
+    pub fn seal_value(&self, id: Uuid, given: &Value) -> Result<Value, SealError> {
+        self.walk(given, &mut Vec::new(), &mut |t, path| {
             let Value::Vector(pair) = &t.1 else { return Ok(None) };
             let (PERSONAL, [Value::String(subject), v]) = (t.0.as_str(), &pair[..]) else { return Ok(None) };
             let key = self.key(subject)?;
+            let v = match v {
+                Value::Tagged(inner) if inner.0.as_str() == PERSONAL => {
+                    let id = Uuid::new_v5(&id, path);
+                    self.seal_value(id, v)?
+                }
+                v => v.clone(),
+            };
             let mut plain = Vec::new();
-            crate::event::data::encode(v, &mut plain, 0)?;
+            crate::event::data::encode(&v, &mut plain, 0)?;
             let cipher = ChaCha20Poly1305::new(&Key::from(key));
             let bytes = cipher
                 .encrypt(&nonce(id, path), plain.as_slice())
                 .map_err(|_| SealError::Data(DataError::Serialize("value too large to seal".into())))?;
             let parts = Value::vector([Value::String(subject.clone()), Value::Bytes(bytes.into())]);
             Ok(Some(Value::Tagged(Arc::new((Symbol::new(SEALED), parts)))))
-        })?;
-        Ok(Some(Data::of(&sealed)?))
+        })
+    }
+
+    /// A value sealed under this id with everything opened, each opened value noted; `:annals/erased`
+    /// stands for what nobody can read any more.
+    pub fn open_value(&self, id: Uuid, v: &Value, marks: &mut Marks) -> Result<Value, SealError> {
+        self.open_places(id, v, &mut |subject, path, plain| match plain {
+            Some(plain) => {
+                let inner = Uuid::new_v5(&id, path);
+                let plain = self.open_value(inner, &plain, marks)?;
+                marks.note(subject, &plain);
+                Ok(plain)
+            }
+            None => Ok(Value::keyword(ERASED)),
+        })
+    }
+
+    /// The personal values of a stored event that can be read.
+    pub fn marks(&self, r: &Recorded) -> Result<Marks, SealError> {
+        let mut marks = Marks::default();
+        if mentions(&r.event.data, SEALED) {
+            self.open_value(r.event.id.0, &r.event.data.value()?, &mut marks)?;
+        }
+        Ok(marks)
     }
 
     /// The event with what is sealed opened, or marked as erased.
@@ -229,8 +267,21 @@ impl Seals {
         if !mentions(&r.event.data, SEALED) {
             return Ok(r);
         }
-        let id = r.event.id;
-        let opened = self.walk(&r.event.data.value()?, &mut Vec::new(), &mut |t, path| {
+        let opened = self.open_places(r.event.id.0, &r.event.data.value()?, &mut |subject, _, plain| {
+            Ok(read(subject, plain))
+        })?;
+        r.event.data = Data::of(&opened)?;
+        Ok(r)
+    }
+
+    /// A value with sealed places replaced, given subject, place and, while its key is there, the value.
+    fn open_places(
+        &self,
+        id: Uuid,
+        v: &Value,
+        read: &mut dyn FnMut(&Arc<str>, &[u8], Option<Value>) -> Result<Value, SealError>,
+    ) -> Result<Value, SealError> {
+        self.walk(v, &mut Vec::new(), &mut |t, path| {
             let Value::Vector(pair) = &t.1 else { return Ok(None) };
             let (SEALED, [Value::String(subject), Value::Bytes(bytes)]) = (t.0.as_str(), &pair[..]) else {
                 return Ok(None);
@@ -240,10 +291,8 @@ impl Seals {
                 ChaCha20Poly1305::new(&Key::from(key)).decrypt(&nonce(id, path), bytes.as_ref()).ok()
             });
             let plain = plain.map(|plain| Data::stored(&plain).value()).transpose()?;
-            Ok(Some(read(subject, plain)))
-        })?;
-        r.event.data = Data::of(&opened)?;
-        Ok(r)
+            Ok(Some(read(subject, path, plain)?))
+        })
     }
 
     /// Is there a key of this subject?
@@ -329,9 +378,9 @@ fn mentions(data: &Data, tag: &str) -> bool {
     !tag.is_empty() && data.bytes().windows(tag.len()).any(|w| w == tag.as_bytes())
 }
 
-fn nonce(id: EventId, path: &[u8]) -> Nonce {
+fn nonce(id: Uuid, path: &[u8]) -> Nonce {
     let mut bytes = Vec::with_capacity(32);
-    put_bytes(&mut bytes, id.0.as_bytes());
+    put_bytes(&mut bytes, id.as_bytes());
     put_bytes(&mut bytes, path);
     let hash = blake3::hash(&bytes);
     let mut nonce = [0; 12];
@@ -341,22 +390,39 @@ fn nonce(id: EventId, path: &[u8]) -> Nonce {
 
 /// The payload with personal values as their readers see them; none when nothing is personal.
 pub(crate) fn opened(data: &Data) -> Option<Data> {
-    fn strip(v: &Value) -> Value {
-        match v {
-            Value::Tagged(t) => match (&t.1, t.0.as_str()) {
-                (Value::Vector(pair), PERSONAL) if pair.len() == 2 => pair[1].clone(),
-                _ => v.clone(),
-            },
-            Value::Map(m) => Value::Map(m.iter().map(|(k, v)| (k.clone(), strip(v))).collect()),
-            Value::Vector(items) => Value::Vector(items.iter().map(strip).collect()),
-            Value::List(items) => Value::List(items.iter().map(strip).collect()),
-            v => v.clone(),
-        }
-    }
     if !mentions(data, PERSONAL) {
         return None;
     }
-    Data::of(&strip(&data.value().ok()?)).ok()
+    Data::of(&unmarked(&data.value().ok()?, &mut Marks::default())).ok()
+}
+
+/// The value without its marks of personal values, which are noted.
+pub(crate) fn unmarked(v: &Value, marks: &mut Marks) -> Value {
+    match v {
+        Value::Tagged(t) => match (&t.1, t.0.as_str()) {
+            (Value::Vector(pair), PERSONAL) if pair.len() == 2 => {
+                if let Value::String(subject) = &pair[0] {
+                    marks.note(subject, &pair[1]);
+                }
+                pair[1].clone()
+            }
+            _ => v.clone(),
+        },
+        Value::Map(m) => Value::Map(m.iter().map(|(k, v)| (k.clone(), unmarked(v, marks))).collect()),
+        Value::Vector(items) => Value::Vector(items.iter().map(|v| unmarked(v, marks)).collect()),
+        Value::List(items) => Value::List(items.iter().map(|v| unmarked(v, marks)).collect()),
+        v => v.clone(),
+    }
+}
+
+/// Does `:annals/erased` stand anywhere in a value?
+pub(crate) fn has_erased(v: &Value) -> bool {
+    match v {
+        Value::Keyword(k) => k.as_str() == ERASED,
+        Value::Map(m) => m.iter().any(|(_, v)| has_erased(v)),
+        Value::Vector(items) | Value::List(items) | Value::Set(items) => items.iter().any(has_erased),
+        _ => false,
+    }
 }
 
 /// Does the payload hold sealed values?
@@ -380,7 +446,7 @@ mod tests {
     #[test]
     fn every_place_is_sealed_and_what_has_no_place_is_refused() {
         let seals = Seals::in_memory();
-        let id = EventId(uuid::Uuid::from_u128(7));
+        let id = EventId(Uuid::from_u128(7));
         let given = data(
             r##"{:a #annals/personal ["ada" 1] :b [2 #annals/personal ["ada" "x"]] :c (#annals/personal ["bob" :k])}"##,
         );

@@ -16,6 +16,10 @@
 //!    that is not there do nothing. `Stop` handles the event, then removes the state and
 //!    the instance's timers, whether or not anything of it is in memory.
 //!
+//! 5. A state, timer or command that holds a personal value of an event is stored sealed, under
+//!    the key of the same subject (`personal::marks`). Once that is forgotten, the instance reads
+//!    `:annals/erased` there (`None`, in an optional field), and what was to be sent is refused.
+//!
 //! Not here: carrying out the commands (`outbox`), time ([`crate::event::timer`]), and
 //! who calls all this ([`crate::event::runner`]).
 
@@ -25,17 +29,20 @@ use crate::event::{
     command::{CommandTo, Retry},
     data::{Data, DataError},
     id::{BadName, CommandId, Position, Tag},
+    log::EventLog,
+    marks::Marks,
     outbox::{Queued, gone},
     projection::panic_text,
     record::{Meta, Recorded},
     refusal::Refusal,
+    seal::Seals,
     subscribe::Start,
     table::{self, Key, Tables},
     timer::{self, Timer, TimerId},
     wire,
 };
 use crate::{Connection, DbError};
-use annals_model::{Instant, T, Value};
+use annals_model::{Instant, Symbol, T, Value};
 use annals_storage::Row;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -228,29 +235,46 @@ pub(crate) enum Fault {
 /// What one process has changed in the transaction being made.
 #[derive(Clone)]
 pub(crate) struct Work {
-    tables: Tables,
+    log: EventLog,
     process: &'static str,
-    states: BTreeMap<String, Option<Value>>,
+    states: BTreeMap<String, Option<Kept>>,
     timers: BTreeMap<(String, String), Option<Timer>>,
     sends: Vec<Queued>,
 }
 
+/// The state of an instance, opened, and the personal values that it may hold.
+#[derive(Clone)]
+struct Kept {
+    state: Value,
+    marks: Marks,
+    /// What made it: it is sealed under an id of its own.
+    id: Uuid,
+}
+
 impl Work {
-    pub fn new(tables: Tables, process: &'static str) -> Work {
+    pub fn new(log: EventLog, process: &'static str) -> Work {
         let (states, timers) = (BTreeMap::new(), BTreeMap::new());
-        Work { tables, process, states, timers, sends: Vec::new() }
+        Work { log, process, states, timers, sends: Vec::new() }
     }
 
-    fn state(&self, instance: &str) -> Result<Option<Value>, DbError> {
+    fn state(&self, instance: &str) -> Result<Option<Kept>, DbError> {
         match self.states.get(instance) {
             Some(state) => Ok(state.clone()),
-            None => stored_state(&self.tables, self.process, instance),
+            None => stored_state(&self.log, self.process, instance),
+        }
+    }
+
+    /// The personal values of an event that is taken: its reader has them opened.
+    fn seen(&self, e: &Recorded) -> Result<Marks, DbError> {
+        match self.log.tables.event(e.position)? {
+            Some(stored) => Ok(self.log.seals.marks(&stored)?),
+            None => Ok(Marks::default()),
         }
     }
 
     fn stop(&mut self, instance: &str) -> Result<(), DbError> {
         self.states.insert(instance.to_owned(), None);
-        for (id, _) in timer::of(&self.tables, Some(self.process), Some(instance))? {
+        for (id, _) in timer::of(&self.log, Some(self.process), Some(instance))? {
             self.timers.insert((id.instance, id.name), None);
         }
         for ((i, _), timer) in &mut self.timers {
@@ -269,6 +293,7 @@ impl Work {
         cause: Uuid,
         label: &str,
         correlation: Option<Arc<str>>,
+        marks: &Marks,
     ) -> Result<(), BadName> {
         let queued = |n: usize, to: CommandTo| {
             let mut meta =
@@ -283,6 +308,8 @@ impl Work {
                 retry: Retry::default(),
                 keep_until: None,
                 tx: Vec::new(),
+                marks: marks.clone(),
+                erased: false,
                 sender: Some((self.process.to_owned(), instance.to_owned())),
             }
         };
@@ -322,25 +349,55 @@ impl Work {
         for (instance, state) in &self.states {
             let key = Key::new().text(self.process).text(instance);
             match state {
-                Some(state) => rows.push(table::put(table::PROCESS, key, Data::of(state)?.bytes())),
+                Some(kept) => {
+                    let stored = kept.stored(&self.log.seals)?;
+                    rows.push(table::put(table::PROCESS, key, Data::of(&stored)?.bytes()));
+                }
                 None => rows.push(gone(table::PROCESS, key.done())),
             }
         }
         for ((instance, name), timer) in &self.timers {
             let id =
                 TimerId { process: self.process.to_owned(), instance: instance.clone(), name: name.clone() };
-            rows.extend(timer::change(&self.tables, &id, timer.as_ref())?);
+            rows.extend(timer::change(&self.log, &id, timer.as_ref())?);
         }
         for (n, send) in self.sends.iter().enumerate() {
-            rows.extend(send.rows(&self.tables, t, from + n as u64)?);
+            rows.extend(send.rows(&self.log, t, from + n as u64)?);
         }
         Ok(rows)
     }
 }
 
-fn stored_state(tables: &Tables, process: &str, instance: &str) -> Result<Option<Value>, DbError> {
-    match tables.row(table::PROCESS, Key::new().text(process).text(instance))? {
-        Some(bytes) => Ok(Some(Data::stored(&bytes).value()?)),
+/// The tag of a state with sealed values: `#annals/state [id state]`.
+const STATE: &str = "annals/state";
+
+impl Kept {
+    /// As it is stored: what holds a personal value sealed.
+    fn stored(&self, seals: &Seals) -> Result<Value, DbError> {
+        let marked = self.marks.mark(&self.state);
+        if marked == self.state {
+            return Ok(marked);
+        }
+        let sealed = seals.seal_value(self.id, &marked)?;
+        Ok(Value::Tagged(Arc::new((Symbol::new(STATE), Value::vector([Value::Uuid(self.id), sealed])))))
+    }
+
+    fn opened(stored: Value, seals: &Seals) -> Result<Kept, DbError> {
+        let mut marks = Marks::default();
+        if let Value::Tagged(t) = &stored
+            && let (STATE, Value::Vector(pair)) = (t.0.as_str(), &t.1)
+            && let [Value::Uuid(id), sealed] = &pair[..]
+        {
+            let state = seals.open_value(*id, sealed, &mut marks)?;
+            return Ok(Kept { state, marks, id: *id });
+        }
+        Ok(Kept { state: stored, marks, id: Uuid::nil() })
+    }
+}
+
+fn stored_state(log: &EventLog, process: &str, instance: &str) -> Result<Option<Kept>, DbError> {
+    match log.tables.row(table::PROCESS, Key::new().text(process).text(instance))? {
+        Some(bytes) => Ok(Some(Kept::opened(Data::stored(&bytes).value()?, &log.seals)?)),
         None => Ok(None),
     }
 }
@@ -398,6 +455,7 @@ impl<P: ProcessManager> AnyProcess for P {
         ProcessManager::wants(self)
     }
     fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault> {
+        let seen = work.seen(e)?;
         // An event may be for one instance more than once: `Start` and `Stop` of it, say.
         let mut named: BTreeMap<String, u32> = BTreeMap::new();
         for route in guarded("route", || self.route(e))? {
@@ -415,21 +473,26 @@ impl<P: ProcessManager> AnyProcess for P {
                 }
                 continue;
             }
-            let mut state = read_state::<P>(&instance, stored.as_ref())?;
+            let mut marks = seen.clone();
+            if let Some(kept) = &stored {
+                marks.extend(&kept.marks);
+            }
+            let mut state = read_state::<P>(&instance, stored.as_ref().map(|k| &k.state))?;
             let sent = step(self, &mut state, e)?;
             let again = named.entry(instance.clone()).and_modify(|n| *n += 1).or_insert(0);
             // No name holds a NUL: different senders have different labels.
             let label = format!("{}\0{instance}\0{}\0{again}", P::NAME, e.part);
             let correlation =
                 e.event.meta.correlation.clone().or_else(|| Some(Arc::from(e.id().to_string())));
-            work.take(&instance, sent, e.id().0, &label, correlation)?;
+            work.take(&instance, sent, e.id().0, &label, correlation, &marks)?;
             if stops {
                 work.stop(&instance)?;
             } else {
                 let value = wire::to_value(&state).map_err(|e| Fault::Unwritable(instance.clone(), e.0))?;
                 read_state::<P>(&instance, Some(&value))
                     .map_err(|e| Fault::Unwritable(instance.clone(), e.to_string()))?;
-                work.states.insert(instance, Some(value));
+                let id = Uuid::new_v5(&e.id().0, label.as_bytes());
+                work.states.insert(instance, Some(Kept { state: value, marks, id }));
             }
         }
         Ok(())
@@ -442,11 +505,13 @@ impl<P: ProcessManager> AnyProcess for P {
         work: &mut Work,
     ) -> Result<(), Fault> {
         let Some(stored) = work.state(instance)? else { return Ok(()) };
-        let state = read_state::<P>(instance, Some(&stored))?;
+        let state = read_state::<P>(instance, Some(&stored.state))?;
+        let mut marks = stored.marks;
+        marks.extend(&sent.marks);
         let mut out = Out::default();
         guarded("rejected", || self.rejected(&state, &sent.to, refusal, &mut out))?;
         let label = format!("{}/{instance}/rejected", P::NAME);
-        work.take(instance, out.finish()?, sent.id.0, &label, sent.meta.correlation.clone())?;
+        work.take(instance, out.finish()?, sent.id.0, &label, sent.meta.correlation.clone(), &marks)?;
         Ok(())
     }
 }
@@ -530,9 +595,9 @@ impl Connection {
 
     /// The state of an instance of a process; none when it is not there.
     pub fn process_state<P: ProcessManager>(&self, instance: &str) -> Result<Option<P::State>, ProcessError> {
-        let stored = stored_state(&self.db().events().tables, P::NAME, instance)?;
-        let read = |v: Value| {
-            wire::from_value(&v).map_err(|e| ProcessError::State {
+        let stored = stored_state(&self.db().events(), P::NAME, instance)?;
+        let read = |kept: Kept| {
+            wire::from_value(&kept.state).map_err(|e| ProcessError::State {
                 process: P::NAME,
                 instance: instance.to_owned(),
                 why: e.0,

@@ -10,6 +10,7 @@
 //!    out once, whenever the process stops.
 //! 3. Commands leave in order; one that fails for a reason that may pass stays, with
 //!    growing pauses, and those for the same aggregate wait behind it.
+//! 4. What is personal in a payload is stored sealed; a command with an erased value is refused.
 
 use crate::event::{
     append::AppendError,
@@ -19,8 +20,11 @@ use crate::event::{
     domain::Trouble,
     door::CommandRequest,
     id::{CommandId, StreamId, Version},
+    log::EventLog,
+    marks::Marks,
     record::Meta,
-    table::{self, Key, Tables},
+    seal::{Seals, has_erased, unmarked},
+    table::{self, Key},
 };
 use crate::{Connection, DbError};
 use annals_model::{Instant, Keyword, Value};
@@ -38,6 +42,10 @@ pub(crate) struct Queued {
     pub keep_until: Option<Instant>,
     /// Facts about the transaction that is to decide it.
     pub tx: Vec<(Keyword, Value)>,
+    /// Personal values that its payload may hold: what holds one is stored sealed.
+    pub marks: Marks,
+    /// A value of its payload was erased: it can no longer be carried out.
+    pub erased: bool,
     /// The process manager and the instance that sent it.
     pub sender: Option<(String, String)>,
 }
@@ -72,7 +80,26 @@ impl Queued {
         }
     }
 
-    pub fn to_value(&self) -> Value {
+    /// As it is stored: what is personal in its payload sealed, under the command's id.
+    pub fn stored(&self, seals: &Seals) -> Result<Value, DbError> {
+        let payload = self.marks.mark(&self.to.payload);
+        let payload = match payload == self.to.payload {
+            true => payload,
+            false => seals.seal_value(self.id.0, &payload)?,
+        };
+        let to = CommandTo { payload, ..self.to.clone() };
+        Ok(Queued { to, ..self.clone() }.to_value())
+    }
+
+    /// What was stored, opened; none when it is not a command.
+    pub fn opened(v: &Value, seals: &Seals) -> Result<Option<Queued>, DbError> {
+        let Some(mut queued) = Queued::of_value(v) else { return Ok(None) };
+        queued.to.payload = seals.open_value(queued.id.0, &queued.to.payload, &mut queued.marks)?;
+        queued.erased = has_erased(&queued.to.payload);
+        Ok(Some(queued))
+    }
+
+    fn to_value(&self) -> Value {
         let mut map = vec![
             (k("id"), Value::Uuid(self.id.0)),
             (k("category"), Value::string(&self.to.category)),
@@ -104,7 +131,7 @@ impl Queued {
         Value::map(map)
     }
 
-    pub fn of_value(v: &Value) -> Option<Queued> {
+    fn of_value(v: &Value) -> Option<Queued> {
         let get = |name: &str| v.get(&k(name));
         let string = |name: &str| match get(name) {
             Some(Value::String(s)) => Some(s.clone()),
@@ -165,14 +192,16 @@ impl Queued {
                 _ => None,
             },
             tx,
+            marks: Marks::default(),
+            erased: false,
             sender,
         })
     }
 
     /// The rows that queue it as the `n`-th of about transaction `t`; none when it is known already.
-    pub fn rows(&self, tables: &Tables, t: annals_model::T, n: u64) -> Result<Vec<Row>, DbError> {
+    pub fn rows(&self, log: &EventLog, t: annals_model::T, n: u64) -> Result<Vec<Row>, DbError> {
         let id = Key::new().bytes(self.id.0.as_bytes());
-        if tables.row(table::COMMAND, id.clone())?.is_some() {
+        if log.tables.row(table::COMMAND, id.clone())?.is_some() {
             return Ok(Vec::new());
         }
         let digest = self.to.digest(self.if_version)?;
@@ -180,7 +209,7 @@ impl Queued {
             keep_until: self.keep_until,
             ..CommandOutcome::of(self.id, digest, CommandStatus::Accepted)
         };
-        let data = Data::of(&self.to_value())?;
+        let data = Data::of(&self.stored(&log.seals)?)?;
         Ok(vec![
             table::put(table::COMMAND, id, outcome.encode()?),
             table::put(
@@ -199,12 +228,12 @@ pub(crate) fn gone(table: u8, key: Vec<u8>) -> Row {
 
 /// The first entry of the queue that is wanted, with its key.
 pub(crate) fn first(
-    tables: &Tables,
+    log: &EventLog,
     wanted: &mut dyn FnMut(&Queued) -> bool,
 ) -> Result<Option<(Vec<u8>, Queued)>, DbError> {
     let mut found = Ok(None);
-    tables.rows(table::OUTBOX, &[], &[0xff], false, &mut |key, bytes| {
-        match decode(bytes) {
+    log.tables.rows(table::OUTBOX, &[], &[0xff], false, &mut |key, bytes| {
+        match decode(bytes, &log.seals) {
             Ok(queued) if wanted(&queued) => found = Ok(Some((key.to_vec(), queued))),
             Ok(_) => return ControlFlow::Continue(()),
             Err(e) => found = Err(e),
@@ -214,9 +243,9 @@ pub(crate) fn first(
     found
 }
 
-fn decode(bytes: &[u8]) -> Result<Queued, DbError> {
+fn decode(bytes: &[u8], seals: &Seals) -> Result<Queued, DbError> {
     let damaged = || DbError::from(crate::event::data::DataError::Damaged(0));
-    Queued::of_value(&Data::stored(bytes).value()?).ok_or_else(damaged)
+    Queued::opened(&Data::stored(bytes).value()?, seals)?.ok_or_else(damaged)
 }
 
 impl Connection {
@@ -224,11 +253,15 @@ impl Connection {
     /// ([`Connection::run_processes`]) carries it out. [`Connection::command_status`] tells
     /// how far it is. Sent again under the same id it is accepted once.
     ///
+    /// Personal values in the payload are stored sealed when they are marked ([`crate::event::personal`]).
+    ///
     /// # Errors
     /// A category or type nobody handles, a payload that does not fit, an id that was used
     /// for another request, or one whose outcome is forgotten.
     pub fn submit(&self, request: CommandRequest) -> Result<CommandId, CommandError> {
         let to = self.handler(&request.category)?.understand(&request.to())?;
+        let mut marks = Marks::default();
+        unmarked(&request.payload, &mut marks);
         StreamId::of(&to.category, &to.id).map_err(crate::event::aggregate::LoadError::from)?;
         let d = request.dispatch;
         let id = d.id;
@@ -241,6 +274,8 @@ impl Connection {
             retry: d.retry,
             keep_until: d.keep_until,
             tx: d.tx,
+            marks,
+            erased: false,
             sender: None,
         };
         let events = self.shared().events().clone();
@@ -258,9 +293,9 @@ impl Connection {
             return Ok(id);
         }
         self.write(move |txn| -> Result<(), AppendError> {
-            let tables = events.log(txn.db_before()).tables;
+            let log = events.log(txn.db_before());
             let t = txn.t();
-            for row in queued.rows(&tables, t, 0)? {
+            for row in queued.rows(&log, t, 0)? {
                 txn.row(row);
             }
             Ok(())
@@ -275,7 +310,7 @@ impl Connection {
     pub fn queued_commands(&self) -> Result<Vec<QueuedCommand>, DbError> {
         let domain = &self.shared().events().domain;
         let mut queued = Vec::new();
-        first(&self.db().events().tables, &mut |q| {
+        first(&self.db().events(), &mut |q| {
             queued.push(q.clone());
             false
         })?;
@@ -324,6 +359,8 @@ mod tests {
             retry: Retry(2),
             keep_until: None,
             tx: Vec::new(),
+            marks: Marks::default(),
+            erased: false,
             sender: None,
         };
         let full = Queued {

@@ -118,7 +118,7 @@ impl Connection {
             return Ok(None);
         }
         let (found, mut upto) = log.all(&p.wants(), after, batch)?;
-        let mut work = Work::new(log.tables.clone(), p.name());
+        let mut work = Work::new(log.clone(), p.name());
         let mut halted = None;
         for parts in found.chunk_by(|a, b| a.position == b.position) {
             // Faults leave no trace of the event: what came before it is kept.
@@ -181,12 +181,12 @@ impl Connection {
             return Err(e.into());
         }
         let Some(id) = due else { return Ok(None) };
-        let timer = timer::find(&tables, &id)?;
+        let timer = timer::find(&log, &id)?;
         let fired = id.clone();
         self.commit_rows(move |t| {
-            let mut rows = timer::change(&tables, &id, None)?;
+            let mut rows = timer::change(&log, &id, None)?;
             if let Some(timer) = timer {
-                rows.extend(timer.send.rows(&tables, t, 0)?);
+                rows.extend(timer.send.rows(&log, t, 0)?);
             }
             Ok(rows)
         })?;

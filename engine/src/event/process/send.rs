@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// The code of a command that was dropped from the queue.
 const DROPPED: &str = "command/dropped";
+/// The code of a command with a value that was erased while it waited.
+const ERASED: &str = "command/erased";
 
 impl Connection {
     pub(super) fn step_queue(&self) -> Result<Option<Step>, ProcessError> {
@@ -33,7 +35,7 @@ impl Connection {
         let now = self.shared().now();
         // Behind a command that waits, those for the same aggregate wait too.
         let mut held = HashSet::new();
-        let ready = outbox::first(&self.db().events().tables, &mut |q: &Queued| {
+        let ready = outbox::first(&self.db().events(), &mut |q: &Queued| {
             let to = (q.to.category.clone(), q.to.id.clone());
             if domain.trouble(q.id).is_some_and(|t| t.retry_at > now) {
                 held.insert(to);
@@ -70,6 +72,12 @@ impl Connection {
 
     /// Carries out a queued command and takes it out of the queue, in one transaction.
     fn send(&self, key: Vec<u8>, queued: &Queued) -> Result<(), CommandError> {
+        if queued.erased {
+            let message = "a personal value of the command was erased".to_owned();
+            let refusal = Refusal { code: ERASED.to_owned(), message, detail: Value::Nil };
+            let told = self.refused(queued, &refusal)?;
+            return self.end_refused(key, queued, &refusal, told);
+        }
         let d = queued.dispatch();
         let on_refusal = |refusal: &Refusal| self.refused(queued, refusal);
         let rows = vec![gone(table::OUTBOX, key.clone())];
@@ -113,7 +121,12 @@ impl Connection {
             message: Arc::from(refusal.message.as_str()),
             detail: refusal.detail.clone(),
         };
-        let (id, digest) = (queued.id, queued.to.digest(queued.if_version)?);
+        let id = queued.id;
+        let digest = match self.db().events().command(id)? {
+            // What was asked cannot be told any more from what is left of it.
+            Some(stored) if queued.erased => stored.request,
+            _ => queued.to.digest(queued.if_version)?,
+        };
         let outcome =
             CommandOutcome { keep_until: queued.keep_until, ..CommandOutcome::of(id, digest, status) };
         let outcome = table::put(table::COMMAND, Key::new().bytes(id.0.as_bytes()), outcome.encode()?);
@@ -152,7 +165,7 @@ impl Connection {
     pub fn drop_command(&self, id: CommandId, why: &str) -> Result<bool, CommandError> {
         let events = self.shared().events().clone();
         let _one = events.domain.stepping.lock();
-        let Some((key, queued)) = outbox::first(&self.db().events().tables, &mut |q| q.id == id)? else {
+        let Some((key, queued)) = outbox::first(&self.db().events(), &mut |q| q.id == id)? else {
             return Ok(false);
         };
         let refusal = Refusal { code: DROPPED.to_owned(), message: why.to_owned(), detail: Value::Nil };
@@ -178,7 +191,7 @@ impl Connection {
             return Err(unheard(format!("it halted at event {}: {why}", at.0)));
         }
         let log = self.db().events();
-        let mut work = Work::new(log.tables.clone(), p.name());
+        let mut work = Work::new(log.clone(), p.name());
         match p.refused(instance, queued, refusal, &mut work) {
             Ok(()) => Ok(work.rows(log.t().next(), 0)?),
             Err(Fault::Db(e)) => Err(e.into()),

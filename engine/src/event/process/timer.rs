@@ -18,7 +18,9 @@
 use crate::DbError;
 use crate::event::{
     data::Data,
+    log::EventLog,
     outbox::{Queued, gone},
+    seal::Seals,
     table::{self, Key, Tables},
 };
 use annals_model::{Instant, Value};
@@ -74,28 +76,28 @@ impl TimerId {
 }
 
 /// The timer as stored, if it is set.
-pub(crate) fn find(tables: &Tables, id: &TimerId) -> Result<Option<Timer>, DbError> {
-    match tables.row(table::TIMER, id.key())? {
-        Some(bytes) => decode(&bytes).map(Some),
+pub(crate) fn find(log: &EventLog, id: &TimerId) -> Result<Option<Timer>, DbError> {
+    match log.tables.row(table::TIMER, id.key())? {
+        Some(bytes) => decode(&bytes, &log.seals).map(Some),
         None => Ok(None),
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Timer, DbError> {
+fn decode(bytes: &[u8], seals: &Seals) -> Result<Timer, DbError> {
     let damaged = || DbError::from(crate::event::data::DataError::Damaged(0));
     let Value::Vector(pair) = Data::stored(bytes).value()? else { return Err(damaged()) };
     match &pair[..] {
         [Value::Instant(when), send] => {
-            Ok(Timer { when: *when, send: Queued::of_value(send).ok_or_else(damaged)? })
+            Ok(Timer { when: *when, send: Queued::opened(send, seals)?.ok_or_else(damaged)? })
         }
         _ => Err(damaged()),
     }
 }
 
 /// The rows that set a timer, move it, or (none) take it away.
-pub(crate) fn change(tables: &Tables, id: &TimerId, to: Option<&Timer>) -> Result<Vec<Row>, DbError> {
+pub(crate) fn change(log: &EventLog, id: &TimerId, to: Option<&Timer>) -> Result<Vec<Row>, DbError> {
     let mut rows = Vec::with_capacity(3);
-    let old = find(tables, id)?;
+    let old = find(log, id)?;
     if let Some(old) = &old
         && to.is_none_or(|t| t.when != old.when)
     {
@@ -103,7 +105,7 @@ pub(crate) fn change(tables: &Tables, id: &TimerId, to: Option<&Timer>) -> Resul
     }
     match to {
         Some(t) => {
-            let data = Data::of(&Value::vector([Value::Instant(t.when), t.send.to_value()]))?;
+            let data = Data::of(&Value::vector([Value::Instant(t.when), t.send.stored(&log.seals)?]))?;
             rows.push(table::put(table::TIMER, id.key(), data.bytes()));
             rows.push(table::put(table::DUE, id.due_key(t.when), Vec::new()));
         }
@@ -115,7 +117,7 @@ pub(crate) fn change(tables: &Tables, id: &TimerId, to: Option<&Timer>) -> Resul
 
 /// The timers of an instance, or of every instance of a process, or of all.
 pub(crate) fn of(
-    tables: &Tables,
+    log: &EventLog,
     process: Option<&str>,
     instance: Option<&str>,
 ) -> Result<Vec<(TimerId, Timer)>, DbError> {
@@ -124,9 +126,9 @@ pub(crate) fn of(
         prefix = prefix.text(part);
     }
     let mut found = Vec::new();
-    for (key, bytes) in tables.under(table::TIMER, prefix)? {
+    for (key, bytes) in log.tables.under(table::TIMER, prefix)? {
         if let Some(id) = TimerId::parse(&key) {
-            found.push((id, decode(&bytes)?));
+            found.push((id, decode(&bytes, &log.seals)?));
         }
     }
     Ok(found)
@@ -167,7 +169,7 @@ pub(crate) enum Look {
 impl crate::Connection {
     /// The timers that are set, by process, instance and name.
     pub fn timers(&self) -> Result<Vec<PendingTimer>, DbError> {
-        let all = of(&self.db().events().tables, None, None)?;
+        let all = of(&self.db().events(), None, None)?;
         Ok(all
             .into_iter()
             .map(|(id, t)| PendingTimer {

@@ -1,0 +1,330 @@
+//! Personal values beyond the events: what processes, timers, queued commands, refusals and
+//! snapshots keep of them, before and after their subject is erased (A24). Whether a text is there
+//! is looked up in the bytes of all files, but for the file of the keys.
+
+use annals::{
+    Connection, Instant, Options, Value,
+    event::{
+        Aggregate, Append, CommandId, CommandRequest, CommandStatus, CommandTo, Decide, Dispatch, Event,
+        NewEvent, Out, ProcessManager, Recorded, Refusal, Route, SnapshotPolicy, Start, personal,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use uuid::Uuid;
+
+const NAME: &str = "Ada Lovelace";
+
+/// Is the text in any file of the database?
+fn holds(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().map(Result::unwrap).any(|e| match e.file_type().unwrap().is_dir() {
+        true => holds(&e.path(), text),
+        false => {
+            let bytes = std::fs::read(e.path()).unwrap();
+            let at = bytes.windows(text.len()).position(|w| w == text.as_bytes());
+            if let Some(at) = at {
+                let around = &bytes[at.saturating_sub(60)..(at + 60).min(bytes.len())];
+                println!("{}: {}", e.path().display(), String::from_utf8_lossy(around));
+            }
+            at.is_some()
+        }
+    })
+}
+
+/// After everything has reached the files, and what was overwritten is gone from them.
+fn settled(conn: &Connection) {
+    conn.checkpoint().unwrap();
+    conn.compact().unwrap();
+}
+
+fn registered(conn: &Connection, who: &str, name: &str) {
+    let data =
+        Value::map([(Value::keyword("name"), personal(who, name)), (Value::keyword("n"), Value::Long(1))]);
+    conn.append(Append::to(format!("person-{who}")).push(NewEvent::new("Registered", data).unwrap()))
+        .unwrap();
+}
+
+fn drain(conn: &Connection) {
+    while conn.step_processes().unwrap().is_some() {}
+}
+
+/// Letters, of which only the number is an event.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Letters {
+    sent: u32,
+}
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Write {
+    Letter { text: String },
+    Complaint { about: String },
+}
+#[derive(Debug, Serialize, Deserialize)]
+enum Written {
+    Sent,
+}
+impl Event for Written {
+    const TYPES: &'static [(&'static str, u32)] = &[("Sent", 1)];
+}
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+enum Refused {
+    #[error("nobody complains about {about}")]
+    NoComplaints { about: String },
+}
+impl Aggregate for Letters {
+    const CATEGORY: &'static str = "letters";
+    type Command = Write;
+    type Event = Written;
+    type Error = Refused;
+    fn apply(&mut self, _: &Written) {
+        self.sent += 1;
+    }
+    fn handle(&self, c: Write, _: &Decide<'_>) -> Result<Vec<Written>, Refused> {
+        match c {
+            Write::Letter { text } if text.is_empty() => Ok(vec![]),
+            Write::Letter { .. } => Ok(vec![Written::Sent]),
+            Write::Complaint { about } => Err(Refused::NoComplaints { about }),
+        }
+    }
+}
+
+/// Greets who registers, and writes again a day later.
+struct Welcome;
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Greeted {
+    name: Option<String>,
+    times: u32,
+    refused: Vec<String>,
+}
+const DAY: i64 = 86_400_000_000;
+impl ProcessManager for Welcome {
+    const NAME: &'static str = "welcome";
+    type State = Greeted;
+    fn start(&self) -> Start {
+        Start::Beginning
+    }
+    fn route(&self, e: &Recorded) -> Vec<Route> {
+        match e.ty() {
+            "Registered" => vec![Route::Start(e.stream.key().into())],
+            "Asked" => vec![Route::Continue(e.stream.key().into())],
+            _ => vec![],
+        }
+    }
+    fn handle(&self, s: &Greeted, e: &Recorded, out: &mut Out) {
+        let name = match e.data().field("name").unwrap() {
+            Some(Value::String(name)) => name.to_string(),
+            _ => s.name.clone().unwrap_or_default(),
+        };
+        let first = name.split(' ').next_back().unwrap_or_default().to_owned();
+        out.send::<Letters>("1", &Write::Letter { text: format!("Dear {name}, welcome") });
+        out.send_at::<Letters>(
+            Instant(e.recorded_at.0 + DAY),
+            "again",
+            "1",
+            &Write::Letter { text: format!("{first}, are you there?") },
+        );
+    }
+    fn apply(&self, s: &mut Greeted, e: &Recorded) {
+        if let Some(Value::String(name)) = e.data().field("name").unwrap() {
+            s.name = Some(name.to_string());
+        }
+        s.times += 1;
+    }
+    fn rejected(&self, _: &Greeted, _: &CommandTo, refusal: &Refusal, out: &mut Out) {
+        assert_eq!(refusal.code, "command/erased");
+        out.send::<Letters>("2", &Write::Letter { text: String::new() });
+    }
+}
+
+/// Without anybody who writes letters: they wait in the queue.
+fn greeter(dir: &Path, clock: &Arc<AtomicI64>) -> Connection {
+    let now = clock.clone();
+    let conn =
+        Options::new().clock(move || Instant(now.load(Ordering::SeqCst))).open(dir.join("db")).unwrap();
+    conn.register_process(Welcome).unwrap();
+    conn
+}
+
+fn shop(dir: &Path, clock: &Arc<AtomicI64>) -> Connection {
+    let conn = greeter(dir, clock);
+    conn.register_commands::<Letters>().unwrap();
+    conn
+}
+
+#[test]
+fn a24_what_a_process_makes_of_personal_values_is_sealed_and_unreadable_when_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_000_000_000));
+    let conn = greeter(dir.path(), &clock);
+    registered(&conn, "ada", NAME);
+    registered(&conn, "bob", "Charles Babbage");
+    // The process has taken both; the commands are queued, the timers set.
+    drain(&conn);
+    assert_eq!(conn.queued_commands().unwrap().len(), 2);
+    let state = |who: &str| conn.process_state::<Welcome>(who).unwrap().unwrap();
+    assert_eq!(state("ada").name.as_deref(), Some(NAME), "who reads it sees it");
+    let texts = |conn: &Connection| {
+        conn.queued_commands().unwrap().iter().map(|q| format!("{:?}", q.to.payload)).collect::<String>()
+    };
+    assert!(texts(&conn).contains("Dear Ada Lovelace, welcome"));
+    assert_eq!(conn.timers().unwrap().len(), 2);
+    settled(&conn);
+    for text in [NAME, "Lovelace", "Babbage", "Dear "] {
+        assert!(!holds(dir.path(), text), "{text} stands in a file in the clear");
+    }
+
+    let erased = conn.erase_subject("ada").unwrap();
+    assert_eq!(
+        (erased.known, erased.events, erased.processes.len()),
+        (true, 1, 0),
+        "nothing was in the clear"
+    );
+    drop(conn);
+    let conn = shop(dir.path(), &clock);
+    let state = |who: &str| conn.process_state::<Welcome>(who).unwrap().unwrap();
+    assert_eq!(state("ada"), Greeted { name: None, times: 1, refused: vec![] });
+    assert_eq!(state("bob").name.as_deref(), Some("Charles Babbage"));
+    // Bob's letters go out; those to Ada can no longer be written, and the process is told.
+    let adas = conn.queued_commands().unwrap().iter().map(|q| q.id).collect::<Vec<_>>();
+    drain(&conn);
+    clock.fetch_add(2 * DAY, Ordering::SeqCst);
+    drain(&conn);
+    assert!(conn.queued_commands().unwrap().is_empty() && conn.timers().unwrap().is_empty());
+    assert_eq!(conn.repository::<Letters>().load("1").unwrap().state.sent, 2);
+    let outcomes: Vec<_> = adas.iter().map(|id| conn.command_status(*id).unwrap().unwrap().status).collect();
+    let refused =
+        |s: &CommandStatus| matches!(s, CommandStatus::Rejected { code, .. } if &**code == "command/erased");
+    assert_eq!(outcomes.iter().filter(|s| refused(s)).count(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().any(|s| matches!(s, CommandStatus::Done(_))));
+
+    // The state goes on being sealed when an event without personal values changes it.
+    conn.append(Append::to("person-bob").event("Asked", "{}").unwrap()).unwrap();
+    conn.append(Append::to("person-ada").event("Asked", "{}").unwrap()).unwrap();
+    drain(&conn);
+    assert_eq!((state("bob").times, state("ada").times), (2, 2));
+    settled(&conn);
+    assert!(!holds(dir.path(), "Babbage"));
+    assert!(conn.verify().is_ok());
+}
+
+fn request(n: u128, ty: &str, field: &str, text: Value) -> CommandRequest {
+    CommandRequest {
+        category: "letters".into(),
+        id: Some("1".into()),
+        ty: ty.into(),
+        payload: Value::map([(Value::keyword(field), text)]),
+        dispatch: Dispatch::id(Uuid::from_u128(n)),
+    }
+}
+
+#[test]
+fn a24_what_stands_in_the_clear_in_queue_and_outcomes_is_taken_out_of_all_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_000_000_000));
+    let conn = shop(dir.path(), &clock);
+    registered(&conn, "ada", NAME);
+    drain(&conn);
+    // Marked values are sealed, and read like others.
+    conn.submit(request(1, "Letter", "text", personal("ada", format!("{NAME}, marked")))).unwrap();
+    conn.submit(request(1, "Letter", "text", Value::from(format!("{NAME}, marked"))))
+        .expect("the same request");
+    settled(&conn);
+    assert!(!holds(dir.path(), NAME));
+    drain(&conn);
+    assert!(matches!(
+        conn.command_status(CommandId(Uuid::from_u128(1))).unwrap().unwrap().status,
+        CommandStatus::Done(_)
+    ));
+
+    // Unmarked: a refusal that was stored, a command that was carried out, and one that waits.
+    let e = conn.command(request(2, "Complaint", "about", Value::from(NAME))).unwrap_err();
+    assert_eq!(e.to_string(), format!("nobody complains about {NAME}"));
+    conn.submit(request(3, "Letter", "text", Value::from(format!("To {NAME}")))).unwrap();
+    drain(&conn);
+    conn.submit(request(4, "Letter", "text", Value::from(format!("Once more to {NAME}")))).unwrap();
+    settled(&conn);
+    assert!(holds(dir.path(), NAME));
+
+    let erased = conn.erase_subject("ada").unwrap();
+    let kinds: Vec<&str> = erased.processes.iter().filter_map(|p| p.split(' ').next()).collect();
+    assert_eq!(kinds, ["command", "queued", "queued"], "{:?}", erased.processes);
+    settled(&conn);
+    assert!(!holds(dir.path(), NAME) && !holds(dir.path(), "Lovelace"));
+    // Outcomes are still outcomes: the refusal, the letter that went out, and the one that cannot.
+    let again = conn.command(request(2, "Complaint", "about", Value::from(NAME))).unwrap_err();
+    assert_eq!(
+        (again.code(), again.to_string().as_str()),
+        ("letters/no-complaints", "nobody complains about annals/erased")
+    );
+    drain(&conn);
+    let status = |n| conn.command_status(CommandId(Uuid::from_u128(n))).unwrap().unwrap().status;
+    assert!(matches!(status(3), CommandStatus::Done(_)));
+    assert!(matches!(status(4), CommandStatus::Rejected { code, .. } if &*code == "command/erased"));
+    assert!(conn.queued_commands().unwrap().is_empty());
+    assert!(conn.verify().is_ok());
+}
+
+/// A reader of registrations that does not say that they are personal.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Person {
+    name: Option<String>,
+    visits: u32,
+}
+#[derive(Debug, Serialize, Deserialize)]
+enum Happened {
+    Registered { name: Option<String>, n: u32 },
+    Visited,
+}
+impl Event for Happened {
+    const TYPES: &'static [(&'static str, u32)] = &[("Registered", 1), ("Visited", 1)];
+}
+impl Aggregate for Person {
+    const CATEGORY: &'static str = "person";
+    type Command = ();
+    type Event = Happened;
+    type Error = Refused;
+    fn apply(&mut self, e: &Happened) {
+        match e {
+            Happened::Registered { name, .. } => self.name.clone_from(name),
+            Happened::Visited => self.visits += 1,
+        }
+    }
+    fn handle(&self, (): (), _: &Decide<'_>) -> Result<Vec<Happened>, Refused> {
+        Ok(vec![Happened::Visited])
+    }
+}
+
+#[test]
+fn a24_a_snapshot_that_kept_a_personal_value_goes_with_its_past_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Options::new().open(dir.path().join("db")).unwrap();
+    let people = conn.repository::<Person>().snapshots(SnapshotPolicy { every: 2, schema: 1 });
+    registered(&conn, "ada", NAME);
+    registered(&conn, "bob", "Charles Babbage");
+    for _ in 0..5 {
+        people.dispatch("ada", (), Dispatch::new()).unwrap();
+        people.dispatch("bob", (), Dispatch::new()).unwrap();
+    }
+    assert_eq!(people.load("ada").unwrap().state.name.as_deref(), Some(NAME));
+    settled(&conn);
+    assert!(holds(dir.path(), NAME), "the snapshot keeps it, and the log its older versions");
+    let erased = conn.erase_subject("ada").unwrap();
+    assert_eq!((erased.snapshots, erased.facts), (1, 0));
+    settled(&conn);
+    assert!(!holds(dir.path(), NAME));
+    assert_eq!(people.load("ada").unwrap().state, Person { name: None, visits: 5 });
+    assert_eq!(people.load("bob").unwrap().state.name.as_deref(), Some("Charles Babbage"));
+    // Snapshots go on, without the name.
+    for _ in 0..2 {
+        people.dispatch("ada", (), Dispatch::new()).unwrap();
+    }
+    settled(&conn);
+    assert!(!holds(dir.path(), NAME));
+    assert_eq!(people.load("ada").unwrap().state.visits, 7);
+    assert!(conn.verify().is_ok());
+}
