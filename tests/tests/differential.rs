@@ -409,14 +409,16 @@ impl Scene<'_> {
             // Without its clause a variable may be unbound; that is another story.
             if expected.is_err() { None } else { self.complaint(q, &expected, way) }
         };
+        // A clause left out may make a variable unbound, which is no smaller case of the same.
+        let same = |a: &str, b: &str| a.contains("query/unbound") == b.contains("query/unbound");
         let mut best = (q.clone(), self.complaint(q, &self.naive(q), way).unwrap_or_default());
         let mut at = 0;
         while at < best.0.clauses.len() {
             let mut smaller = best.0.clone();
             smaller.clauses.remove(at);
             match wrong(&smaller) {
-                Some(complaint) => best = (smaller, complaint),
-                None => at += 1,
+                Some(complaint) if same(&complaint, &best.1) => best = (smaller, complaint),
+                _ => at += 1,
             }
         }
         best
@@ -464,7 +466,8 @@ fn queries_agree_with_the_naive_evaluator() {
             let shuffled = q.shuffled(&mut rng);
             for (q, ways) in [(&q, &ways[..]), (&shuffled, &ways[..2])] {
                 for way in ways {
-                    if scene.complaint(q, &expected, way).is_some() {
+                    if let Some(first) = scene.complaint(q, &expected, way) {
+                        eprintln!("seed {seed}: {first}\n  {}", print(&q.form()));
                         let (q, complaint) = scene.shrunk(q, way);
                         panic!(
                             "seed {seed}, {}: {complaint}\n  {}\n  args {:?}\n  view {view:?}",

@@ -1,4 +1,7 @@
 //! Random queries: well typed, every variable bound, clauses in any order.
+//! Rules that fold are in `fold`.
+
+mod fold;
 
 use super::{Rng, data::Attr, data::identity, value};
 use annals_model::{EntityId, Symbol, Value, ValueType};
@@ -274,6 +277,9 @@ impl Gen<'_, '_> {
         }
         if self.rng.chance(30) {
             self.recursion();
+        }
+        if self.rng.chance(25) {
+            self.folded();
         }
     }
 
