@@ -59,30 +59,37 @@ pub const FALSE: Cell = 1;
 pub const TRUE: Cell = 2;
 
 /// The tag of a cell.
+#[inline]
 pub const fn tag(c: Cell) -> u64 {
     c >> TAG_SHIFT
 }
 /// The cell of an entity.
+#[inline]
 pub const fn of_ref(e: EntityId) -> Cell {
     (TAG_REF << TAG_SHIFT) | e.raw()
 }
 /// The entity in a cell, if it holds one.
+#[inline]
 pub const fn as_ref(c: Cell) -> Option<EntityId> {
     if tag(c) == TAG_REF { Some(EntityId::from_raw(c & PAYLOAD)) } else { None }
 }
 /// The cell of a small long.
+#[inline]
 pub const fn of_long(n: i64) -> Option<Cell> {
     if n >= -BIAS && n < BIAS { Some((TAG_LONG << TAG_SHIFT) | (n + BIAS) as u64) } else { None }
 }
 /// The long in a cell, if it is held inline.
+#[inline]
 pub const fn as_long(c: Cell) -> Option<i64> {
     if tag(c) == TAG_LONG { Some((c & PAYLOAD) as i64 - BIAS) } else { None }
 }
 /// The instant in a cell, if it is held inline.
+#[inline]
 pub const fn as_instant(c: Cell) -> Option<Instant> {
     if tag(c) == TAG_INSTANT { Some(Instant((c & PAYLOAD) as i64 - BIAS)) } else { None }
 }
 /// The cell of a boolean.
+#[inline]
 pub const fn of_bool(b: bool) -> Cell {
     if b { TRUE } else { FALSE }
 }

@@ -35,6 +35,7 @@ impl Column {
         Column { order, e: Vec::new(), v: Vec::new(), t: Vec::new(), added: None }
     }
     /// Number of rows.
+    #[inline]
     pub fn len(&self) -> usize {
         self.e.len()
     }
@@ -43,6 +44,7 @@ impl Column {
         self.e.is_empty()
     }
     /// The sorted-by array: entities or value cells.
+    #[inline]
     pub fn keys(&self) -> &[u64] {
         match self.order {
             Order::Eav => &self.e,
@@ -50,6 +52,7 @@ impl Column {
         }
     }
     /// Op of row `i`.
+    #[inline]
     pub fn op(&self, i: usize) -> bool {
         self.added.as_ref().is_none_or(|a| a[i])
     }

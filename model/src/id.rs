@@ -37,11 +37,13 @@ impl EntityId {
     }
 
     /// An id as it stands in storage or in user input. Any number below 2^52 is well formed.
+    #[inline]
     pub const fn from_raw(raw: u64) -> EntityId {
         EntityId(raw)
     }
 
     /// The number users see.
+    #[inline]
     pub const fn raw(self) -> u64 {
         self.0
     }

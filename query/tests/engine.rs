@@ -441,3 +441,70 @@ fn dense_cycles_are_joined_at_once_and_sparse_ones_by_pairs() {
     assert_eq!(triangles(ring.clone(), JoinChoice::Best), (0, false));
     assert_eq!(triangles(ring, JoinChoice::Leapfrog), (0, true));
 }
+
+/// Rules whose two columns grow apart from one another, and some that only look so.
+const GROWTHS: &[&str] = &[
+    "[[(p ?a ?b) [?c :g/edge ?a] [?c :g/edge ?b]] [(p ?a ?b) [?c :g/edge ?a] (p ?c ?d) [?d :g/edge ?b]]]",
+    "[[(p ?a ?b) [?a :p/boss ?b]] [(p ?a ?b) [?a :g/edge ?c] (p ?c ?d) [?b :g/edge ?d]]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) (p ?c ?b) [?a :p/boss ?c]] [(p ?a ?b) [?c :g/edge ?b] (p ?a ?c)]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?b ?a) [?b :p/boss ?x] [?x :g/edge ?c] (p ?c ?d) (or [?d :p/boss ?a] [?a :p/boss ?d])]]",
+    "[[(p ?a ?n) [?a :p/age ?n]] [(p ?a ?n) [?a :p/boss ?c] (p ?c ?m) [?e :p/age ?m] [?e :g/edge ?f] [?f :p/age ?n]]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) (p ?b ?a)]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) [?a :g/edge ?c] (p ?c ?d) [?d :g/edge ?b] [?a :p/boss ?b]]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) [?a :g/edge ?c] (p ?c ?d) [?d :g/edge ?b] [_ :p/age 2]]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) [?a :g/edge ?c] (p ?c ?d) [?d :g/edge ?b] [(not= ?d ?b)]]]",
+    "[[(p ?a ?b) [?a :g/edge ?b]] [(p ?a ?b) [?a :g/edge ?c] (p ?c ?c) [?c :g/edge ?b]]]",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Both ends at once or by a general fixpoint, on one thread or several, as the oracle says.
+    #[test]
+    fn pairs_that_grow_at_both_ends_have_one_answer(
+        edges in prop::collection::btree_set((1u64..8, 1u64..8), 0..16),
+        bosses in prop::collection::btree_map(1u64..8, 1u64..8, 0..6),
+        ages in prop::collection::btree_map(1u64..8, 0i64..4, 0..8),
+    ) {
+        let s = schema();
+        let mut datoms: Vec<Datom> =
+            edges.iter().map(|(a, b)| datom(&s, *a, "g/edge", user(*b), 1, true)).collect();
+        datoms.extend(bosses.iter().map(|(a, b)| datom(&s, *a, "p/boss", user(*b), 1, true)));
+        datoms.extend(ages.iter().map(|(a, n)| datom(&s, *a, "p/age", *n, 1, true)));
+        let db = source(MemSource::new(s, datoms));
+        for rules in GROWTHS {
+            let inputs = [db.clone(), edn(rules)];
+            for text in ["[:find ?a ?b :in $ % :where (p ?a ?b)]", "[:find ?a :in $ % :where (p ?a ?b) (p ?b ?a)]"] {
+                let expected = ask(&inputs, text);
+                let answer = Query::parse(text).unwrap().run(&inputs, &QueryOptions::default().check(true));
+                prop_assert_eq!(answer.map(|a| print(&a.value())).map_err(|e| e.to_string()), Ok(expected), "{}", rules);
+            }
+        }
+    }
+}
+
+#[test]
+fn pairs_that_grow_for_many_rounds_agree_and_spend_the_budget() {
+    let s = schema();
+    // A ring with chords: every pair in the end, few of them a round.
+    let n = 150;
+    let edges = (0..n).flat_map(|i| [(i, (i + 1) % n), (i, (i * 7 + 3) % n)]);
+    let mut datoms: Vec<Datom> =
+        edges.map(|(a, b)| datom(&s, a + 1, "g/edge", user(b + 1), 1, true)).collect();
+    datoms.sort();
+    datoms.dedup();
+    let inputs = [source(MemSource::new(s, datoms)), edn(GROWTHS[0])];
+    let q = Query::parse("[:find ?a ?b :in $ % :where (p ?a ?b)]").unwrap();
+    let o = QueryOptions::default;
+    let rows = |o: QueryOptions| q.run(&inputs, &o).map(|a| a.rows.iter().collect::<Vec<_>>());
+    let best = rows(o()).unwrap();
+    assert!(best.len() > 10_000, "{}", best.len());
+    assert_eq!(best, rows(QueryOptions { fixpoint: FixpointChoice::Hash, ..o() }).unwrap());
+    assert_eq!(best, rows(QueryOptions { threads: Threads::Exactly(3), ..o() }).unwrap());
+    for threads in [Threads::Exactly(1), Threads::Exactly(3)] {
+        let few = rows(QueryOptions { max_rows: 5_000, threads, ..o() });
+        assert!(matches!(few, Err(QueryError::RowLimit { .. })), "{few:?}");
+        let little = rows(QueryOptions { max_bytes: 20_000, threads, ..o() });
+        assert!(matches!(little, Err(QueryError::MemoryLimit { .. })), "{little:?}");
+    }
+}

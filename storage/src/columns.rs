@@ -43,7 +43,8 @@ pub(crate) struct Cache {
 struct Map {
     slots: HashMap<AttrId, Slot>,
     pins: HashMap<Pin, Pinned>,
-    /// Keys probed in the present since an attribute last changed, or was last loaded for them.
+    /// What probes of the present have cost since an attribute last changed, or was last loaded for
+    /// them, in rows of a scan: [`SCAN_RATIO`] a key, 1 a row found.
     asked: HashMap<AttrId, u64>,
     clock: u64,
 }
@@ -593,6 +594,7 @@ impl Core {
             gallop_keys(&c, keys, out);
             return Ok(());
         }
+        let had = out.e.len();
         // A few keys a snapshot, so that no reader is held for long.
         let mut rows = Rows::default();
         let mut found = Vec::new();
@@ -622,6 +624,9 @@ impl Core {
                 }
             }
         }
+        if let Some(asked) = self.cache.map.lock().asked.get_mut(&a) {
+            *asked += (out.e.len() - had) as u64;
+        }
         Ok(())
     }
 
@@ -642,8 +647,8 @@ impl Core {
         // Small probes add up: once they have cost what loading does, load (as one rents skis). Probes
         // between two changes of the attribute count only, so that writing never loads a column.
         let asked = map.asked.entry(a).or_default();
-        *asked += keys as u64;
-        let pays = *asked * SCAN_RATIO > rows && rows > 0;
+        *asked += keys as u64 * SCAN_RATIO;
+        let pays = *asked > rows && rows > 0;
         if pays {
             *asked = 0;
         }

@@ -127,6 +127,14 @@ impl Run<'_> {
         Ok(Slab::Some(out, order))
     }
 
+    /// The attribute by entity, if reading it costs nothing.
+    pub(crate) fn values_at_hand(&self, slot: Slot, a: AttrId) -> Result<Option<Arc<Column>>, QueryError> {
+        if !self.db(slot).stats(a).cached && !self.columns.borrow().contains_key(&(slot, a, Order::Eav)) {
+            return Ok(None);
+        }
+        self.column(slot, a, Order::Eav).map(Some)
+    }
+
     /// Exact number of rows with one value, if finding out costs next to nothing.
     pub(crate) fn count_value(&self, slot: Slot, a: AttrId, v: Cell) -> Result<Option<u64>, QueryError> {
         if !self.db(slot).stats(a).cached {
@@ -167,6 +175,8 @@ pub(crate) fn gallop_start(keys: &[u64], from: usize, key: u64) -> usize {
 /// Finds where a key's rows are in a sorted array; built for the shape of the lookups to come.
 /// Shared by threads: what a lookup learns for the next one is in a [`Hint`].
 pub(crate) enum Locator<'a> {
+    /// Every key from the first to the last stands once: a row is found by subtraction.
+    Row(u64, usize),
     /// Keys come in ascending order: advance through the array.
     Gallop(&'a [u64]),
     /// Few lookups: binary search.
@@ -182,6 +192,15 @@ pub(crate) enum Locator<'a> {
 pub(crate) struct Hint(usize);
 
 impl<'a> Locator<'a> {
+    /// As [`Locator::new`] for keys of which none stands twice.
+    pub(crate) fn of_distinct(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
+        debug_assert!(keys.windows(2).all(|w| w[0] < w[1]));
+        match (keys.first(), keys.last()) {
+            (Some(&min), Some(&max)) if max - min == keys.len() as u64 - 1 => Locator::Row(min, keys.len()),
+            _ => Locator::new(keys, lookups, ascending),
+        }
+    }
+
     pub(crate) fn new(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
         if ascending {
             return Locator::Gallop(keys);
@@ -192,18 +211,16 @@ impl<'a> Locator<'a> {
         let (Some(&min), Some(&max)) = (keys.first(), keys.last()) else { return Locator::Binary(keys) };
         let span = max - min;
         if span <= 4 * keys.len() as u64 + 1024 {
-            let span = span as usize;
-            // The keys are sorted: the first row of a key is where the array reaches it.
-            let mut first = vec![0u32; span + 2];
-            let mut filled = 0;
+            // The keys are sorted: of the rows of a key the last one says where the next begin.
+            let mut first = vec![0u32; span as usize + 2];
             for (row, k) in keys.iter().enumerate() {
-                let at = (k - min) as usize;
-                if at >= filled {
-                    first[filled..=at].fill(row as u32);
-                    filled = at + 1;
-                }
+                first[(k - min) as usize + 1] = row as u32 + 1;
             }
-            first[filled..].fill(keys.len() as u32);
+            let mut end = 0;
+            for f in &mut first {
+                end = end.max(*f);
+                *f = end;
+            }
             return Locator::Dense(min, first);
         }
         let mut map = HashMap::with_capacity_and_hasher(keys.len(), Hasher::default());
@@ -220,6 +237,10 @@ impl<'a> Locator<'a> {
     #[inline]
     pub(crate) fn find(&self, key: u64, hint: &mut Hint) -> (usize, usize) {
         match self {
+            Locator::Row(min, rows) => match key.wrapping_sub(*min) as usize {
+                row if row < *rows => (row, row + 1),
+                _ => (0, 0),
+            },
             Locator::Gallop(keys) => {
                 let start = gallop_start(keys, hint.0, key);
                 hint.0 = start;

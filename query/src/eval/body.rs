@@ -54,10 +54,21 @@ impl Run<'_> {
     /// The rows of `body` over `needed` (distinct), given relations bound outside.
     /// `outside` must not share variables among themselves.
     pub(crate) fn body(&self, body: &Body, outside: Vec<Rel>, needed: &[Var]) -> Result<Rel, QueryError> {
-        self.deeper(|| self.body_inner(body, outside, needed))
+        self.deeper(|| self.body_inner(body, outside, needed, true))
     }
 
-    fn body_inner(&self, body: &Body, outside: Vec<Rel>, needed: &[Var]) -> Result<Rel, QueryError> {
+    /// As [`Run::body`] with nothing bound outside, but rows may repeat.
+    pub(crate) fn body_bag(&self, body: &Body, needed: &[Var]) -> Result<Rel, QueryError> {
+        self.deeper(|| self.body_inner(body, vec![], needed, false))
+    }
+
+    fn body_inner(
+        &self,
+        body: &Body,
+        outside: Vec<Rel>,
+        needed: &[Var],
+        distinct: bool,
+    ) -> Result<Rel, QueryError> {
         let mut s = State::new(body, outside, needed);
         while !s.left.is_empty() && !s.empty {
             self.budget.check()?;
@@ -74,18 +85,16 @@ impl Run<'_> {
         if s.empty {
             return Ok(Rel::empty(needed, self.budget));
         }
-        self.finish(s)
+        self.finish(s, distinct)
     }
 
-    /// The product of the parts, projected and distinct.
-    fn finish(&self, s: State<'_>) -> Result<Rel, QueryError> {
+    /// The product of the parts, projected; distinct if asked, or if there are several.
+    fn finish(&self, s: State<'_>, distinct: bool) -> Result<Rel, QueryError> {
         let mut out = Rel::unit();
-        let mut parts: Vec<Rel> = Vec::new();
-        for p in s.parts {
-            let p = p.project(s.needed);
-            if !p.vars.is_empty() {
-                parts.push(p.distinct(self.budget)?);
-            }
+        let mut parts: Vec<Rel> = s.parts.iter().map(|p| p.project(s.needed)).collect();
+        parts.retain(|p| !p.vars.is_empty());
+        if distinct || parts.len() > 1 {
+            parts = parts.into_iter().map(|p| p.distinct(self.budget)).collect::<Result<_, _>>()?;
         }
         parts.sort_by_key(|p| p.len);
         for p in parts {

@@ -48,7 +48,10 @@ impl Run<'_> {
         } else {
             Slab::Whole(self.column(p.src, a, order)?)
         };
-        let locator = Locator::new(slab.keys(), col.len(), ascending);
+        let history = self.db(p.src).view().history;
+        let one = !history && if by == By::Entity { p.one } else { p.unique };
+        let locate = if one { Locator::of_distinct } else { Locator::new };
+        let locator = locate(slab.keys(), col.len(), ascending);
         let bound: Vec<(usize, &[Cell])> = probe
             .places
             .iter()
@@ -88,10 +91,16 @@ impl Run<'_> {
         let (left, right): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         let (left, right) = (joined(left), joined(right));
         self.budget.spend(0, left.len() * width)?;
-        let history = self.db(p.src).view().history;
-        let at_most_one =
-            exists || (!history && ((by == By::Entity && p.one) || (by == By::Value && p.unique)));
-        let key = if at_most_one { rel.key.clone() } else { key_with(rel, &probe, by, history) };
+        // A value that is the only one of its entity says no more than the entity does.
+        let entity = match (probe.places[0].var(), &rel.key) {
+            (Some(e), Some(key)) if p.one && !history && by == By::Value && key[..] == [var] => Some(vec![e]),
+            _ => None,
+        };
+        let key = match entity {
+            _ if exists || one => rel.key.clone(),
+            Some(entity) => Some(entity),
+            None => key_with(rel, &probe, by, history),
+        };
         let identity = left.len() == rel.len && left.iter().enumerate().all(|(i, row)| i == *row as usize);
         let mut out = if identity { rel.clone() } else { self.pick(rel, &left) };
         for v in fresh {

@@ -46,6 +46,7 @@ impl Col {
 
 impl Deref for Col {
     type Target = [Cell];
+    #[inline]
     fn deref(&self) -> &[Cell] {
         &self.0.cells
     }

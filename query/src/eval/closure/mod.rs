@@ -8,9 +8,10 @@
 //!
 //! With a column bound, only the part of the graph that can be reached from the
 //! bindings is read, from either end: from one node in `one`, from several in `many`;
-//! all pairs in `all`. `edges` reads the graph.
+//! all pairs in `all`. `edges` reads the graph. Recursion that changes both columns is `both`.
 
 mod all;
+mod both;
 mod edges;
 mod many;
 mod one;
@@ -21,6 +22,7 @@ use crate::error::QueryError;
 use crate::resolve::ir::{Body, Kind, Pred, Program, Term};
 use all::Graph;
 use annals_model::Cell;
+pub(crate) use both::Both;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -64,20 +66,12 @@ impl Path {
         let (mut base, mut left, mut right, mut double) = (Edges::new(), Edges::new(), Edges::new(), 0);
         for r in &p.rules {
             let [x, y] = r.head[..] else { return None };
-            let calls: Vec<usize> =
-                (0..r.body.clauses.len()).filter(|&i| is_call(&r.body.clauses[i].kind, pred)).collect();
-            let args = |i: usize| match &r.body.clauses[i].kind {
-                Kind::Call { args, .. } => match args[..] {
-                    [Term::Var(a), Term::Var(b)] if a != b => Some((a, b)),
-                    _ => None,
-                },
-                _ => None,
-            };
+            let calls = calls_of(&r.body, pred);
             let mut rest = r.body.clone();
             match calls[..] {
                 [] => base.push((rest, x, y)),
-                [i] => {
-                    let (a, b) = args(i)?;
+                [(i, args)] => {
+                    let (a, b) = args?;
                     rest.clauses.remove(i);
                     let mentions = |v: Var| rest.clauses.iter().any(|c| c.vars.contains(&v));
                     if a == x && b != y && !mentions(x) && mentions(b) && mentions(y) {
@@ -88,8 +82,8 @@ impl Path {
                         return None;
                     }
                 }
-                [i, j] if r.body.clauses.len() == 2 => {
-                    let ((a, b), (c, d)) = (args(i)?, args(j)?);
+                [(_, one), (_, other)] if r.body.clauses.len() == 2 => {
+                    let ((a, b), (c, d)) = (one?, other?);
                     let chain = (a == x && b == c && d == y) || (c == x && d == a && b == y);
                     if !chain || b == y || a == y {
                         return None;
@@ -99,14 +93,7 @@ impl Path {
                 _ => return None,
             }
         }
-        // Every body must be safe without any binding, and read no facts of others' fixpoints.
-        let safe = |edges: &Edges| {
-            edges.iter().all(|(b, x, y)| {
-                let (after, stuck) = crate::resolve::check::closure(b, &Default::default(), program);
-                stuck.is_empty() && after.has(*x) && after.has(*y)
-            })
-        };
-        if base.is_empty() || !safe(&base) || !safe(&left) || !safe(&right) {
+        if base.is_empty() || !safe(&base, program) || !safe(&left, program) || !safe(&right, program) {
             return None;
         }
         let (side, step) = match (left.is_empty(), right.is_empty(), double) {
@@ -119,8 +106,25 @@ impl Path {
     }
 }
 
-fn is_call(k: &Kind, pred: Pred) -> bool {
-    matches!(k, Kind::Call { pred: p, .. } if *p == pred)
+/// The clauses of a body that call a predicate of two columns, with the variables they call it
+/// for if those are two.
+fn calls_of(body: &Body, pred: Pred) -> Vec<(usize, Option<(Var, Var)>)> {
+    let called = |(i, c): (usize, &crate::resolve::ir::Clause)| match &c.kind {
+        Kind::Call { pred: p, args } if *p == pred => Some(match args[..] {
+            [Term::Var(a), Term::Var(b)] if a != b => (i, Some((a, b))),
+            _ => (i, None),
+        }),
+        _ => None,
+    };
+    body.clauses.iter().enumerate().filter_map(called).collect()
+}
+
+/// Can every body be run without any binding, and does it bind both its ends?
+fn safe(edges: &Edges, program: &Program) -> bool {
+    edges.iter().all(|(b, x, y)| {
+        let (after, stuck) = crate::resolve::check::closure(b, &Default::default(), program);
+        stuck.is_empty() && after.has(*x) && after.has(*y)
+    })
 }
 
 impl Run<'_> {

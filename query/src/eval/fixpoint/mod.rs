@@ -13,7 +13,8 @@
 //!    to the demand and goes on from there; nothing is derived again.
 //! 2. Rules of lower components are called from bodies like any clause, so they
 //!    are complete (for what is asked of them) whenever a negation looks at them.
-//! 3. Linear rules with a column that only passes through do not come here but to `closure`.
+//! 3. Linear rules with a column that only passes through do not come here but to `closure`, nor do
+//!    those whose two columns grow apart from one another when nothing is bound.
 //! 4. A folded column is never bound by a call: the best of a group is known when all of it is.
 //!
 //! Here: a call, and the rounds. The rules as they are run (`magic`), the atoms of their
@@ -26,7 +27,7 @@ mod magic;
 use super::FixpointChoice;
 use super::Run;
 use super::body::State;
-use super::closure::Path;
+use super::closure::{Both, Path};
 use super::facts::{Facts, Part};
 use super::rel::{Rel, Var};
 use crate::error::QueryError;
@@ -44,6 +45,7 @@ const MANY: usize = 50_000;
 pub(crate) struct Calls {
     fixpoints: HashMap<(Pred, Vec<bool>), Rc<Fixpoint>>,
     paths: HashMap<Pred, Option<Rc<Path>>>,
+    both: HashMap<Pred, Option<Rc<Both>>>,
 }
 
 /// One predicate under one adornment: rows, and the demand for them.
@@ -134,9 +136,11 @@ impl Run<'_> {
         }
         let arity = args.len();
         let fresh: Vec<Var> = (0..arity as Var).collect();
-        let mut answers = match self.path(pred)? {
-            Some(path) => self.closure(&path, &bound, &cols)?,
-            None => {
+        let grows = if bound.contains(&true) { None } else { self.both(pred) };
+        let mut answers = match (self.path(pred)?, grows) {
+            (Some(path), _) => self.closure(&path, &bound, &cols)?,
+            (None, Some(both)) => self.grow(&both)?,
+            (None, None) => {
                 let f = self.fixpoint(pred, &bound);
                 self.saturate(&f, &cols, seeds.len)?;
                 f.answers(&bound, &cols, &fresh, self)?
@@ -215,6 +219,18 @@ impl Run<'_> {
         Ok(p)
     }
 
+    fn both(&self, pred: Pred) -> Option<Rc<Both>> {
+        if self.operator != FixpointChoice::Best {
+            return None;
+        }
+        let known = self.calls.borrow().both.get(&pred).cloned();
+        known.unwrap_or_else(|| {
+            let both = Both::of(&self.program, pred).map(Rc::new);
+            self.calls.borrow_mut().both.insert(pred, both.clone());
+            both
+        })
+    }
+
     fn fixpoint(&self, pred: Pred, bound: &[bool]) -> Rc<Fixpoint> {
         let key = (pred, bound.to_vec());
         if let Some(f) = self.calls.borrow().fixpoints.get(&key) {
@@ -266,7 +282,8 @@ impl Run<'_> {
         }
         let frame = Frame { fixpoint: f.clone(), delta: delta.unwrap_or(usize::MAX) };
         let outer = self.frame.replace(Some(frame));
-        let out = self.body(&r.body, vec![], &needed);
+        // Rows that repeat are found out where all rows are known.
+        let out = self.body_bag(&r.body, &needed);
         self.frame.replace(outer);
         let out = out?;
         if out.is_empty() {
