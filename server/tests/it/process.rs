@@ -223,8 +223,8 @@ fn the_first_term_finishes_what_runs_and_the_second_ends_at_once() {
     std::thread::sleep(Duration::from_millis(100));
     let began = Instant::now();
     s.signal("TERM");
-    assert_eq!(s.ends(Duration::from_secs(3)), Some(143));
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(s.ends(Duration::from_secs(8)), Some(143));
+    assert!(began.elapsed() < Duration::from_secs(4), "the second signal waited for what was running");
 }
 
 #[test]
