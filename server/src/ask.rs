@@ -53,9 +53,10 @@ pub struct Ask {
     pub exact: bool,
     pub t1: Option<Value>,
     pub t2: Option<Value>,
+    pub row: Option<Vec<Value>>,
 }
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "query",
     "args",
     "args_edn",
@@ -72,6 +73,7 @@ const NAMES: [&str; 17] = [
     "exact",
     "t1",
     "t2",
+    "row",
     "q",
 ];
 
@@ -164,6 +166,10 @@ impl Ask {
                 "since" => ask.since = Some(value::read(v)?),
                 "t1" => ask.t1 = Some(value::read(v)?),
                 "t2" => ask.t2 = Some(value::read(v)?),
+                "row" => {
+                    let list = v.as_array().ok_or_else(|| member(&name, "is an array"))?;
+                    ask.row = Some(list.iter().map(value::read).collect::<Result<_, _>>()?);
+                }
                 "history" => ask.history = v.as_bool().ok_or_else(|| member(&name, "is true or false"))?,
                 "types" => ask.types = v.as_bool().ok_or_else(|| member(&name, "is true or false"))?,
                 "exact" => ask.exact = v.as_bool().ok_or_else(|| member(&name, "is true or false"))?,
@@ -223,6 +229,10 @@ impl Ask {
                 "since" => ask.since = Some(v),
                 "t1" => ask.t1 = Some(v),
                 "t2" => ask.t2 = Some(v),
+                "row" => match &v {
+                    Value::Vector(items) | Value::List(items) => ask.row = Some(items.to_vec()),
+                    _ => return Err(member(&name, "is a vector")),
+                },
                 "history" => ask.history = flag()?,
                 "types" => ask.types = flag()?,
                 "exact" => ask.exact = flag()?,

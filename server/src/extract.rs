@@ -174,6 +174,44 @@ pub fn utf8(bytes: &Bytes) -> Result<&str, Problem> {
     })
 }
 
+/// The members of a small body, with `-` in their names as `_`: a JSON object, or an EDN map with keyword keys.
+pub fn members(sent: Format, body: &Bytes) -> Result<Vec<(String, annals::Value)>, Problem> {
+    let shape =
+        || Problem::new(Class::Syntax, "request/member", "the body is an object, or a map with keyword keys");
+    match sent {
+        Format::Edn => {
+            match annals::edn::read_value(utf8(body)?).map_err(|e| crate::ask::syntax(e, "body"))? {
+                annals::Value::Map(entries) => entries
+                    .iter()
+                    .map(|(k, v)| match k {
+                        annals::Value::Keyword(k) => Ok((k.as_str().replace('-', "_"), v.clone())),
+                        _ => Err(shape()),
+                    })
+                    .collect(),
+                _ => Err(shape()),
+            }
+        }
+        _ => match crate::routes::transact::json(body)? {
+            serde_json::Value::Object(members) => {
+                members.iter().map(|(k, v)| Ok((k.replace('-', "_"), value::read(v)?))).collect()
+            }
+            _ => Err(shape()),
+        },
+    }
+}
+
+/// Refuses a member of a small body; `known` says what there is.
+pub fn unknown_member(name: &str, known: &str) -> Problem {
+    let name: String = name.chars().take(40).collect();
+    Problem::new(Class::Syntax, "request/unknown-member", format!("member {name:?} is unknown or malformed"))
+        .hint(format!("known: {known}"))
+}
+
+/// A member that is not there.
+pub fn missing_member(name: &str) -> Problem {
+    Problem::new(Class::Syntax, "request/member", format!("member {name:?} is missing"))
+}
+
 /// The parameters of a URL's query part, percent-decoded. Unknown names are the route's business.
 #[derive(Clone, Debug, Default)]
 pub struct Params(HashMap<String, String>);

@@ -290,7 +290,7 @@ mod tests {
         conn.transact(SCHEMA).unwrap();
         let query = Query::parse("[:find ?s :where [?o :order/status ?s]]").unwrap();
         let touch = Touch::of(&query, None, &[], conn.db().schema());
-        let mut counts = |tx: &str| {
+        let counts = |tx: &str| {
             let report = conn.transact(tx).unwrap();
             touch.by(report.tx_data(), report.db_after().schema())
         };

@@ -49,27 +49,6 @@ pub struct Transaction {
     pub events: Vec<Position>,
 }
 
-/// A projection as the server tells of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProjectionInfo {
-    /// Its name, without the colon.
-    pub name: String,
-    /// Its version.
-    pub version: u64,
-    /// `inline` or `async`.
-    pub mode: String,
-    /// `live`, `building`, `paused`, `halted`.
-    pub state: String,
-    /// The newest event it has taken.
-    pub position: Position,
-    /// Events it has not taken yet.
-    pub lag: u64,
-    /// Why it halted.
-    pub why: Option<String>,
-    /// The attributes it owns.
-    pub attributes: Vec<annals::Keyword>,
-}
-
 impl Connection {
     pub(super) fn open(url: &str, options: ConnectOptions) -> Result<Connection, ClientError> {
         let transport = Transport::new(url, &options)?;
@@ -278,23 +257,6 @@ impl Connection {
         events.ok_or_else(|| ClientError::answer("it has no events"))?.iter().map(decode::event).collect()
     }
 
-    /// Every projection: state, position, lag.
-    pub fn projections(&self) -> Result<Vec<ProjectionInfo>, ClientError> {
-        let doc = self.members(Ask::get("/projections"))?;
-        doc.list("projections")?.iter().map(|p| projection(&Members::of(p.clone())?)).collect()
-    }
-
-    /// Registers a projection, written in EDN. Scope admin.
-    pub fn add_projection(&self, text: &str) -> Result<ProjectionInfo, ClientError> {
-        projection(&self.members(Ask::post("/projections", Media::Edn, text))?)
-    }
-
-    /// Does something to a projection: `pause`, `resume`, `catch-up`, `rebuild`. Scope admin.
-    pub fn steer_projection(&self, name: &str, verb: &str) -> Result<ProjectionInfo, ClientError> {
-        let path = format!("/projections/{}/{}", encode(name), encode(verb));
-        projection(&self.members(Ask { method: Method::POST, ..Ask::get(&path) })?)
-    }
-
     /// Copies the database into the folder that the server has for backups. Scope admin.
     pub fn backup(&self) -> Result<T, ClientError> {
         let doc = self.members(Ask { method: Method::POST, ..Ask::get("/backup") })?;
@@ -337,6 +299,10 @@ impl Connection {
         &self.0.transport
     }
 
+    pub(super) fn max_answer_bytes(&self) -> usize {
+        self.0.options.max_answer_bytes
+    }
+
     pub(super) fn reconnects(&self) -> u32 {
         self.0.options.reconnects
     }
@@ -348,22 +314,6 @@ impl Connection {
             Err(e) => Err(e),
         }
     }
-}
-
-fn projection(p: &Members) -> Result<ProjectionInfo, ClientError> {
-    let attributes = p.list_or_empty("attributes").iter();
-    Ok(ProjectionInfo {
-        name: p.text("name")?.to_owned(),
-        version: p.number("version")?,
-        mode: p.text("mode")?.to_owned(),
-        state: p.text("state")?.to_owned(),
-        position: Position(p.number("position")?),
-        lag: p.number("lag")?,
-        why: p.maybe_text("why").map(str::to_owned),
-        attributes: attributes
-            .filter_map(|v| if let Value::Keyword(k) = v { Some(k.clone()) } else { None })
-            .collect(),
-    })
 }
 
 fn write_json(w: &StreamWrite) -> Result<Json, ClientError> {

@@ -121,7 +121,11 @@ impl Db {
         Ok(self.conn.members(ask)?.into_value())
     }
 
-    fn ask<'a>(
+    pub(super) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) fn ask<'a>(
         &self,
         path: &'a str,
         q: &str,

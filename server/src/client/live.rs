@@ -3,7 +3,8 @@
 //! 1. Each element comes once and in order. A broken connection is opened again
 //!    after the last element that arrived, at most `reconnects` times in a row.
 //! 2. `next` blocks; `next_timeout` gives up waiting, not the stream.
-//! 3. After an error the stream has ended.
+//! 3. After an error the stream has ended, and its position is before what it could not read.
+//! 4. An event is at most as large as an answer may be.
 
 use super::{
     connection::{Connection, Transaction, query_body},
@@ -41,22 +42,55 @@ struct Feed {
     open: Open,
     chunks: Option<Chunks>,
     text: Vec<u8>,
+    /// How much of `text` is known to hold no end of an event.
+    searched: usize,
     last: Option<u64>,
     failures: u32,
+    /// Not before this is the stream opened again.
+    retry_at: Option<Instant>,
     ended: bool,
 }
 
 impl Feed {
     fn new(conn: Connection, last: Option<u64>, open: Open) -> Result<Feed, ClientError> {
         let chunks = Some(open(&conn, last)?);
-        Ok(Feed { conn, open, chunks, text: Vec::new(), last, failures: 0, ended: false })
+        Ok(Feed {
+            conn,
+            open,
+            chunks,
+            text: Vec::new(),
+            searched: 0,
+            last,
+            failures: 0,
+            retry_at: None,
+            ended: false,
+        })
+    }
+
+    /// The next event that `read` makes something of; None when `until` passed.
+    fn next<X>(
+        &mut self,
+        until: Option<Instant>,
+        mut read: impl FnMut(&Sent) -> Result<Option<X>, ClientError>,
+    ) -> Result<Option<X>, ClientError> {
+        loop {
+            let Some(sent) = self.sent(until)? else { return Ok(None) };
+            let read = read(&sent).inspect_err(|_| self.ended = true)?;
+            if sent.id.is_some() {
+                self.last = sent.id;
+            }
+            if read.is_some() {
+                return Ok(read);
+            }
+        }
     }
 
     /// The next event; None when `until` passed.
-    fn next(&mut self, until: Option<Instant>) -> Result<Option<Sent>, ClientError> {
+    fn sent(&mut self, until: Option<Instant>) -> Result<Option<Sent>, ClientError> {
         let mut heard = Instant::now();
         loop {
-            if let Some(sent) = take_event(&mut self.text)? {
+            let taken = take_event(&mut self.text, &mut self.searched);
+            if let Some(sent) = taken.inspect_err(|_| self.ended = true)? {
                 self.failures = 0;
                 if sent.name == "problem" {
                     self.ended = true;
@@ -68,10 +102,11 @@ impl Feed {
                         None => ClientError::answer("the stream ended with something unreadable"),
                     });
                 }
-                if sent.id.is_some() {
-                    self.last = sent.id;
-                }
                 return Ok(Some(sent));
+            }
+            if self.text.len() > self.conn.max_answer_bytes() {
+                self.ended = true;
+                return Err(ClientError::answer("an event is larger than an answer may be"));
             }
             let silence = heard + SILENCE;
             let wait = until.map_or(silence, |at| at.min(silence));
@@ -94,33 +129,45 @@ impl Feed {
         }
     }
 
-    /// Opens the stream again after the last event that arrived whole.
+    /// Opens the stream again after the last event that was read. When `until` comes first it
+    /// waits until then, and the next call goes on where this one stopped.
     fn again(&mut self, why: Option<ClientError>, until: Option<Instant>) -> Result<(), ClientError> {
         self.chunks = None;
         self.text.clear();
+        self.searched = 0;
+        let mut why = why;
         loop {
-            self.failures += 1;
-            if self.failures > self.conn.reconnects() {
-                self.ended = true;
-                return Err(why.unwrap_or_else(|| ClientError::Unreachable {
-                    server: self.conn.url().to_owned(),
-                    why: "the stream ended".into(),
-                }));
-            }
-            // 0, 100, 200, 400 … ms, so that a server that restarts is met again.
-            let pause =
-                Duration::from_millis(50 << self.failures.min(7)).saturating_sub(Duration::from_millis(100));
-            if until.is_some_and(|at| Instant::now() + pause > at) {
+            let at = match self.retry_at {
+                Some(at) => at,
+                None => {
+                    self.failures += 1;
+                    if self.failures > self.conn.reconnects() {
+                        self.ended = true;
+                        return Err(why.unwrap_or_else(|| ClientError::Unreachable {
+                            server: self.conn.url().to_owned(),
+                            why: "the stream ended".into(),
+                        }));
+                    }
+                    // 0, 100, 300, 700 … ms, so that a server that restarts is met again.
+                    let pause = Duration::from_millis(50 << self.failures.min(7))
+                        .saturating_sub(Duration::from_millis(100));
+                    *self.retry_at.insert(Instant::now() + pause)
+                }
+            };
+            let now = Instant::now();
+            if let Some(until) = until.filter(|until| *until < at) {
+                std::thread::sleep(until.saturating_duration_since(now));
                 return Ok(());
             }
-            std::thread::sleep(pause);
+            std::thread::sleep(at.saturating_duration_since(now));
+            self.retry_at = None;
             match (self.open)(&self.conn, self.last) {
                 Ok(chunks) => {
                     self.chunks = Some(chunks);
                     return Ok(());
                 }
-                Err(ClientError::Unreachable { .. } | ClientError::TimedOut { .. }) => {}
-                Err(ClientError::Refused(r)) if r.retryable => {}
+                Err(e @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => why = Some(e),
+                Err(ClientError::Refused(r)) if r.retryable => why = Some(ClientError::Refused(r)),
                 Err(e) => {
                     self.ended = true;
                     return Err(e);
@@ -131,8 +178,11 @@ impl Feed {
 }
 
 /// Takes one whole event off the front of what has arrived. Comments are dropped.
-fn take_event(text: &mut Vec<u8>) -> Result<Option<Sent>, ClientError> {
-    while let Some(end) = text.windows(2).position(|w| w == b"\n\n") {
+/// Up to `searched` there is no end of one.
+fn take_event(text: &mut Vec<u8>, searched: &mut usize) -> Result<Option<Sent>, ClientError> {
+    while let Some(end) = text[*searched..].windows(2).position(|w| w == b"\n\n") {
+        let end = *searched + end;
+        *searched = 0;
         let block: Vec<u8> = text.drain(..end + 2).collect();
         let block = std::str::from_utf8(&block).map_err(|_| ClientError::answer("an event is not UTF-8"))?;
         let mut sent = Sent { id: None, name: String::new(), data: String::new() };
@@ -157,6 +207,7 @@ fn take_event(text: &mut Vec<u8>) -> Result<Option<Sent>, ClientError> {
             return Ok(Some(sent));
         }
     }
+    *searched = text.len().saturating_sub(1);
     Ok(None)
 }
 
@@ -209,6 +260,9 @@ impl Changes {
                     }
                     Err(e @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
                         self.feed.again(Some(e), until)?;
+                        if until.is_some_and(|at| Instant::now() >= at) {
+                            return Ok(None);
+                        }
                     }
                     Err(e) => {
                         self.feed.ended = true;
@@ -217,8 +271,8 @@ impl Changes {
                 }
                 continue;
             }
-            let Some(sent) = self.feed.next(until)? else { return Ok(None) };
-            self.newest = sent.id.map_or(self.newest, |t| self.newest.max(T(t)));
+            let Some(t) = self.feed.next(until, |sent| Ok(sent.id))? else { return Ok(None) };
+            self.newest = self.newest.max(T(t));
         }
     }
 }
@@ -299,11 +353,10 @@ impl LiveQuery {
         self.until(Instant::now().checked_add(timeout))
     }
     fn until(&mut self, until: Option<Instant>) -> Result<Option<Update>, ClientError> {
-        loop {
-            let Some(sent) = self.0.next(until)? else { return Ok(None) };
-            let Some(t) = sent.id.map(T) else { continue };
+        self.0.next(until, |sent| {
+            let Some(t) = sent.id.map(T) else { return Ok(None) };
             let doc = json(&sent.data)?;
-            return Ok(Some(match sent.name.as_str() {
+            Ok(Some(match sent.name.as_str() {
                 "snapshot" => {
                     let columns = doc.get("columns").and_then(Json::as_array).into_iter().flatten();
                     let columns = columns.filter_map(Json::as_str).map(str::to_owned).collect();
@@ -313,9 +366,9 @@ impl LiveQuery {
                     Update::Change { t, added: rows(&doc, "added")?, removed: rows(&doc, "removed")? }
                 }
                 "checkpoint" => Update::Checkpoint { t },
-                _ => continue,
-            }));
-        }
+                _ => return Ok(None),
+            }))
+        })
     }
 }
 
@@ -359,14 +412,14 @@ impl EventFeed {
         self.until(Instant::now().checked_add(timeout))
     }
     fn until(&mut self, until: Option<Instant>) -> Result<Option<Recorded>, ClientError> {
-        loop {
-            let Some(sent) = self.0.next(until)? else { return Ok(None) };
+        self.0.next(until, |sent| {
             // `caught-up` and `checkpoint` carry no event.
             let doc = json(&sent.data)?;
-            if doc.get("specversion").is_some() {
-                return decode::event(&doc).map(Some);
+            match doc.get("specversion") {
+                Some(_) => decode::event(&doc).map(Some),
+                None => Ok(None),
             }
-        }
+        })
     }
 }
 
@@ -387,9 +440,16 @@ mod tests {
     #[test]
     fn events_are_taken_whole_and_comments_dropped() {
         let mut text = b": hello\n\nid: 4\nevent: change\ndata: {\"a\":\ndata: 1}\n\nid: 5\nev".to_vec();
-        let sent = take_event(&mut text).unwrap().unwrap();
+        let mut searched = 0;
+        let sent = take_event(&mut text, &mut searched).unwrap().unwrap();
         assert_eq!(sent, Sent { id: Some(4), name: "change".into(), data: "{\"a\":\n1}".into() });
-        assert_eq!(take_event(&mut text).unwrap(), None);
+        assert_eq!(take_event(&mut text, &mut searched).unwrap(), None);
         assert_eq!(text, b"id: 5\nev");
+        // What was searched is not searched again, and an end across two pieces is found.
+        assert_eq!(searched, text.len() - 1);
+        text.extend_from_slice(b"ent: x\ndata: 2\n");
+        assert_eq!(take_event(&mut text, &mut searched).unwrap(), None);
+        text.push(b'\n');
+        assert_eq!(take_event(&mut text, &mut searched).unwrap().unwrap().data, "2");
     }
 }

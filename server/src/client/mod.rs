@@ -35,13 +35,17 @@ mod db;
 mod decode;
 mod error;
 mod live;
+mod projections;
+mod proof;
 mod report;
 mod transport;
 
-pub use connection::{Connection, ProjectionInfo, Transaction};
+pub use connection::{Connection, Transaction};
 pub use db::Db;
 pub use error::{ClientError, Refusal};
 pub use live::{Changes, EventFeed, LiveQuery, Update};
+pub use projections::{Preview, ProjectionInfo, QueuedRow, Replayed};
+pub use proof::{FactSupport, PlanStep, SupportCause};
 pub use report::{Appended, Report};
 
 use std::{path::PathBuf, time::Duration};

@@ -57,6 +57,10 @@ pub(super) fn example(name: &str) -> Json {
         "Append" => {
             json!({"writes": [{"stream": "order-1", "expected": "any", "events": [{"type": "OrderPlaced", "data": {"total": 12}}]}]})
         }
+        "Row" => json!({"query": "[:find ?i :where [?e :db/ident ?i]]", "row": [":db/ident"]}),
+        "Copy" => {
+            json!({"to": "order-10", "types": ["OrderPlaced"], "rename": {"OrderPlaced": "OrderReceived"}})
+        }
         "Skip" => json!({"position": 1, "why": "recorded by mistake"}),
         "Restore" => json!({"as": "orders-last-week"}),
         "Command" => json!({"category": "order", "type": "Place", "payload": {"total": 12}}),
@@ -73,6 +77,8 @@ pub(super) fn edn_example(name: &str) -> &'static str {
         "Projection" => {
             "{:projection/name :arrivals :projection/version 1 :projection/schema [{:db/ident :arrival/order :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}] :projection/on [{:event \"OrderArrived\" :assert [{:arrival/order $stream.key}]}]}"
         }
+        "Row" => "{:query [:find ?i :where [?e :db/ident ?i]] :row [:db/ident]}",
+        "Copy" => "{:to \"order-10\" :types [\"OrderPlaced\"]}",
         "Skip" => "{:position 1 :why \"recorded by mistake\"}",
         "Restore" => "{:as \"orders-last-week\"}",
         "Command" => "{:category \"order\" :type \"Place\" :payload {:total 12}}",
@@ -102,11 +108,13 @@ pub(super) fn schemas() -> Json {
         "min_t": maybe(&count), "min_position": maybe(&count), "wait": {"anyOf": [parameter("duration"), {"type": "integer", "minimum": 0, "maximum": 60_000}, {"type": "null"}]},
         "timeout_ms": maybe(&count), "limit": maybe(&count), "types": maybe(&flag), "exact": maybe(&flag),
     });
+    let mut row = query.clone();
+    row["row"] = json!({"type": "array", "description": "one value for each element of :find, as the answer shows it"});
     let mut diff = query.clone();
     diff["t1"] = time.clone();
     diff["t2"] = maybe(&time);
     let closed = |required: &[&str], properties: Json| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
-    json!({
+    let mut all = json!({
         "Problem": object(&["type", "title", "status", "code", "detail"], json!({
             "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
             "code": {"type": "string", "description": "stable, for programs"}, "detail": {"type": "string"},
@@ -131,6 +139,12 @@ pub(super) fn schemas() -> Json {
         })),
         "Query": closed(&["query"], query),
         "Diff": closed(&["query", "t1"], diff),
+        "Row": closed(&["query", "row"], row),
+        "Proof": object(&["basis-t", "row", "because"], json!({"basis-t": count, "row": list(any.clone()), "because": list(json!({"type": "object"}))})),
+        "WhyNot": object(&["basis-t", "present"], json!({"basis-t": count, "present": flag, "clause": {"type": "string"}, "span": {"type": "object"}, "rows-before": count, "satisfied": list(json!({"type": "string"}))})),
+        "Copy": closed(&["to"], json!({"to": parameter("name"), "types": {"anyOf": [list(json!({"type": "string", "minLength": 1})), {"type": "null"}]}, "rename": {"anyOf": [{"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}, {"type": "null"}]}})),
+        "Preview": object(&["basis-t", "name", "events", "n-added", "n-removed", "same", "added", "removed", "refused"], json!({"basis-t": count, "name": {"type": "string"}, "live": count, "events": count, "n-added": count, "n-removed": count, "same": count, "added": list(json!({"type": "object"})), "removed": list(json!({"type": "object"})), "refused": list(json!({"type": "object"}))})),
+        "Erased": object(&["basis-t", "events", "facts", "snapshots"], json!({"basis-t": count, "events": count, "facts": count, "snapshots": count, "t": count, "elsewhere": list(any.clone()), "processes": list(json!({"type": "string"}))})),
         "Pull": closed(&["pattern", "entity"], json!({"pattern": edn, "entity": {"description": "an id, \":ident\", or [\":unique/attr\", value]", "anyOf": [{"type": "integer", "minimum": 0, "maximum": i64::MAX}, {"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}, {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "string", "pattern": "^:[a-z]+(/[a-z]+)?$"}]}]}, "as_of": maybe(&time), "min_t": maybe(&count)})),
         "Rows": object(&["basis-t", "shape", "rows"], json!({"basis-t": count, "shape": {"enum": ["rel", "coll", "tuple", "scalar", "maps", "map"]}, "columns": list(json!({"type": "string"})), "types": list(json!({"type": "string"})), "rows": any})),
         "Pulled": object(&["basis-t", "entity"], json!({"basis-t": count, "entity": any})),
@@ -141,6 +155,9 @@ pub(super) fn schemas() -> Json {
         "Entity": object(&["basis-t", "e", "entity"], json!({"basis-t": count, "e": count, "entity": {"type": "object"}})),
         "History": object(&["basis-t", "e", "values", "changes"], json!({"basis-t": count, "e": count, "values": list(any.clone()), "changes": list(any.clone())})),
         "Schema": object(&["basis-t", "attributes", "idents"], json!({"basis-t": count, "attributes": list(object(&["ident", "type", "cardinality"], json!({}))), "idents": list(json!({"type": "string"}))})),
+    });
+    // In two, because a macro unfolds only so deep.
+    let of_events = json!({
         "Streams": object(&["basis-t", "streams"], json!({"basis-t": count, "streams": list(object(&["stream", "version"], json!({"stream": {"type": "string"}, "version": count})))})),
         "Events": {"anyOf": [list(object(&["type"], json!({"id": {"type": "string"}, "type": {"type": "string"}, "data": any, "tags": list(json!({"type": "string"})), "meta": {"type": "object"}}))), {"type": "object"}]},
         "Append": closed(&["writes"], json!({"writes": list(object(&["stream", "events"], json!({"stream": {"type": "string"}, "expected": any, "events": list(any.clone())}))), "conditions": list(any.clone()), "facts": any, "tracking": {"type": "object"}})),
@@ -149,6 +166,7 @@ pub(super) fn schemas() -> Json {
             closed(&["aggregateName", "type"], json!({"aggregateName": {"type": "string", "minLength": 1}, "aggregateId": parameter("name"), "type": {"type": "string", "minLength": 1}, "payload": any, "if_version": maybe(&count)})),
         ]},
         "Commanded": object(&["basis-t", "command", "status"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "id": {"type": "string"}, "stream": {"type": "string"}, "version": count, "t": count, "first": count, "last": count, "events": count, "retries": count, "replayed": {"type": "boolean"}})),
+        "Queued": object(&["basis-t", "commands"], json!({"basis-t": count, "commands": list(object(&["command", "category", "id", "type", "status"], json!({})))})),
         "CommandStatus": object(&["basis-t", "command", "status", "views"], json!({"basis-t": count, "command": {"type": "string"}, "status": {"enum": ["accepted", "running", "done", "rejected", "failed"]}, "t": count, "code": {"type": "string"}, "views": {"type": "object", "additionalProperties": count}})),
         "Appended": object(&["basis-t", "t", "first", "last", "replayed"], json!({"basis-t": count, "t": count, "first": count, "last": count, "version": count, "versions": {"type": "object"}, "replayed": {"type": "boolean"}})),
         "Projections": object(&["basis-t", "projections", "head"], json!({"basis-t": count, "head": count, "projections": list(any.clone())})),
@@ -158,5 +176,9 @@ pub(super) fn schemas() -> Json {
         "Restore": closed(&["as"], json!({"as": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}, "t": maybe(&count)})),
         "Why": object(&["basis-t", "e", "attr", "facts"], json!({"basis-t": count, "e": count, "attr": {"type": "string"}, "facts": list(object(&["value", "t", "support"], json!({"t": count, "support": list(object(&["event", "chain"], json!({})))})))})),
         "Timeline": object(&["basis-t", "buckets"], json!({"basis-t": count, "buckets": list(any.clone())})),
-    })
+    });
+    if let (Json::Object(all), Json::Object(more)) = (&mut all, of_events) {
+        all.extend(more);
+    }
+    all
 }

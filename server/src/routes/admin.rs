@@ -7,15 +7,14 @@
 use crate::{
     answer::{self, Answer},
     call::Call,
-    extract::Format,
+    extract::{self, Format},
     failure,
-    routes::{streams::append_problem, transact::json},
+    routes::{streams::append_problem, transact::datoms},
     token::Scope,
     wire::{
         event::stream_id,
         problem::{Class, Problem},
-        tree::Doc,
-        value,
+        tree::{Doc, Tree},
     },
 };
 use annals::{T, Value};
@@ -41,25 +40,39 @@ pub async fn delete_stream(mut call: Call) -> Answer {
     Ok(done(StatusCode::NO_CONTENT, t))
 }
 
-/// `POST …/erase/{subject}`: forgets the key of a subject's personal values.
+/// `POST …/erase/{subject}`: forgets a subject: the key of its personal values, the facts made of
+/// them, the snapshots that hold them. Says what was found, and what still names it elsewhere.
 pub async fn erase(call: Call) -> Answer {
     let database = call.database(Scope::Admin)?;
+    let format = call.accept_tree(None)?;
     let subject = call.part("subject").to_owned();
-    let t = call
+    let (t, doc) = call
         .server
         .writers
         .run(move |_| {
-            match database.conn.forget_subject(&subject).map_err(|e| failure::Failure::problem(&e))? {
-                true => Ok(database.conn.db().t()),
-                false => Err(Problem::new(
+            let conn = &database.conn;
+            let erased = conn.erase_subject(&subject).map_err(|e| failure::Failure::problem(&e))?;
+            if !erased.known && erased.events == 0 && erased.facts == 0 {
+                return Err(Problem::new(
                     Class::NotFound,
                     "event/no-subject",
                     "nothing personal is stored under this name",
-                )),
+                ));
             }
+            let db = conn.db();
+            let names = erased.processes.iter().map(|p| Tree::from(p.as_str()));
+            let doc = Doc::new()
+                .with("basis-t", db.t())
+                .with("events", erased.events)
+                .with("facts", erased.facts)
+                .with("snapshots", erased.snapshots)
+                .maybe("t", erased.t)
+                .with("elsewhere", datoms(&erased.elsewhere, db.schema()))
+                .with("processes", names.collect::<Tree>());
+            Ok((db.t(), doc))
         })
         .await?;
-    Ok(done(StatusCode::ACCEPTED, t))
+    Ok(answer::tree(StatusCode::ACCEPTED, format, t, doc))
 }
 
 /// `POST …/backup`: copies the database into the configured folder, under its own name.
@@ -141,43 +154,16 @@ pub async fn restore(mut call: Call) -> Answer {
 
 /// `{"as": name, "t": 42}`
 fn restore_request(sent: Format, body: &Bytes) -> Result<(String, Option<T>), Problem> {
-    let entries: Vec<(String, Value)> = match sent {
-        Format::Edn => match annals::edn::read_value(crate::extract::utf8(body)?)
-            .map_err(|e| crate::ask::syntax(e, "body"))?
-        {
-            Value::Map(entries) => {
-                entries.iter().map(|(k, v)| (annals::edn::print(k).replacen(':', "", 1), v.clone())).collect()
-            }
-            _ => Vec::new(),
-        },
-        _ => match json(body)? {
-            serde_json::Value::Object(members) => members
-                .iter()
-                .map(|(k, v)| Ok((k.clone(), value::read(v)?)))
-                .collect::<Result<_, Problem>>()?,
-            _ => Vec::new(),
-        },
-    };
     let (mut name, mut t) = (None, None);
-    for (member, v) in entries {
+    for (member, v) in extract::members(sent, body)? {
         match (member.as_str(), v) {
             ("as", Value::String(s)) => name = Some(s.to_string()),
             ("t", Value::Long(n)) => t = u64::try_from(n).ok().map(T),
             ("t", Value::Nil) => {}
-            (member, _) => {
-                let member: String = member.chars().take(40).collect();
-                return Err(Problem::new(
-                    Class::Syntax,
-                    "request/unknown-member",
-                    format!("member {member:?} is unknown or malformed"),
-                )
-                .hint("known: as, a name; t, a t"));
-            }
+            (member, _) => return Err(extract::unknown_member(member, "as, a name; t, a t")),
         }
     }
-    let name =
-        name.ok_or_else(|| Problem::new(Class::Syntax, "request/member", "member \"as\" is missing"))?;
-    Ok((name, t))
+    Ok((name.ok_or_else(|| extract::missing_member("as"))?, t))
 }
 
 fn done(status: StatusCode, t: annals::T) -> Response {

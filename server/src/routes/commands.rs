@@ -33,7 +33,7 @@ use annals::{
     T, Value,
     event::{
         Appended, CommandAnswer, CommandError, CommandId, CommandOutcome, CommandRequest, CommandStatus,
-        Data, Dispatch, DispatchError, Mode,
+        Data, Dispatch, DispatchError, Mode, QueuedCommand,
     },
 };
 use axum::{
@@ -76,8 +76,25 @@ pub async fn command(mut call: Call) -> Answer {
     }
     let key = key.map_or_else(|| CommandId::fresh().to_string(), str::to_owned);
     let id = command_id(&call.who, &key);
-    let mut dispatch = Dispatch::id(id).actor(&*call.who.name);
-    if let Some(version) = if_version(&call.headers)?.or(asked.if_version) {
+    // Who, which request, from where: on the transaction, as on any other (`transact`).
+    let mut dispatch = Dispatch::id(id)
+        .actor(&*call.who.name)
+        .tx("tx/principal", &*call.who.name)
+        .tx("tx/request-id", &*call.id.0)
+        .tx("tx/source", "http");
+    let version = match (if_version(&call.headers)?, asked.if_version) {
+        (Some(header), Some(body)) if header != body => {
+            return Err(Problem::new(
+                Class::Syntax,
+                "request/precondition",
+                format!("If-Match says version {header}, the body says {body}"),
+            )
+            .hint("send one of them")
+            .into());
+        }
+        (header, body) => header.or(body),
+    };
+    if let Some(version) = version {
         dispatch = dispatch.if_version(version);
     }
     dispatch.meta.more.insert("request-id".into(), Value::string(&call.id.0));
@@ -110,10 +127,7 @@ pub async fn status(mut call: Call) -> Answer {
     let format = call.accept_tree(None)?;
     let wait = params.get("wait").map(|w| extract::duration("wait", w)).transpose()?.unwrap_or_default();
     let until = Instant::now() + wait.min(Duration::from_millis(call.limits().query_max_ms));
-    let mut ids = vec![command_id(&call.who, call.part("key"))];
-    if call.who.has(Scope::Admin) {
-        ids.extend(Uuid::parse_str(call.part("key")).map(CommandId));
-    }
+    let ids = ids(&call.who, call.part("key"));
     let mut basis = database.basis.clone();
     loop {
         let seen = *basis.borrow_and_update();
@@ -126,14 +140,7 @@ pub async fn status(mut call: Call) -> Answer {
             }
             Ok::<_, Problem>(None)
         };
-        let outcome = call.server.readers.run(find).await?.ok_or_else(|| {
-            Problem::new(
-                Class::NotFound,
-                "command/unknown",
-                "no command with this key of yours was ever seen",
-            )
-            .hint("it was not received: send it again with the same key")
-        })?;
+        let outcome = call.server.readers.run(find).await?.ok_or_else(unknown)?;
         let left = until.saturating_duration_since(Instant::now());
         if outcome.status.is_final() || left.is_zero() {
             return shown(call.server.clone(), database, outcome, format).await;
@@ -142,6 +149,86 @@ pub async fn status(mut call: Call) -> Answer {
         let moved = async { basis.wait_for(|t| *t > seen).await.is_ok() };
         let _ = tokio::time::timeout(left.min(Duration::from_millis(200)), moved).await;
     }
+}
+
+/// `GET …/commands`: what waits to be carried out, without what it holds. Scope admin.
+pub async fn queued(mut call: Call) -> Answer {
+    let database = call.database(Scope::Admin)?;
+    call.params = std::mem::take(&mut call.params).only(&[])?;
+    let format = call.accept_tree(None)?;
+    let (t, doc) = call
+        .server
+        .readers
+        .run(move |_| {
+            let t = database.conn.db().t();
+            let one = |q: &QueuedCommand| {
+                let sender = q.sender.as_ref().map(|(process, instance)| format!("{process} {instance}"));
+                Doc::new()
+                    .with("command", q.id.to_string())
+                    .with("category", q.to.category.as_str())
+                    .with("id", q.to.id.as_str())
+                    .with("type", q.to.ty.as_str())
+                    .with("status", q.status.name())
+                    .maybe("sender", sender)
+            };
+            let all = database.conn.queued_commands().or_problem()?;
+            Ok((t, Doc::new().with("basis-t", t).with("commands", all.iter().map(one).collect::<Tree>())))
+        })
+        .await?;
+    Ok(answer::tree(StatusCode::OK, format, t, doc))
+}
+
+/// `DELETE …/commands/{key}?why=`: takes a command out of the queue without carrying it out.
+/// One's own by its key; who holds the scope `admin` any by its id.
+pub async fn drop_queued(mut call: Call) -> Answer {
+    let database = call.database(Scope::Write)?;
+    let params = std::mem::take(&mut call.params).only(&["why"])?;
+    let why = match params.get("why").map(str::trim).filter(|w| !w.is_empty()) {
+        Some(why) => format!("{}: {why}", call.who.name),
+        None => format!("dropped by {}", call.who.name),
+    };
+    let ids = ids(&call.who, call.part("key"));
+    let t = call
+        .server
+        .writers
+        .run(move |_| {
+            let conn = &database.conn;
+            for id in &ids {
+                if conn.drop_command(*id, &why).map_err(|e| command_problem(&e))? {
+                    return Ok(conn.db().t());
+                }
+            }
+            for id in ids {
+                if let Some(outcome) = conn.command_status(id).or_problem()? {
+                    return Err(Problem::new(
+                        Class::Conflict,
+                        "command/decided",
+                        "the command is decided: there is nothing to drop",
+                    )
+                    .with("status", outcome.status.name()));
+                }
+            }
+            Err(unknown())
+        })
+        .await?;
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    answer::basis_header(response.headers_mut(), t);
+    Ok(response)
+}
+
+/// What a principal may mean by a key.
+fn ids(who: &Principal, key: &str) -> Vec<CommandId> {
+    let mut ids = vec![command_id(who, key)];
+    if who.has(Scope::Admin) {
+        ids.extend(Uuid::parse_str(key).map(CommandId));
+    }
+    ids
+}
+
+fn unknown() -> Problem {
+    Problem::new(Class::NotFound, "command/unknown", "no command with this key of yours was ever seen")
+        .hint("it was not received: send it again with the same key")
 }
 
 async fn shown(

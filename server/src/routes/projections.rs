@@ -8,9 +8,8 @@
 use crate::{
     answer::{self, Answer},
     call::Call,
-    extract::Format,
+    extract::{self, Format},
     failure,
-    routes::transact::json,
     state::{Database, Server},
     token::Scope,
     wire::{
@@ -19,7 +18,7 @@ use crate::{
     },
 };
 use annals::{
-    ErrorClass,
+    ErrorClass, Value,
     event::{Mode, Parked, Position, ProjectionError, ProjectionState, ProjectionStatus},
 };
 use axum::http::{StatusCode, header};
@@ -131,7 +130,7 @@ pub async fn add(mut call: Call) -> Answer {
     let max = call.limits().body_bytes;
     let (sent, body) = call.body(max).await?;
     let format = call.accept_tree(Some(sent))?;
-    if sent != crate::extract::Format::Edn {
+    if sent != Format::Edn {
         return Err(Problem::new(Class::MediaType, "request/media-type", "a projection is written in EDN")
             .hint("send Content-Type: application/edn")
             .into());
@@ -140,10 +139,8 @@ pub async fn add(mut call: Call) -> Answer {
         .server
         .writers
         .run(move |_| {
-            let added = database
-                .conn
-                .add_projection(crate::extract::utf8(&body)?)
-                .map_err(|e| projection_problem(&e))?;
+            let added =
+                database.conn.add_projection(extract::utf8(&body)?).map_err(|e| projection_problem(&e))?;
             let t = database.conn.db().t();
             Ok((t, status(&added).with("basis-t", t)))
         })
@@ -227,7 +224,7 @@ async fn rebuild(server: Arc<Server>, database: Arc<Database>, name: String, for
     Ok(response)
 }
 
-fn set_aside(parked: &[Parked]) -> Tree {
+pub(super) fn set_aside(parked: &[Parked]) -> Tree {
     let one = |p: &Parked| {
         Doc::new()
             .with("position", p.position.0)
@@ -293,30 +290,16 @@ pub async fn skip(mut call: Call) -> Answer {
     let (sent, body) = call.body(max).await?;
     let format = call.accept_tree(Some(sent))?;
     let name = call.part("projection").to_owned();
-    let (position, why) = match sent {
-        Format::Edn => {
-            let v = annals::edn::read_value(crate::extract::utf8(&body)?)
-                .map_err(|e| crate::ask::syntax(e, "body"))?;
-            let of = |name: &str| v.get(&annals::Value::keyword(name)).cloned();
-            let position = match of("position") {
-                Some(annals::Value::Long(n)) => u64::try_from(n).ok(),
-                _ => None,
-            };
-            let why = match of("why") {
-                Some(annals::Value::String(s)) => Some(s.to_string()),
-                _ => None,
-            };
-            (position, why)
+    let (mut position, mut why) = (None, None);
+    for (member, v) in extract::members(sent, &body)? {
+        match (member.as_str(), v) {
+            ("position", Value::Long(n)) if n >= 0 => position = u64::try_from(n).ok(),
+            ("why", Value::String(s)) if !s.trim().is_empty() => why = Some(s.to_string()),
+            (member, _) => return Err(extract::unknown_member(member, "position, why").into()),
         }
-        _ => {
-            let doc = json(&body)?;
-            (doc["position"].as_u64(), doc["why"].as_str().map(str::to_owned))
-        }
-    };
-    let missing =
-        |name: &str| Problem::new(Class::Syntax, "request/member", format!("member {name:?} is missing"));
-    let position = position.ok_or_else(|| missing("position"))?;
-    let why = why.filter(|w| !w.trim().is_empty()).ok_or_else(|| missing("why"))?;
+    }
+    let position = position.ok_or_else(|| extract::missing_member("position"))?;
+    let why = why.ok_or_else(|| extract::missing_member("why"))?;
     let by = call.who.name.clone();
     let t = call
         .server

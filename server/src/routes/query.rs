@@ -11,17 +11,17 @@ use crate::{
     answer::{self, Answer, none_match, not_modified},
     ask::Ask,
     call::Call,
-    extract::{Format, Params},
+    extract::{self, Format, Params},
     failure::{Failure, OrProblem},
     prepared::{inputs, placed},
-    routes::{entity, projections, transact::json},
+    routes::{entity, projections},
     state::{Database, Server},
     token::Scope,
     wire::{
         problem::{Class, Problem},
         rows::{Encoder, Encoding, Lines, Shape, Table},
         tree::{Doc, Tree},
-        value::{self, Style},
+        value::Style,
     },
 };
 use annals::{Cancel, Db, Eid, IntoTimePoint, Query, QueryOptions, T, Value};
@@ -370,29 +370,8 @@ type PullRequest = (String, Eid, Option<Value>, Option<u64>);
 
 fn pull_request(sent: Format, body: &Bytes) -> Result<PullRequest, Problem> {
     let need = |what: &str| Problem::new(Class::Syntax, "request/member", what.to_owned());
-    let entries: Vec<(String, Value)> = match sent {
-        Format::Edn => match annals::edn::read_value(crate::extract::utf8(body)?)
-            .map_err(|e| crate::ask::syntax(e, "body"))?
-        {
-            Value::Map(entries) => entries
-                .iter()
-                .map(|(k, v)| match k {
-                    Value::Keyword(k) => Ok((k.as_str().replace('-', "_"), v.clone())),
-                    _ => Err(need("the keys are keywords")),
-                })
-                .collect::<Result<_, _>>()?,
-            _ => return Err(need("the body is a map with :pattern and :entity")),
-        },
-        _ => match json(body)? {
-            serde_json::Value::Object(members) => members
-                .iter()
-                .map(|(k, v)| Ok((k.replace('-', "_"), value::read(v)?)))
-                .collect::<Result<_, Problem>>()?,
-            _ => return Err(need("the body is an object with pattern and entity")),
-        },
-    };
     let (mut pattern, mut eid, mut as_of, mut min_t) = (None, None, None, None);
-    for (name, v) in entries {
+    for (name, v) in extract::members(sent, body)? {
         match (name.as_str(), v) {
             ("pattern", Value::String(s)) => pattern = Some(s.to_string()),
             ("pattern", v) => pattern = Some(annals::edn::print(&v)),
@@ -407,18 +386,13 @@ fn pull_request(sent: Format, body: &Bytes) -> Result<PullRequest, Problem> {
             }
             ("min_t", Value::Long(n)) if n >= 0 => min_t = u64::try_from(n).ok(),
             (name, _) => {
-                return Err(Problem::new(
-                    Class::Syntax,
-                    "request/unknown-member",
-                    format!("member {name:?} is unknown or malformed"),
-                )
-                .hint("known: pattern, entity, as_of, min_t"));
+                return Err(extract::unknown_member(name, "pattern, entity, as_of, min_t"));
             }
         }
     }
     Ok((
-        pattern.ok_or_else(|| need("member \"pattern\" is missing"))?,
-        eid.ok_or_else(|| need("member \"entity\" is missing"))?,
+        pattern.ok_or_else(|| extract::missing_member("pattern"))?,
+        eid.ok_or_else(|| extract::missing_member("entity"))?,
         as_of,
         min_t,
     ))
@@ -480,7 +454,7 @@ pub async fn explain(mut call: Call) -> Answer {
 }
 
 /// Steps with their depths as a tree.
-fn nested(steps: &[(u32, Doc)]) -> Tree {
+pub(super) fn nested(steps: &[(u32, Doc)]) -> Tree {
     let Some((depth, _)) = steps.first() else { return Tree::List(Vec::new()) };
     let mut out = Vec::new();
     let mut i = 0;

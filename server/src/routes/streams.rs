@@ -203,7 +203,7 @@ fn condition(c: &Json, now: T) -> Result<(Guard, T), Problem> {
     Ok((guard, after))
 }
 
-fn appended_response(format: Format, a: &Appended, location: Option<&str>) -> Response {
+pub(super) fn appended_response(format: Format, a: &Appended, location: Option<&str>) -> Response {
     let versions: Vec<(String, Value)> = a
         .versions
         .iter()
@@ -502,12 +502,12 @@ fn after_position(log: &EventLog, stream: &StreamId, after: Position) -> Result<
     log.stream(stream, from, BATCH).map_err(|e| stream_problem(&e))
 }
 
-fn body_json(sent: Format, body: &Bytes) -> Result<Json, Problem> {
+pub(super) fn body_json(sent: Format, body: &Bytes) -> Result<Json, Problem> {
     match sent {
         Format::Edn => {
             let v = annals::edn::read_value(crate::extract::utf8(body)?)
                 .map_err(|e| crate::ask::syntax(e, "body"))?;
-            Ok(bare(value::to_json(&v)))
+            Ok(bare(value::to_json(&crate::wire::event::exact_data(&v))))
         }
         Format::Ndjson => {
             let lines = crate::extract::utf8(body)?.lines().filter(|l| !l.trim().is_empty());

@@ -1,8 +1,8 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
 use super::{
-    admin, changes, commands, console, entity, log, meta, projections, query, schema, streams, subscribe,
-    timeline, transact, why,
+    admin, changes, commands, console, copy, entity, log, meta, preview, projections, proof, query, schema,
+    streams, subscribe, timeline, transact, why,
 };
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
@@ -223,6 +223,40 @@ pub fn table() -> Vec<Route> {
                 .refuses(&asks)],
         ),
         route(
+            "/v1/db/{name}/plan",
+            post(proof::plan),
+            [op(
+                "post",
+                "plan",
+                "facts",
+                "The steps a query would take, with the rows expected; nothing is run.",
+            )
+            .body("Query")
+            .answer("Plan")
+            .refuses(&asks)],
+        ),
+        route(
+            "/v1/db/{name}/prove",
+            post(proof::prove),
+            [op(
+                "post",
+                "prove",
+                "facts",
+                "Why a row is in an answer: the facts, tests and rules it rests on.",
+            )
+            .body("Row")
+            .answer("Proof")
+            .refuses(&asks)],
+        ),
+        route(
+            "/v1/db/{name}/why-not",
+            post(proof::why_not),
+            [op("post", "whyNot", "facts", "The clause that keeps a row out of an answer.")
+                .body("Row")
+                .answer("WhyNot")
+                .refuses(&asks)],
+        ),
+        route(
             "/v1/db/{name}/datoms",
             get(log::datoms),
             [op("get", "datoms", "facts", "An index, from a prefix.")
@@ -358,6 +392,20 @@ pub fn table() -> Vec<Route> {
                 .refuses(&[409, 410, 412, 422])],
         ),
         route(
+            "/v1/db/{name}/streams/{id}/copy",
+            post(copy::copy),
+            [op(
+                "post",
+                "copyStream",
+                "events",
+                "Copies a stream into a new one, filtered and renamed, and tombstones it.",
+            )
+            .body("Copy")
+            .answer("Appended")
+            .ok(&[200, 201])
+            .refuses(&[409, 410, 422])],
+        ),
+        route(
             "/v1/db/{name}/append",
             post(streams::append),
             [op(
@@ -398,25 +446,35 @@ pub fn table() -> Vec<Route> {
         ),
         route(
             "/v1/db/{name}/commands",
-            post(commands::command),
-            [op("post", "command", "events", "Asks the domain to do something, once.")
-                .headers(&[
-                    ("Idempotency-Key", "The command's id: sent again, the first outcome is answered."),
-                    ("If-Match", "\"v3\": the version the user saw."),
-                    ("Prefer", "respond-async: accept it now, carry it out later."),
-                ])
-                .body("Command")
-                .answer("Commanded")
-                .ok(&[200, 201, 202])
-                .refuses(&[409, 410, 412, 422])],
+            get(commands::queued).post(commands::command),
+            [
+                op("get", "queuedCommands", "events", "Commands that wait to be carried out.")
+                    .answer("Queued"),
+                op("post", "command", "events", "Asks the domain to do something, once.")
+                    .headers(&[
+                        ("Idempotency-Key", "The command's id: sent again, the first outcome is answered."),
+                        ("If-Match", "\"v3\": the version the user saw."),
+                        ("Prefer", "respond-async: accept it now, carry it out later."),
+                    ])
+                    .body("Command")
+                    .answer("Commanded")
+                    .ok(&[200, 201, 202])
+                    .refuses(&[409, 410, 412, 422]),
+            ],
         ),
         route(
             "/v1/db/{name}/commands/{key}",
-            get(commands::status),
-            [op("get", "commandStatus", "events", "What came of a command, or how far it is.")
-                .params(&[("wait", "duration", "Wait until it is decided, this long at most.")])
-                .answer("CommandStatus")
-                .refuses(&[410])],
+            get(commands::status).delete(commands::drop_queued),
+            [
+                op("get", "commandStatus", "events", "What came of a command, or how far it is.")
+                    .params(&[("wait", "duration", "Wait until it is decided, this long at most.")])
+                    .answer("CommandStatus")
+                    .refuses(&[410]),
+                op("delete", "dropCommand", "events", "Takes a command out of the queue, undone.")
+                    .params(&[("why", "name", "Why; it is kept with the outcome.")])
+                    .ok(&[204])
+                    .refuses(&[409]),
+            ],
         ),
         route(
             "/v1/db/{name}/projections",
@@ -429,6 +487,20 @@ pub fn table() -> Vec<Route> {
                     .ok(&[201])
                     .refuses(&[409, 422]),
             ],
+        ),
+        route(
+            "/v1/db/{name}/projections/preview",
+            post(preview::preview),
+            [op(
+                "post",
+                "previewProjection",
+                "events",
+                "What a changed projection would say, compared with what the live one says.",
+            )
+            .params(&[("limit", "integer", "Facts listed on each side.")])
+            .body("Projection")
+            .answer("Preview")
+            .refuses(&[409, 422])],
         ),
         route(
             "/v1/db/{name}/projections/{projection}/parked",
@@ -497,7 +569,14 @@ pub fn table() -> Vec<Route> {
         route(
             "/v1/db/{name}/erase/{subject}",
             post(admin::erase),
-            [op("post", "erase", "events", "Forgets the key of a subject's personal values.").ok(&[202])],
+            [op(
+                "post",
+                "erase",
+                "events",
+                "Forgets a subject: its key, and the facts and snapshots made of its values.",
+            )
+            .answer("Erased")
+            .ok(&[202])],
         ),
     ]
 }

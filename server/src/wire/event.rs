@@ -15,8 +15,8 @@ use super::{
     value,
 };
 use annals::{
-    Instant,
-    event::{Data, EventId, EventType, Expected, Item, NewEvent, Recorded, StreamId, Tag, Version},
+    Instant, Value,
+    event::{Data, EventId, EventType, Expected, Item, NewEvent, Recorded, StreamId, Tag, Version, of_json},
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -35,8 +35,8 @@ fn one(json: &Json, path: &str) -> Result<NewEvent, Problem> {
     let Json::Object(members) = json else { return Err(bad(path, "is an object")) };
     let ty = text(members, "type", path)?.ok_or_else(|| bad(path, "has no type"))?;
     let ty = EventType::new(ty).map_err(|e| bad(path, &e.to_string()))?;
-    let data =
-        Data::from_json(members.get("data").unwrap_or(&Json::Null)).map_err(|e| bad(path, &e.to_string()))?;
+    let data = payload(members.get("data").unwrap_or(&Json::Null))?;
+    let data = Data::of(&data).map_err(|e| bad(path, &e.to_string()))?;
     let mut event = NewEvent::new(ty, data).map_err(|e| bad(path, &e.to_string()))?;
     for (name, v) in members {
         match name.as_str() {
@@ -79,6 +79,40 @@ fn one(json: &Json, path: &str) -> Result<NewEvent, Problem> {
         }
     }
     Ok(event)
+}
+
+/// A payload: JSON, in which `{"#edn": "…"}`, `{"#string": "…"}` and `{"#ref": n}` stand for what
+/// JSON cannot say, personal values (`#annals/personal ["subject" value]`) among them.
+fn payload(json: &Json) -> Result<Value, Problem> {
+    Ok(match json {
+        Json::Array(items) => Value::vector(items.iter().map(payload).collect::<Result<Vec<_>, _>>()?),
+        Json::Object(members) => match value::escaped(members)? {
+            Some(v) => v,
+            None => {
+                let entries = members.iter().map(|(k, v)| Ok((Value::keyword(k), payload(v)?)));
+                Value::map(entries.collect::<Result<Vec<_>, Problem>>()?)
+            }
+        },
+        leaf => of_json(leaf),
+    })
+}
+
+/// A body in EDN whose events' payloads are to be kept as they are written: each `:data` as `{"#edn" "…"}`.
+pub fn exact_data(body: &Value) -> Value {
+    match body {
+        Value::Vector(items) | Value::List(items) => Value::vector(items.iter().map(exact_data)),
+        Value::Map(entries) => Value::map(entries.iter().map(|(k, v)| {
+            let kept = match k {
+                Value::Keyword(k) if k.as_str() == "data" => {
+                    Value::map([(Value::string("#edn"), Value::string(annals::edn::print(v)))])
+                }
+                Value::Keyword(k) if matches!(k.as_str(), "writes" | "events") => exact_data(v),
+                _ => v.clone(),
+            };
+            (k.clone(), kept)
+        })),
+        v => v.clone(),
+    }
 }
 
 fn with_meta(event: NewEvent, name: &str, v: &Json, path: &str) -> Result<NewEvent, Problem> {

@@ -3,7 +3,7 @@
 //   server/tests/browser/run.sh            starts a server of its own and runs this
 //   node console.mjs URL DB [folder]       against one that runs; screenshots go to the folder
 //
-// Fails on: a console message, a page wider than the window, a row that does not follow the slider, a control
+// ONLY=slider runs the parts whose names say so. Fails on: a console message, a page wider than the window, a row that does not follow the slider, a control
 // that the keyboard does not reach. Prints how long the rows took to follow the slider.
 
 import { chromium } from "playwright-core";
@@ -218,6 +218,7 @@ const parts = {
 
 let failed = 0;
 for (const [name, part] of Object.entries(parts)) {
+  if (process.env.ONLY && !name.includes(process.env.ONLY)) continue;
   try { await part(); console.log(`ok  ${name}`); }
   catch (e) { failed++; console.log(`NOT ${name}\n    ${String(e.message).split("\n").slice(0, 6).join("\n    ")}`); }
 }

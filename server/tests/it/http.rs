@@ -861,9 +861,9 @@ fn the_server_describes_itself() {
     for (route, item) in doc["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
-            // Streams do not end; the other two need an event and a backup.
+            // Streams do not end; the others need an event, a stream and a backup.
             if operation["responses"]["200"]["content"].get("text/event-stream").is_some()
-                || ["skipEvent", "restore"].contains(&operation["operationId"].as_str().unwrap())
+                || ["skipEvent", "copyStream", "restore"].contains(&operation["operationId"].as_str().unwrap())
             {
                 continue;
             }

@@ -9,7 +9,9 @@ mod common;
 mod events;
 mod http;
 mod live;
+mod looked_after;
 #[cfg(feature = "otel")]
 mod otel;
 mod process;
+mod proof;
 mod tls;
