@@ -12,7 +12,8 @@ use crate::{
     output::{Column, Rows, Shape},
     term::Screen,
 };
-use annals::{Answer, Cancel, Input, Missing, Plan, Proof, Query, QueryOptions, T, Value, edn};
+use annals::{Answer, Cancel, Input, Missing, Proof, Query, QueryOptions, T, Value, edn};
+use annals_server::client::PlanStep;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a query is given.
@@ -154,18 +155,21 @@ pub fn explained(text: &str, db: &Db, given: &Given) -> Outcome<Option<Value>> {
 }
 
 /// What each clause would do, and how many rows are expected of it; nothing is run.
-pub fn plan(text: &str, db: &Db, given: &Given) -> Outcome<Plan> {
-    prepare(text, given)?.on(given, |q, inputs, options| db.explain_with(q, inputs, options))
+pub fn plan(text: &str, db: &Db, given: &Given) -> Outcome<Vec<PlanStep>> {
+    let p = prepare(text, given)?;
+    p.on(given, |q, inputs, options| db.plan(q, p.text(), inputs, options))
 }
 
 /// Why a row is in the answer; none if it is not.
 pub fn prove(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Proof>> {
-    prepare(text, given)?.on(given, |q, inputs, o| db.prove(q, inputs, row, o))
+    let p = prepare(text, given)?;
+    p.on(given, |q, inputs, o| db.prove(q, p.text(), inputs, row, o))
 }
 
 /// Why a row is not in the answer; none if it is.
 pub fn why_not(text: &str, db: &Db, given: &Given, row: &[Value]) -> Outcome<Option<Missing>> {
-    prepare(text, given)?.on(given, |q, inputs, o| db.why_not(q, inputs, row, o))
+    let p = prepare(text, given)?;
+    p.on(given, |q, inputs, o| db.why_not(q, p.text(), inputs, row, o))
 }
 
 fn options(given: &Given, cancel: &Cancel) -> QueryOptions {

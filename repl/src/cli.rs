@@ -82,6 +82,27 @@ pub struct Global {
     /// When a commit is acknowledged
     #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW", env = "ANNALS_DURABILITY")]
     pub durability: Durable,
+    /// Address space for the indexes of a database: their largest size, as 8MiB or 64GiB [default: 1TiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "ANNALS_MAP_SIZE", value_parser = size)]
+    pub map_size: Option<usize>,
+}
+
+/// A number of bytes: `65536`, `8MiB`, `64GiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let n: usize =
+        text[..digits].parse().map_err(|_| "write a number of bytes, as 8MiB or 64GiB".to_owned())?;
+    let shift = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err("units are KiB, MiB, GiB and TiB".to_owned()),
+    };
+    // LMDB needs some pages for itself, and cannot map more than there are addresses.
+    let bytes = n.checked_mul(1 << shift).filter(|b| (1 << 20..=1 << 46).contains(b));
+    bytes.ok_or_else(|| "a map has from 1MiB to 64TiB".to_owned())
 }
 
 /// When a commit is acknowledged.
@@ -393,7 +414,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
     )]
     Serve {
         /// Database folders, made when new
-        #[arg(required = true, value_hint = ValueHint::DirPath)]
+        #[arg(required_unless_present = "show_config", value_hint = ValueHint::DirPath)]
         dbs: Vec<PathBuf>,
         /// Address [default: 127.0.0.1:7407]
         #[arg(long, value_name = "ADDR")]
@@ -416,6 +437,9 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         /// Refuse every write
         #[arg(long)]
         read_only: bool,
+        /// Print every setting with its value and where it comes from, and serve nothing
+        #[arg(long)]
+        show_config: bool,
     },
     /// Access tokens for the server
     #[command(
@@ -594,6 +618,13 @@ pub enum ProjectionCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// What a changed projection would say, against what the live one says; nothing is written
+    #[command(after_help = "Example:\n  annals projection permits preview cases.edn")]
+    Preview {
+        /// The changed projection
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
     /// Make its facts anew from the events, beside the live ones, which they then replace
     Rebuild {
         /// The projection
@@ -684,6 +715,16 @@ mod tests {
         for c in Cli::command().get_subcommands() {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("annals {}", c.get_name())), "annals {} --help", c.get_name());
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        assert_eq!(size("8MiB"), Ok(8 << 20));
+        assert_eq!(size("64g"), Ok(64 << 30));
+        assert_eq!(size("1048576"), Ok(1 << 20));
+        for bad in ["", "MiB", "8 miles", "1KiB", "99999999999999999999", "128TiB", "-1"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

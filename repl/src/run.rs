@@ -8,7 +8,7 @@ use crate::{
     demo, diagnose,
     fail::{Exit, Failure, Outcome},
     import, moment,
-    session::{Access, Mode, Moment, Session, acknowledge, open, read_edn, read_text},
+    session::{Access, Mode, Moment, Session, acknowledge, open, read_edn, read_text, reserve},
     shell::{prompt, stream},
     term::Screen,
 };
@@ -64,6 +64,9 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Durable::Full => annals::Durability::Full,
         Durable::Relaxed => annals::Durability::Relaxed,
     });
+    if let Some(bytes) = g.map_size {
+        reserve(bytes);
+    }
     let Some(command) = cli.command else { return shell(cli.db.as_deref(), &cli.shell, &g) };
     match command {
         Command::Demo { db, no_pause } => demo::run(db.as_deref(), no_pause, &g)?,
@@ -147,6 +150,9 @@ fn run(cli: Cli) -> Outcome<Exit> {
                 projections::read(&file)?;
                 projections::add(&session(&db, Access::Create, &g)?, &file)?;
             }
+            ProjectionCommand::Preview { file } => {
+                projections::preview(&mut session(&db, Access::Read, &g)?, &file)?;
+            }
             ProjectionCommand::Skip { name, position, why } => {
                 projections::skip(&session(&db, Access::Write, &g)?, &name, &position, &why)?;
             }
@@ -167,10 +173,23 @@ fn run(cli: Cli) -> Outcome<Exit> {
         Command::Backup { db, dir } => admin::backup(&session(&db, Access::Read, &g)?, &dir)?,
         Command::Restore { dir, db, to } => admin::restore(&dir, &db, to, &g)?,
         Command::Compact { db } => admin::compact(&db, &g)?,
-        Command::Serve { dbs, listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only } => {
+        Command::Serve {
+            dbs,
+            listen,
+            token_file,
+            config,
+            tls_cert,
+            tls_key,
+            behind_proxy,
+            read_only,
+            show_config,
+        } => {
             let flags =
                 serve::Flags { listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only };
-            serve::run(&dbs, &flags)?;
+            match show_config {
+                true => serve::show_config(&flags)?,
+                false => serve::run(&dbs, &flags)?,
+            }
         }
         Command::Token { what: TokenCommand::Create { name, role, dbs, days, token_file } } => {
             serve::create_token(&name, &role, &dbs, days, &token_file)?;

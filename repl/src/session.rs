@@ -148,6 +148,14 @@ pub fn acknowledge(durability: Durability) {
     let _ = DURABILITY.set(durability);
 }
 
+/// The largest size of indexes: set once, by the command line.
+static MAP_SIZE: OnceLock<usize> = OnceLock::new();
+
+/// Decides how large the indexes of databases opened from now on may become; the first decision stays.
+pub fn reserve(map_size_bytes: usize) {
+    let _ = MAP_SIZE.set(map_size_bytes);
+}
+
 /// Opens a database folder.
 pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
     if path.is_file() {
@@ -160,6 +168,10 @@ pub fn open(path: &Path, access: Access) -> Outcome<Connection> {
         .create(access == Access::Create)
         .read_only(access == Access::Read)
         .durability(DURABILITY.get().copied().unwrap_or(Durability::Full));
+    let options = match MAP_SIZE.get() {
+        Some(bytes) => options.map_size_bytes(*bytes),
+        None => options,
+    };
     options.open(path).map_err(|e| {
         let mut f = Failure::from(e);
         if f.exit == Exit::Locked && access == Access::Read {

@@ -1,12 +1,11 @@
 //! A database value, of this process or of a server.
 
-use super::local_only;
 use crate::fail::{Failure, Outcome};
 use annals::{
-    Answer, Attribute, Change, Datom, DiffRow, Eid, Entity, EntityId, Input, Instant, Keyword, Missing, Plan,
+    Answer, Attribute, Change, Datom, DiffRow, Eid, Entity, EntityId, Input, Instant, Keyword, Missing,
     Proof, Query, QueryOptions, Schema, T, TimePoint, Unique, Value,
 };
-use annals_server::client;
+use annals_server::client::{self, PlanStep};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -43,17 +42,20 @@ pub struct Shown {
     pub history: bool,
 }
 
+impl Remote {
+    pub(super) fn fact_support(
+        &self,
+        e: EntityId,
+        attr: &str,
+        v: &Value,
+    ) -> Outcome<Vec<client::FactSupport>> {
+        Ok(self.db.fact_support(e, attr, v)?)
+    }
+}
+
 impl Db {
     pub(super) fn remote(db: client::Db) -> Db {
         Db::Remote(Remote { db, names: Arc::default() })
-    }
-
-    /// The database of this process; else an error that `what` needs one.
-    pub fn local(&self, what: &str) -> Outcome<&annals::Db> {
-        match self {
-            Db::Local(db) => Ok(db),
-            Db::Remote(_) => Err(local_only(what)),
-        }
     }
 
     /// The newest transaction it knows.
@@ -221,9 +223,26 @@ impl Db {
             Db::Remote(r) => r.db.query_with(text, inputs, o)?,
         })
     }
-    /// The steps a query would take.
-    pub fn explain_with(&self, q: &Query, inputs: Vec<Input>, o: &QueryOptions) -> Outcome<Plan> {
-        Ok(self.local("a plan without a run")?.explain_with(q, inputs, o)?)
+    /// The steps a query would take; `text` is what `q` was read from.
+    pub fn plan(
+        &self,
+        q: &Query,
+        text: &str,
+        inputs: Vec<Input>,
+        o: &QueryOptions,
+    ) -> Outcome<Vec<PlanStep>> {
+        Ok(match self {
+            Db::Local(db) => {
+                let step = |s: annals::Step| PlanStep {
+                    depth: s.depth,
+                    clause: s.clause.to_string(),
+                    how: s.how.to_owned(),
+                    expected: s.estimated,
+                };
+                db.explain_with(q, inputs, o)?.steps.into_iter().map(step).collect()
+            }
+            Db::Remote(r) => r.db.plan(text, inputs)?,
+        })
     }
     /// How a run went, told by the server for people.
     pub fn explained(&self, text: &str, inputs: Vec<Input>) -> Option<Outcome<Value>> {
@@ -236,21 +255,29 @@ impl Db {
     pub fn prove(
         &self,
         q: &Query,
+        text: &str,
         inputs: Vec<Input>,
         row: &[Value],
         o: &QueryOptions,
     ) -> Outcome<Option<Proof>> {
-        Ok(self.local("the proof of a row")?.prove_with(q, inputs, row, o)?)
+        Ok(match self {
+            Db::Local(db) => db.prove_with(q, inputs, row, o)?,
+            Db::Remote(r) => r.db.prove(text, inputs, row, o)?,
+        })
     }
     /// Why a row is not in the answer.
     pub fn why_not(
         &self,
         q: &Query,
+        text: &str,
         inputs: Vec<Input>,
         row: &[Value],
         o: &QueryOptions,
     ) -> Outcome<Option<Missing>> {
-        Ok(self.local("why a row is missing")?.why_not_with(q, inputs, row, o)?)
+        Ok(match self {
+            Db::Local(db) => db.why_not_with(q, inputs, row, o)?,
+            Db::Remote(r) => r.db.why_not(text, inputs, row, o)?,
+        })
     }
     /// Rows gained and lost.
     pub fn diff_with(

@@ -21,9 +21,9 @@ pub use watch::Watch;
 use crate::fail::{Exit, Failure, Outcome};
 use annals::{
     Diagnostic, ErrorClass, T, TxData,
-    event::{self, NewEvent, Position, Recorded, StreamWrite},
+    event::{self, NewEvent, Parked, Position, Recorded, Skipped, StreamWrite},
 };
-use annals_server::client::{self, ClientError, ConnectOptions};
+use annals_server::client::{self, ClientError, ConnectOptions, Preview, QueuedRow};
 
 /// A connection to a database.
 #[derive(Clone)]
@@ -311,6 +311,100 @@ impl Conn {
     }
 }
 
+/// Projections and queues, looked after.
+impl Conn {
+    /// The events a projection has set aside.
+    pub fn parked(&self, name: &str) -> Outcome<Vec<Parked>> {
+        Ok(match self {
+            Conn::Local(c) => c.parked(name)?,
+            Conn::Remote(c) => c.parked(name)?,
+        })
+    }
+
+    /// Takes the events again that a projection has set aside: how many it took, and how many are left.
+    pub fn replay_parked(&self, name: &str) -> Outcome<(u64, usize)> {
+        Ok(match self {
+            Conn::Local(c) => c.replay_parked(name).map(|r| (r.taken, r.left.len()))?,
+            Conn::Remote(c) => c.replay_parked(name).map(|r| (r.taken, r.left.len()))?,
+        })
+    }
+
+    /// Leaves an event out of what a projection takes. A server knows itself who asks.
+    pub fn skip_event(&self, name: &str, position: Position, by: &str, why: &str) -> Outcome<T> {
+        Ok(match self {
+            Conn::Local(c) => c.skip_event(name, position, by, why)?,
+            Conn::Remote(c) => c.skip_event(name, position, why)?,
+        })
+    }
+
+    /// The events a projection leaves out.
+    pub fn skipped(&self, name: &str) -> Outcome<Vec<Skipped>> {
+        Ok(match self {
+            Conn::Local(c) => c.skipped(name)?,
+            Conn::Remote(c) => c.skipped(name)?,
+        })
+    }
+
+    /// What a changed projection would say. Nothing is written.
+    pub fn preview(&self, text: &str, limit: usize) -> Outcome<Preview> {
+        let c = match self {
+            Conn::Remote(c) => return Ok(c.preview_projection(text, limit)?),
+            Conn::Local(c) => c,
+        };
+        let spec = event::ProjectionSpec::edn(text).map_err(event::ProjectionError::Malformed)?;
+        let diff = c.preview_projection(spec)?;
+        let facts = |all: &[event::PreviewFact]| {
+            let one = |f: &event::PreviewFact| [f.entity.clone(), f.attr.clone().into(), f.value.clone()];
+            all.iter().take(limit).map(one).collect()
+        };
+        Ok(Preview {
+            name: diff.name.as_str().to_owned(),
+            live: diff.live.map(u64::from),
+            events: diff.events,
+            n_added: diff.added.len() as u64,
+            n_removed: diff.removed.len() as u64,
+            same: diff.same,
+            added: facts(&diff.added),
+            removed: facts(&diff.removed),
+            refused: diff.refused,
+        })
+    }
+
+    /// Takes a command out of the queue: by its id, on a server by one's own key too.
+    pub fn drop_command(&self, key: &str, why: &str) -> Outcome {
+        let c = match self {
+            Conn::Remote(c) => return Ok(c.drop_command(key, why)?),
+            Conn::Local(c) => c,
+        };
+        let not_there = |what: &str| {
+            Failure::refused("command/unknown", what.to_owned()).help(":commands lists the queue")
+        };
+        let id = uuid::Uuid::parse_str(key).map_err(|_| not_there("a command has a UUID for its id"))?;
+        match c.drop_command(event::CommandId(id), why).map_err(refused_command)? {
+            true => Ok(()),
+            false => Err(not_there("the command is not in the queue: it is decided, or was never there")),
+        }
+    }
+
+    /// The commands that wait to be carried out.
+    pub fn queued(&self) -> Outcome<Vec<QueuedRow>> {
+        Ok(match self {
+            Conn::Local(c) => {
+                let row = |q: event::QueuedCommand| QueuedRow {
+                    id: q.id.to_string(),
+                    category: q.to.category,
+                    target: q.to.id,
+                    ty: q.to.ty,
+                    status: q.status.name().to_owned(),
+                    sender: q.sender.map(|(process, instance)| format!("{process} {instance}")),
+                };
+                c.queued_commands()?.into_iter().map(row).collect()
+            }
+            Conn::Remote(c) => c.queued_commands()?,
+        })
+    }
+}
+
 fn local_projection(p: event::ProjectionStatus) -> ProjectionRow {
     ProjectionRow {
         name: p.name.clone(),
@@ -340,6 +434,14 @@ fn remote_projection(p: client::ProjectionInfo) -> ProjectionRow {
         trouble: p.why.map(|why| format!("halted: {why}")),
         attributes: p.attributes,
     }
+}
+
+fn refused_command(e: event::CommandError) -> Failure {
+    let exit = match e.class() {
+        ErrorClass::Damaged => Exit::Damaged,
+        _ => Exit::Refused,
+    };
+    Failure { exit, diagnostics: e.diagnostics(), origin: None, closed_pipe: false }
 }
 
 /// Events of one transaction of an import.

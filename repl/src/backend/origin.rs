@@ -6,6 +6,7 @@ use annals::{
     Datom, Keyword,
     event::{Cause, Recorded, Support},
 };
+use annals_server::client::{FactSupport, SupportCause};
 
 /// One event that supports a fact.
 pub struct Origin {
@@ -20,22 +21,29 @@ pub struct Origin {
 }
 
 impl Conn {
-    /// The events that support a fact of `db`; none when it was transacted without any. A server
-    /// names the events of the fact's transaction, and not what is behind them.
+    /// The events that support a fact of `db`; none when it was transacted without any.
     pub fn origins(&self, db: &Db, d: &Datom, attr: &Keyword) -> Outcome<Vec<Origin>> {
-        if let Db::Local(db) = db {
-            let support = db.fact_support(d.e, attr.as_str(), &d.v)?;
-            return Ok(support.into_iter().map(of_support).collect());
-        }
-        let owner = self.projections()?.into_iter().find(|p| p.attributes.contains(attr));
-        let Some(owner) = owner else { return Ok(Vec::new()) };
-        let of = |event: Recorded| Origin {
-            event,
-            projection: Some((owner.name.clone(), owner.version)),
-            command: None,
-            chain: Vec::new(),
-        };
-        Ok(self.events_of(d.t)?.into_iter().map(of).collect())
+        Ok(match db {
+            Db::Local(db) => {
+                let support = db.fact_support(d.e, attr.as_str(), &d.v)?;
+                support.into_iter().map(of_support).collect()
+            }
+            Db::Remote(r) => r.fact_support(d.e, attr.as_str(), &d.v)?.into_iter().map(told).collect(),
+        })
+    }
+}
+
+fn told(s: FactSupport) -> Origin {
+    let cause = |c: &SupportCause| match c {
+        SupportCause::Event(e) => event_line(e),
+        SupportCause::Command(id) => format!("command {id}"),
+        SupportCause::Outside(id) => outside_line(id),
+    };
+    Origin {
+        event: s.event,
+        projection: s.projection.map(|(name, version)| (Keyword::new(&name), version)),
+        command: s.command,
+        chain: s.chain.iter().map(cause).collect(),
     }
 }
 
@@ -50,8 +58,16 @@ fn of_support(s: Support) -> Origin {
 
 fn cause(c: &Cause) -> String {
     match c {
-        Cause::Event(e) => format!("event {} ({} version {})", e.ty(), e.stream, e.version),
+        Cause::Event(e) => event_line(e),
         Cause::Command(c) => format!("command {}", c.id),
-        Cause::Outside(id) => format!("{id}, not of this database"),
+        Cause::Outside(id) => outside_line(&id.to_string()),
     }
+}
+
+fn event_line(e: &Recorded) -> String {
+    format!("event {} ({} version {})", e.ty(), e.stream, e.version)
+}
+
+fn outside_line(id: &str) -> String {
+    format!("{id}, not of this database")
 }

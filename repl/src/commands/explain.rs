@@ -13,7 +13,8 @@ use crate::{
     shell::{dispatch::elapsed, highlight},
     term::theme,
 };
-use annals::{Answer, Plan, Step, Value};
+use annals::{Answer, Value};
+use annals_server::client::PlanStep;
 use std::collections::BTreeSet;
 
 /// The clauses of a query's `:where`, and the text with others in their place.
@@ -231,25 +232,25 @@ pub fn plan(s: &mut Session, query: &str) -> Outcome {
 }
 
 /// The steps a query would take, with the rows expected of each.
-pub fn show_plan(s: &Session, plan: &Plan) -> Outcome {
+pub fn show_plan(s: &Session, plan: &[PlanStep]) -> Outcome {
     if !s.draws() {
         let mut rows = Rows::new([":depth", ":clause", ":how", ":expected"], Shape::Maps);
-        rows.rows.extend(plan.steps.iter().map(|step| {
+        rows.rows.extend(plan.iter().map(|step| {
             vec![
                 Value::Long(step.depth.into()),
-                Value::string(&*step.clause),
-                Value::string(step.how),
-                number(step.estimated),
+                Value::string(step.clause.as_str()),
+                Value::string(step.how.as_str()),
+                number(step.expected),
             ]
         }));
         return s.print(&rows);
     }
     let mut t = Table::new([Head::new("clause"), Head::new("how"), Head::right("expected")]);
-    for step in &plan.steps {
+    for step in plan {
         t.rows.push(vec![
-            clause(step),
-            Cell::new(step.how, theme::KEYWORD),
-            Cell::plain(format!("~{}", thousands(step.estimated))),
+            clause(step.depth, &step.clause),
+            Cell::new(step.how.as_str(), theme::KEYWORD),
+            Cell::plain(format!("~{}", thousands(step.expected))),
         ]);
     }
     draw(s, &t)?;
@@ -292,7 +293,7 @@ pub fn show_run(s: &Session, answer: &Answer) -> Outcome {
         let (low, high) = (step.rows.min(step.estimated) + 1, step.rows.max(step.estimated) + 1);
         let style = if high / low >= 10 { theme::NUMBER } else { anstyle::Style::new() };
         let mut row = vec![
-            clause(step),
+            clause(step.depth, &step.clause),
             Cell::new(step.how, theme::KEYWORD),
             Cell::new(format!("~{}", thousands(step.estimated)), theme::DIM),
             Cell::new(thousands(step.rows), style),
@@ -324,9 +325,9 @@ fn number(n: u64) -> Value {
     Value::Long(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
-fn clause(step: &Step) -> Cell {
-    let indent = "  ".repeat(step.depth as usize);
-    Cell::plain(format!("{indent}{}", step.clause.split_whitespace().collect::<Vec<_>>().join(" ")))
+fn clause(depth: u32, text: &str) -> Cell {
+    let indent = "  ".repeat(depth as usize);
+    Cell::plain(format!("{indent}{}", text.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 fn draw(s: &Session, t: &Table) -> Outcome {

@@ -1,4 +1,4 @@
-//! Projections: what turns events into facts, looked after.
+//! Projections, what turns events into facts, and the queue of commands: looked after.
 //!
 //! One verb a function, for `annals projection DB VERB` and `:projections VERB` alike. A verb
 //! that a server knows works there too ([`crate::backend::Conn::steer`]).
@@ -75,6 +75,44 @@ pub fn install(s: &Session, text: &str, name: &str) -> Outcome {
     Ok(())
 }
 
+/// Facts shown of each side of a preview.
+const PREVIEWED: usize = 200;
+
+/// `projection preview FILE`: what a changed projection would say, against what the live one says.
+pub fn preview(s: &mut Session, file: &Path) -> Outcome {
+    let text = read(file)?;
+    let name = file.display().to_string();
+    let p = s.conn.preview(&text, PREVIEWED).map_err(|f| f.of(&name, &text))?;
+    let mut rows = Rows::list([":change", ":entity", ":attribute", ":value"]);
+    for (change, facts) in [("removed", &p.removed), ("added", &p.added)] {
+        rows.rows.extend(
+            facts.iter().map(|[e, a, v]| vec![Value::keyword(change), e.clone(), a.clone(), v.clone()]),
+        );
+    }
+    let live = p.live.map_or_else(|| "nothing yet".to_owned(), |v| format!("v{v}"));
+    let events = counted(p.events, "event");
+    if !rows.rows.is_empty() || !s.draws() {
+        s.answer(rows)?;
+    }
+    let shown = (p.added.len() + p.removed.len()) as u64;
+    let left = (p.n_added + p.n_removed).saturating_sub(shown);
+    s.note(format!(
+        "{} against {live}, over {events}: {} added, {} removed, {} the same{}; nothing is written",
+        p.name,
+        counted(p.n_added, "fact"),
+        p.n_removed,
+        p.same,
+        if left > 0 { format!(" ({left} not shown)") } else { String::new() }
+    ));
+    for r in p.refused.iter().take(20) {
+        s.note(s.err.paint(
+            theme::BAD,
+            format!("event {} ({}) cannot be taken: {}", r.position, r.ty.as_str(), r.why),
+        ));
+    }
+    Ok(())
+}
+
 /// The projection that a name means; a slip is met with the nearest one.
 fn named(s: &Session, name: &str) -> Outcome<Keyword> {
     let wanted = Keyword::new(name.trim_start_matches(':'));
@@ -122,7 +160,7 @@ fn drop_one(s: &Session, name: &str) -> Outcome {
 
 fn parked(s: &mut Session, name: &str) -> Outcome {
     let name = named(s, name)?;
-    let all = s.conn.local(":projections parked")?.parked(name.as_str())?;
+    let all = s.conn.parked(name.as_str())?;
     let mut rows = Rows::list([":position", ":stream", ":type", ":why", ":id"]);
     rows.rows.extend(all.into_iter().map(|p| {
         vec![
@@ -142,8 +180,8 @@ fn parked(s: &mut Session, name: &str) -> Outcome {
 fn replay(s: &Session, name: &str) -> Outcome {
     s.writable()?;
     let name = named(s, name)?;
-    let r = s.conn.local(":projections replay")?.replay_parked(name.as_str())?;
-    s.note(format!("{} taken, {} still parked", counted(r.taken, "event"), r.left.len()));
+    let (taken, left) = s.conn.replay_parked(name.as_str())?;
+    s.note(format!("{} taken, {left} still parked", counted(taken, "event")));
     Ok(())
 }
 
@@ -160,15 +198,14 @@ pub fn skip(s: &Session, name: &str, position: &str, why: &str) -> Outcome {
             .help("as in  :projections skip orders 17 \"booked twice, ticket 4711\""));
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "shell".to_owned());
-    let t =
-        s.conn.local(":projections skip")?.skip_event(name.as_str(), Position(position), &by, why.trim())?;
+    let t = s.conn.skip_event(name.as_str(), Position(position), &by, why.trim())?;
     s.note(format!("event {position} is skipped by {name} from t{t} on; `:projections rebuild {}` makes its facts without it", name.as_str()));
     Ok(())
 }
 
 fn skipped(s: &mut Session, name: &str) -> Outcome {
     let name = named(s, name)?;
-    let all = s.conn.local(":projections skipped")?.skipped(name.as_str())?;
+    let all = s.conn.skipped(name.as_str())?;
     let mut rows = Rows::list([":position", ":t", ":by", ":why"]);
     rows.rows.extend(all.into_iter().map(|k| {
         vec![
@@ -182,4 +219,35 @@ fn skipped(s: &mut Session, name: &str) -> Outcome {
         return s.say(s.out.paint(theme::DIM, "no event is skipped"));
     }
     s.answer(rows)
+}
+
+/// `:commands`: what waits to be carried out.
+pub fn queue(s: &mut Session) -> Outcome {
+    let mut rows = Rows::list([":command", ":category", ":id", ":type", ":status", ":sender"]);
+    rows.rows.extend(s.conn.queued()?.into_iter().map(|q| {
+        vec![
+            Value::from(q.id),
+            Value::from(q.category),
+            Value::from(q.target),
+            Value::from(q.ty),
+            Value::from(q.status),
+            q.sender.map_or(Value::Nil, Value::from),
+        ]
+    }));
+    if rows.rows.is_empty() && s.draws() {
+        return s.say(s.out.paint(theme::DIM, "no command waits"));
+    }
+    s.answer(rows)
+}
+
+/// `:commands drop ID WHY`: out of the queue, undone.
+pub fn drop_command(s: &Session, id: &str, why: &str) -> Outcome {
+    s.writable()?;
+    if why.trim().is_empty() {
+        return Err(Failure::usage("dropping a command wants a reason")
+            .help("as in  :commands drop ID \"ticket 4711\""));
+    }
+    s.conn.drop_command(id, why.trim())?;
+    s.note(format!("{id} is dropped; its sender is told that it was refused"));
+    Ok(())
 }

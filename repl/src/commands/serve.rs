@@ -5,7 +5,7 @@ use crate::{
     session::{Access, name_of, open},
 };
 use annals::Diagnostic;
-use annals_server::{Config, ConfigError, Scope, ServeError, Token, TokenFile};
+use annals_server::{Config, ConfigError, Scope, ServeError, Token, TokenFile, config::Origin};
 use std::{
     io::Write as _,
     net::SocketAddr,
@@ -32,24 +32,22 @@ pub struct Flags {
     pub read_only: bool,
 }
 
-/// Serves until a signal.
-pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
+/// The settings: file, environment, flags, the later over the earlier. Checked.
+fn config(flags: &Flags) -> Outcome<Config> {
     let mut config = Config::load(flags.config.as_deref()).map_err(|e| wrong(&e))?;
     if let Some(listen) = flags.listen {
         config.listen = listen;
         config.from_flag("listen");
     }
-    if flags.token_file.is_some() {
-        config.token_file.clone_from(&flags.token_file);
-        config.from_flag("token_file");
-    }
-    if flags.tls_cert.is_some() {
-        config.tls_cert.clone_from(&flags.tls_cert);
-        config.from_flag("tls_cert");
-    }
-    if flags.tls_key.is_some() {
-        config.tls_key.clone_from(&flags.tls_key);
-        config.from_flag("tls_key");
+    for (name, given, setting) in [
+        ("token_file", &flags.token_file, &mut config.token_file),
+        ("tls_cert", &flags.tls_cert, &mut config.tls_cert),
+        ("tls_key", &flags.tls_key, &mut config.tls_key),
+    ] {
+        if given.is_some() {
+            setting.clone_from(given);
+            config.origins.insert(name.to_owned(), Origin::Flag);
+        }
     }
     for (name, given) in [("behind_proxy", flags.behind_proxy), ("read_only", flags.read_only)] {
         if given {
@@ -58,8 +56,22 @@ pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
     }
     config.behind_proxy |= flags.behind_proxy;
     config.read_only |= flags.read_only;
-    // Before anything is opened: a usage error leaves no trace.
     config.check().map_err(|e| wrong(&e))?;
+    Ok(config)
+}
+
+/// `annals serve --show-config`: every setting with its value and origin, as TOML. A configuration
+/// that could not be served is refused here too.
+pub fn show_config(flags: &Flags) -> Outcome {
+    let config = config(flags)?;
+    std::io::stdout().lock().write_all(config.show().as_bytes())?;
+    Ok(())
+}
+
+/// Serves until a signal.
+pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
+    // Before anything is opened: a usage error leaves no trace.
+    let config = config(flags)?;
     let mut open_dbs = Vec::new();
     for path in dbs {
         let name = name_of(path);

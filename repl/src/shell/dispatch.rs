@@ -270,11 +270,20 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
         "projections" => match words[..] {
             [] | ["list"] => projections::list(s)?,
             ["add", file] => projections::add(s, Path::new(file))?,
+            ["preview", file] => projections::preview(s, Path::new(file))?,
             ["skip", name, position, ..] => {
                 let why = shell_words(args).get(3..).unwrap_or_default().join(" ");
                 projections::skip(s, name, position, &why)?;
             }
             [verb, name] if projections::VERBS.contains(&verb) => projections::steer(s, verb, name)?,
+            _ => return Err(usage()),
+        },
+        "commands" => match words[..] {
+            [] => projections::queue(s)?,
+            ["drop", id, ..] => {
+                let why = shell_words(args).get(2..).unwrap_or_default().join(" ");
+                projections::drop_command(s, id, &why)?;
+            }
             _ => return Err(usage()),
         },
         "send" => events::send(s, args).map_err(|f| if f.exit == Exit::Usage { usage() } else { f })?,

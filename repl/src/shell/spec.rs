@@ -354,20 +354,33 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "projections",
         aliases: &[],
-        usage: "[add FILE | rebuild|drop|pause|resume|parked|replay|skipped NAME | skip NAME POSITION WHY]",
+        usage: "[add|preview FILE | rebuild|drop|pause|resume|parked|replay|skipped NAME | skip NAME POSITION WHY]",
         args: &[
-            Arg::Word(&["add", "rebuild", "drop", "pause", "resume", "parked", "replay", "skip", "skipped"]),
+            Arg::Word(&[
+                "add", "preview", "rebuild", "drop", "pause", "resume", "parked", "replay", "skip", "skipped",
+            ]),
             Arg::Projection,
         ],
         summary: "what turns events into facts: state, position, lag, what is parked",
-        more: "rebuild makes the facts anew beside the live ones and replaces them in one transaction. drop retracts them as of now. parked lists the events a projection could not take, replay tries them again, skip leaves one out for good, with who and why.",
+        more: "preview runs a changed definition in memory and shows the facts it would add and remove. rebuild makes the facts anew beside the live ones and replaces them in one transaction. drop retracts them as of now. parked lists the events a projection could not take, replay tries them again, skip leaves one out for good, with who and why.",
         examples: &[
             ":projections",
             ":projections add cases.edn",
+            ":projections preview cases.edn",
             ":projections rebuild cases",
             ":projections parked cases",
             ":projections skip cases 17 \"booked twice\"",
         ],
+        group: Group::Events,
+    },
+    Spec {
+        name: "commands",
+        aliases: &[],
+        usage: "[drop ID WHY]",
+        args: &[Arg::Word(&["drop"]), Arg::Free],
+        summary: "commands that wait to be carried out; drop takes one out of the queue, undone",
+        more: "A command that can never succeed holds up those behind it. Dropped, it is rejected with the code command/dropped, and the process that sent it is told.",
+        examples: &[":commands", ":commands drop 0f8fad5b-d9cb-469f-a165-70867728950e \"ticket 4711\""],
         group: Group::Events,
     },
     Spec {
