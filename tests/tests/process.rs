@@ -4,8 +4,9 @@
 use annals::{
     Connection, Input, Instant, Options, Value,
     event::{
-        Append, CommandId, CommandStatus, CommandTo, Decide, Decision, Dispatch, DispatchError, Event,
-        ProcessFixture, ProcessManager, ProcessState, Reactor, Recorded, Start, Step, StreamId, Version,
+        Append, CommandId, CommandRequest, CommandStatus, CommandTo, Decide, Decision, Dispatch,
+        DispatchError, Event, Item, ProcessFixture, ProcessManager, ProcessState, Reactor, Recorded, Start,
+        Step, StreamId, Version,
     },
 };
 use annals_tests::domain::{
@@ -753,6 +754,200 @@ fn a_reactor_is_told_at_least_once_under_one_key_and_never_by_a_rebuild() {
     conn.add_projection(&SAID.replace("version 1", "version 2")).unwrap();
     drain(&conn);
     assert_eq!(told.lock().unwrap().len(), 6);
+}
+
+/// Tells a number for each event, after it was let through.
+struct Gate(&'static AtomicU32, Arc<AtomicU32>);
+impl Gate {
+    fn new(open: bool) -> (Gate, &'static AtomicU32, Arc<AtomicU32>) {
+        let gate: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(u32::from(open))));
+        let told = Arc::new(AtomicU32::new(0));
+        (Gate(gate, told.clone()), gate, told)
+    }
+    fn pass(&self) {
+        while self.0.load(Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+struct Hangs(Gate);
+impl Reactor for Hangs {
+    const NAME: &'static str = "hangs";
+    fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
+        self.0.pass();
+        Ok(())
+    }
+}
+struct Works(Gate);
+impl Reactor for Works {
+    const NAME: &'static str = "works";
+    fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
+        self.0.pass();
+        Ok(())
+    }
+}
+
+/// Waits until it is so.
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(std::time::Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_reactor_that_hangs_stops_neither_other_reactors_nor_processes_nor_the_queue() {
+    let conn = annals::in_memory().unwrap();
+    conn.register_commands::<Account>().unwrap();
+    conn.register_process(Picky(Arc::new(AtomicU32::new(1)))).unwrap();
+    let (hangs, gate, _) = Gate::new(false);
+    conn.register_reactor(Hangs(hangs)).unwrap();
+    let runner = conn.run_processes();
+    let (works, _, told) = Gate::new(true);
+    // One that is registered while the runner is at work has its thread too.
+    conn.register_reactor(Works(works)).unwrap();
+    for _ in 0..20 {
+        conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
+    }
+    soon("the other reactor is told", || told.load(Ordering::SeqCst) == 20);
+    soon("the process goes on", || conn.process_state::<Picky>("s-1").unwrap() == Some(20));
+    let payload = Value::map([(Value::keyword("owner"), Value::from("Ada"))]);
+    let open = CommandRequest {
+        category: "account".into(),
+        id: Some("1".into()),
+        ty: "Open".into(),
+        payload,
+        dispatch: Dispatch::id(command(1).0),
+    };
+    conn.submit(open).unwrap();
+    soon("the queue goes on", || conn.queued_commands().unwrap().is_empty());
+    assert!(!conn.drop_command(command(2), "there is none").unwrap(), "and can be looked after");
+    let all = conn.processes().unwrap();
+    let lag = |name| all.iter().find(|p| p.name == name).unwrap().lag;
+    assert!(lag("hangs") >= 20 && lag("picky") <= 1, "{all:?}");
+    gate.store(1, Ordering::SeqCst);
+    soon("it goes on where it hung", || conn.processes().unwrap().iter().all(|p| p.lag == 0));
+    drop(runner);
+}
+
+#[test]
+fn a_runner_that_is_dropped_waits_five_seconds_for_a_reactor_and_no_longer() {
+    let conn = annals::in_memory().unwrap();
+    let (hangs, gate, told) = Gate::new(false);
+    conn.register_reactor(Hangs(hangs)).unwrap();
+    let runner = conn.run_processes();
+    conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let began = std::time::Instant::now();
+    drop(runner);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(30), "{took:?}");
+    gate.store(1, Ordering::SeqCst);
+    soon("it ends by itself, and what it did is kept", || conn.processes().unwrap()[0].lag == 0);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn events_of_which_nothing_follows_are_passed_over_without_a_transaction_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Hand::at(NOON);
+    let told = Arc::new(AtomicU32::new(0));
+    struct Rare(Arc<AtomicU32>);
+    impl Reactor for Rare {
+        const NAME: &'static str = "rare";
+        fn wants(&self) -> Vec<Item> {
+            vec![Item::types(["Begun"]).unwrap()]
+        }
+        fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+    let open = || {
+        let conn = reopen(&hand.options(), dir.path().join("db"));
+        conn.register_process(Picky(Arc::new(AtomicU32::new(1)))).unwrap();
+        conn.register_reactor(Rare(told.clone())).unwrap();
+        conn
+    };
+    // With a runner, which takes many events a step.
+    let rest = |conn: &Connection| {
+        let runner = conn.run_processes();
+        soon("all is looked at", || conn.processes().unwrap().iter().all(|p| p.lag == 0));
+        drop(runner);
+    };
+    let append = |conn: &Connection, count: u32| {
+        let events = (0..count).fold(Append::to("other-1"), |a, _| a.event("Fine", "{}").unwrap());
+        conn.append(events).unwrap();
+    };
+    let conn = open();
+    append(&conn, 3_000);
+    let before = conn.db().basis_t();
+    rest(&conn);
+    assert_eq!(conn.db().basis_t(), before, "nothing followed, and nothing was written");
+    assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 3_000 && p.lag == 0));
+    drop(conn);
+    // A restart looks at them again, and no more than some thousand.
+    let conn = open();
+    assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 0));
+    append(&conn, 9_000);
+    let before = conn.db().basis_t();
+    rest(&conn);
+    let written = conn.db().basis_t().0 - before.0;
+    assert!((2..=8).contains(&written), "{written} transactions for 12,000 events and two who look");
+    drop(conn);
+    let conn = open();
+    assert!(conn.processes().unwrap().iter().all(|p| p.lag < 5_000), "{:?}", conn.processes());
+    // What has an effect moves the checkpoint at once.
+    conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
+    rest(&conn);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    drop(conn);
+    let conn = open();
+    assert!(conn.processes().unwrap().iter().all(|p| p.lag == 0));
+    rest(&conn);
+    assert_eq!((told.load(Ordering::SeqCst), conn.process_state::<Picky>("s-1").unwrap()), (1, Some(1)));
+}
+
+#[test]
+fn timers_that_a_halted_process_holds_back_are_in_nobodys_way_and_a_restart_tries_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Hand::at(NOON);
+    let mended = Arc::new(AtomicU32::new(0));
+    let open = |mended: &Arc<AtomicU32>| {
+        let conn = reopen(&hand.options(), dir.path().join("db"));
+        conn.register_commands::<Order>().unwrap();
+        conn.register_process(Picky(mended.clone())).unwrap();
+        conn.register_process(OrderProcess).unwrap();
+        conn
+    };
+    let conn = open(&mended);
+    for n in 0..300 {
+        conn.append(Append::to(format!("s-{n}")).event("Begun", "{}").unwrap()).unwrap();
+    }
+    conn.append(Append::to("s-0").event("Bad", "{}").unwrap()).unwrap();
+    conn.append(Append::to("order-1").push(OrderEvent::OrderPlaced { total: 1 }.to_new().unwrap())).unwrap();
+    drain(&conn);
+    let halted =
+        |conn: &Connection| matches!(conn.processes().unwrap()[0].state, ProcessState::Halted { .. });
+    assert!(halted(&conn));
+    assert_eq!(conn.timers().unwrap().len(), 301);
+    hand.set(NOON + 2 * DAY);
+    drain(&conn);
+    assert_eq!(conn.timers().unwrap().len(), 300, "that of the other process has fired");
+    drop(conn);
+    // Being halted is not stored: a restart tries the event again, and halts at it again.
+    let conn = open(&mended);
+    assert_eq!(conn.processes().unwrap()[0].state, ProcessState::Running);
+    drain(&conn);
+    assert!(halted(&conn));
+    assert_eq!(conn.timers().unwrap().len(), 300, "and nothing of it has happened meanwhile");
+    drop(conn);
+    mended.store(1, Ordering::SeqCst);
+    let conn = open(&mended);
+    drain(&conn);
+    assert!(!halted(&conn) && conn.timers().unwrap().is_empty());
 }
 
 #[test]

@@ -37,17 +37,26 @@ pub(crate) struct Domain {
     done: Condvar,
     pub counts: Counts,
     processes: RwLock<Arc<Vec<Arc<dyn AnyProcess>>>>,
-    reactors: RwLock<Arc<Vec<Arc<dyn AnyReactor>>>>,
+    reactors: RwLock<Arc<Vec<Arc<ReactorSeat>>>>,
+    /// How far processes and reactors have looked, when more than is stored.
+    looked: Mutex<HashMap<String, Position>>,
     /// Those that do not run; the others do.
     states: Mutex<HashMap<String, ProcessState>>,
     /// Queued commands that failed and wait.
     troubles: Mutex<HashMap<CommandId, Trouble>>,
-    /// Steps are made one at a time.
+    /// Steps of processes, timers and the queue are made one at a time.
     pub stepping: Mutex<()>,
     /// Whose turn it is to be looked at first in the next step.
     pub turn: AtomicUsize,
     /// How far a process must get before its timers that are due may fire.
     fences: Mutex<HashMap<String, Fence>>,
+}
+
+/// A reactor, which is told of one event at a time.
+pub(crate) struct ReactorSeat {
+    pub reactor: Box<dyn AnyReactor>,
+    /// Held while it is told.
+    pub one: Mutex<()>,
 }
 
 /// A timer that was seen due, and the newest event at that moment.
@@ -118,7 +127,8 @@ impl Domain {
 
     /// Is a process or reactor of this name registered?
     pub fn knows(&self, name: &str) -> bool {
-        self.processes().iter().any(|p| p.name() == name) || self.reactors().iter().any(|r| r.name() == name)
+        self.processes().iter().any(|p| p.name() == name)
+            || self.reactors().iter().any(|r| r.reactor.name() == name)
     }
 
     /// Adds a process; its name, when it is in use.
@@ -134,13 +144,13 @@ impl Domain {
     }
 
     /// Adds a reactor; its name, when it is in use.
-    pub fn add_reactor(&self, r: Arc<dyn AnyReactor>) -> Result<(), &'static str> {
+    pub fn add_reactor(&self, r: Box<dyn AnyReactor>) -> Result<(), &'static str> {
         let mut held = self.reactors.write();
-        if held.iter().any(|x| x.name() == r.name()) {
+        if held.iter().any(|x| x.reactor.name() == r.name()) {
             return Err(r.name());
         }
         let mut next = held.to_vec();
-        next.push(r);
+        next.push(Arc::new(ReactorSeat { reactor: r, one: Mutex::new(()) }));
         *held = Arc::new(next);
         Ok(())
     }
@@ -149,8 +159,24 @@ impl Domain {
         self.processes.read().clone()
     }
 
-    pub fn reactors(&self) -> Arc<Vec<Arc<dyn AnyReactor>>> {
+    pub fn reactors(&self) -> Arc<Vec<Arc<ReactorSeat>>> {
         self.reactors.read().clone()
+    }
+
+    /// How far a process or reactor has looked, given what is stored of it.
+    pub fn looked(&self, name: &str, stored: Position) -> Position {
+        self.looked.lock().get(name).map_or(stored, |p| stored.max(*p))
+    }
+
+    /// Notes how far it has looked.
+    pub fn note_looked(&self, name: &str, upto: Position) {
+        let mut looked = self.looked.lock();
+        match looked.get_mut(name) {
+            Some(p) => *p = upto,
+            None => {
+                looked.insert(name.to_owned(), upto);
+            }
+        }
     }
 
     /// Is this a process of this program that takes events?

@@ -333,6 +333,11 @@ impl Work {
         Ok(())
     }
 
+    /// Does nothing follow from what was taken?
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.timers.is_empty() && self.sends.is_empty()
+    }
+
     /// The commands of this work, and the timers it sets and cancels.
     pub fn sent(&self) -> Vec<Outgoing> {
         let commands = self.sends.iter().map(|q| Outgoing::Command(q.to.clone()));
@@ -573,6 +578,7 @@ impl Connection {
         let domain = &self.shared().events().domain;
         domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)?;
         domain.retry_those(crate::event::refusal::UNHEARD);
+        self.shared().events().announce();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //!
 //! 1. The checkpoint moves after the effect: a crash between the two tells it again,
 //!    under the same key. The receiver drops what it has seen under a key.
+//!    An event that it does not want may be passed over without the checkpoint being stored.
 //! 2. Events come in order; one whose effect failed is tried again, with growing
 //!    pauses, and those behind it wait.
 //! 3. A reactor begins with the events to come and goes on where it stopped. Rebuilding
@@ -10,7 +11,6 @@
 
 use crate::Connection;
 use crate::event::{append::Item, process::ProcessError, record::Recorded, subscribe::Start};
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// An effect outside the database.
@@ -97,6 +97,9 @@ impl Connection {
     pub fn register_reactor<R: Reactor>(&self, reactor: R) -> Result<(), ProcessError> {
         self.begin(R::NAME, reactor.start())?;
         let domain = &self.shared().events().domain;
-        domain.add_reactor(Arc::new(reactor)).map_err(ProcessError::Twice)
+        domain.add_reactor(Box::new(reactor)).map_err(ProcessError::Twice)?;
+        // A runner that is at work gives it a thread.
+        self.shared().events().announce();
+        Ok(())
     }
 }

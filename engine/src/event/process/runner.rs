@@ -1,38 +1,32 @@
-//! Driving process managers, timers, queued commands and reactors: step by step, or
-//! in a thread.
+//! Driving process managers, timers, queued commands and reactors: step by step, or in threads.
 //!
-//! 1. One step is one transaction (and, of a reactor, the effect before it). Whoever
-//!    stops between two steps goes on with the next one.
-//! 2. Processes, timers, the queue and reactors have their turns in a round, so that a
-//!    backlog of one does not keep the others waiting. A timer does not fire before its
-//!    process has taken the events stored when it was seen due, nor while that is halted,
-//!    waits to be registered, or is behind.
-//! 3. Steps are made one at a time, whoever makes them: states, timers and checkpoints
-//!    have one writer.
-//! 4. What fails waits and is tried again: twice the pause each time, from 100 ms to a
-//!    minute, by the connection's clock. A process that faults halts until it is resumed
-//!    or registered by another run of the program.
+//! 1. One thread makes the steps of processes, timers and the queue; each reactor has a thread of
+//!    its own, also one that is registered later. What hangs in one of them holds up no other.
+//! 2. They sleep until something is stored, and look at the clock only while a timer or a
+//!    retry is due.
+//! 3. Dropping the runner ends them between two steps. A reactor that is in the middle of an effect
+//!    is waited for `GRACE`; then it is left to end by itself, with the database open until it does.
+//!
+//! Not here: what a step is (`step`, `send`).
 
+use crate::Connection;
 use crate::event::{
-    append::AppendError,
-    id::Position,
-    process::{AnyProcess, ProcessError, Work, checkpoint, checkpoint_key},
-    reactor::AnyReactor,
+    domain::ReactorSeat,
+    process::ProcessError,
+    registry::Events,
     status::{ProcessState, Step},
-    table,
-    timer::{self, Look},
+    step::Reactors,
+    timer,
 };
-use crate::{Connection, DbError};
-use annals_model::Instant;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant as Clock},
 };
 
 /// Events of one step of a runner.
@@ -41,6 +35,8 @@ const BATCH: usize = 64;
 const SLEEP: Duration = Duration::from_secs(60);
 /// How often a runner looks at the clock while a timer or a retry is due.
 const TICK: Duration = Duration::from_millis(500);
+/// How long a reactor in the middle of an effect is waited for when its runner is dropped.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Makes one step of one event, timer or command, in this thread: for tests, and for
@@ -51,236 +47,143 @@ impl Connection {
     /// reactors are not errors here: they are in what [`Connection::processes`] and
     /// [`Connection::queued_commands`] list.
     pub fn step_processes(&self) -> Result<Option<Step>, ProcessError> {
-        self.step(1)
+        self.step(1, Reactors::Here)
     }
 
-    /// Drives processes, timers, queued commands and reactors in a thread, until what is
-    /// returned is dropped.
+    /// Drives processes, timers and queued commands in a thread, and each reactor in one of its own,
+    /// until what is returned is dropped.
     pub fn run_processes(&self) -> ProcessRunner {
-        let stop = Arc::new(AtomicBool::new(false));
-        let trouble = Arc::new(Mutex::new(None));
-        let (conn, stopped, said) = (self.clone(), stop.clone(), trouble.clone());
-        let thread = std::thread::Builder::new()
-            .name("annals-processes".into())
-            .spawn(move || conn.run(&stopped, &said))
-            .map_err(|e| *trouble.lock() = Some(e.to_string()))
-            .ok();
-        ProcessRunner { conn: self.clone(), stop, thread, trouble }
+        let shared: Arc<Shared> = Arc::default();
+        let (conn, own) = (self.clone(), shared.clone());
+        let main = spawn("annals-processes", &shared, move || conn.run(&own));
+        ProcessRunner { conn: self.clone(), shared, main }
     }
 
-    pub(super) fn step(&self, batch: usize) -> Result<Option<Step>, ProcessError> {
+    fn run(&self, shared: &Arc<Shared>) {
         let events = self.shared().events().clone();
-        let _one = events.domain.stepping.lock();
-        let (processes, reactors) = (events.domain.processes(), events.domain.reactors());
-        let (timers, queue) = (processes.len(), processes.len() + 1);
-        let all = queue + 1 + reactors.len();
-        // Whoever made the last step is looked at last.
-        let first = events.domain.turn.load(Ordering::Relaxed);
-        for n in 0..all {
-            let who = first.wrapping_add(n) % all;
-            let step = match who {
-                n if n < timers => self.step_process(&processes[n], batch),
-                n if n == timers => self.step_timer(),
-                n if n == queue => self.step_queue(),
-                n => self.step_reactor(&*reactors[n - queue - 1]),
-            };
-            if !matches!(step, Ok(None)) {
-                events.domain.turn.store(who + 1, Ordering::Relaxed);
-                return step;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Commits rows made for the transaction that will hold them.
-    pub(super) fn commit_rows(
-        &self,
-        rows: impl FnOnce(annals_model::T) -> Result<Vec<annals_storage::Row>, DbError> + Send + 'static,
-    ) -> Result<(), AppendError> {
-        self.write(move |txn| -> Result<(), AppendError> {
-            for row in rows(txn.t())? {
-                txn.row(row);
-            }
-            Ok(())
-        })?;
-        self.shared().events().announce();
-        Ok(())
-    }
-
-    fn step_process(&self, p: &Arc<dyn AnyProcess>, batch: usize) -> Result<Option<Step>, ProcessError> {
-        let domain = &self.shared().events().domain;
-        if domain.state(p.name()) != ProcessState::Running {
-            return Ok(None);
-        }
-        let log = self.db().events();
-        let after = checkpoint(&log.tables, p.name())?;
-        if after >= log.head()? {
-            return Ok(None);
-        }
-        let (found, mut upto) = log.all(&p.wants(), after, batch)?;
-        let mut work = Work::new(log.clone(), p.name());
-        let mut halted = None;
-        for parts in found.chunk_by(|a, b| a.position == b.position) {
-            // Faults leave no trace of the event: what came before it is kept.
-            let mut next = work.clone();
-            let taken = parts.iter().try_for_each(|e| p.take(e, &mut next));
-            match taken {
-                Ok(()) => work = next,
-                Err(e) => {
-                    let at = parts[0].position;
-                    upto = Position(at.0 - 1);
-                    halted = Some(at);
-                    domain.set_state(p.name(), ProcessState::Halted { at, why: e.to_string() });
-                    break;
-                }
-            }
-        }
-        let name = p.name();
-        if upto > after {
-            self.commit_rows(move |t| {
-                let mut rows = work.rows(t, 0)?;
-                rows.push(table::put(table::COUNTER, checkpoint_key(name), table::number(upto.0)));
-                Ok(rows)
-            })?;
-        }
-        Ok(Some(match halted {
-            Some(at) => Step::Halted { process: name, at },
-            None => Step::Took { process: name, upto },
-        }))
-    }
-
-    fn step_timer(&self) -> Result<Option<Step>, ProcessError> {
-        let (log, now) = (self.db().events(), self.shared().now());
-        let domain = &self.shared().events().domain;
-        let (tables, head) = (log.tables.clone(), log.head()?);
-        let mut asked: HashMap<String, bool> = HashMap::new();
-        let mut failed = None;
-        let due = timer::first(&tables, &mut |when, id| {
-            if when > now {
-                return Look::End;
-            }
-            let may = *asked.entry_ref(id.process.as_str()).or_insert_with(|| {
-                if !domain.runs(&id.process) {
-                    return false;
-                }
-                match checkpoint(&tables, &id.process) {
-                    Ok(at) => domain.may_fire(id, when, at, head),
-                    Err(e) => {
-                        failed = Some(e);
-                        false
-                    }
-                }
-            });
-            match (may, &failed) {
-                (_, Some(_)) => Look::End,
-                (true, _) => Look::Take,
-                (false, _) => Look::PassOver,
-            }
-        })?;
-        if let Some(e) = failed {
-            return Err(e.into());
-        }
-        let Some(id) = due else { return Ok(None) };
-        let timer = timer::find(&log, &id)?;
-        let fired = id.clone();
-        self.commit_rows(move |t| {
-            let mut rows = timer::change(&log, &id, None)?;
-            if let Some(timer) = timer {
-                rows.extend(timer.send.rows(&log, t, 0)?);
-            }
-            Ok(rows)
-        })?;
-        Ok(Some(Step::Fired { process: fired.process, instance: fired.instance, name: fired.name }))
-    }
-
-    fn step_reactor(&self, r: &dyn AnyReactor) -> Result<Option<Step>, ProcessError> {
-        let domain = &self.shared().events().domain;
-        let now = self.shared().now();
-        let mut attempts = 0;
-        match domain.state(r.name()) {
-            ProcessState::Running => {}
-            ProcessState::Waiting { retry_at, .. } if retry_at > now => return Ok(None),
-            ProcessState::Waiting { attempts: n, .. } => attempts = n,
-            ProcessState::Halted { .. } => return Ok(None),
-        }
-        let log = self.db().events();
-        let after = checkpoint(&log.tables, r.name())?;
-        if after >= log.head()? {
-            return Ok(None);
-        }
-        let (found, upto) = log.all(&r.wants(), after, 1)?;
-        let name = r.name();
-        for e in &found {
-            if let Err(why) = r.react(e) {
-                let (at, attempts) = (e.position, attempts + 1);
-                let retry_at = later(now, attempts);
-                domain.set_state(name, ProcessState::Waiting { at, why, attempts, retry_at });
-                return Ok(Some(Step::Failed { reactor: name, at }));
-            }
-        }
-        self.commit_rows(move |_| {
-            Ok(vec![table::put(table::COUNTER, checkpoint_key(name), table::number(upto.0))])
-        })?;
-        domain.set_state(name, ProcessState::Running);
-        Ok(Some(Step::Reacted { reactor: name, event: found.first().map(|e| e.id()) }))
-    }
-
-    fn run(&self, stop: &AtomicBool, trouble: &Mutex<Option<String>>) {
-        let events = self.shared().events().clone();
-        let over = || stop.load(Ordering::Acquire) || events.closed.load(Ordering::Acquire);
-        while !over() {
+        while !shared.is_over(&events) {
             let beat = events.beat();
-            match self.step(BATCH) {
-                Ok(Some(_)) => *trouble.lock() = None,
-                Ok(None) => {
-                    events.wait_unless(beat, self.pause(), &over);
-                }
+            self.run_reactors(shared);
+            match self.step(BATCH, Reactors::Apart) {
+                Ok(Some(_)) => shared.well(MAIN),
+                Ok(None) => events.wait_unless(beat, self.pause(), &|| shared.is_over(&events)),
                 Err(e) => {
-                    *trouble.lock() = Some(e.to_string());
-                    events.wait_unless(beat, TICK, &over);
+                    shared.ill(MAIN, e.to_string());
+                    events.wait_unless(beat, TICK, &|| shared.is_over(&events));
                 }
             }
+        }
+    }
+
+    /// A thread for each reactor that has none yet.
+    fn run_reactors(&self, shared: &Arc<Shared>) {
+        let mut threads = shared.reactors.lock();
+        for seat in self.shared().events().domain.reactors().iter() {
+            let name = seat.reactor.name();
+            if threads.contains_key(name) {
+                continue;
+            }
+            let (conn, own, seat) = (self.clone(), shared.clone(), seat.clone());
+            if let Some(t) = spawn("annals-reactor", shared, move || conn.run_reactor(&seat, &own)) {
+                threads.insert(name, t);
+            }
+        }
+    }
+
+    fn run_reactor(&self, seat: &ReactorSeat, shared: &Shared) {
+        let (events, name) = (self.shared().events().clone(), seat.reactor.name());
+        while !shared.is_over(&events) {
+            let beat = events.beat();
+            let pause = match self.step_reactor(seat) {
+                Ok(Some(Step::Failed { .. })) => TICK,
+                Ok(Some(_)) => {
+                    shared.well(name);
+                    continue;
+                }
+                Ok(None) if events.domain.state(name) == ProcessState::Running => SLEEP,
+                Ok(None) => TICK,
+                Err(e) => {
+                    shared.ill(name, e.to_string());
+                    TICK
+                }
+            };
+            events.wait_unless(beat, pause, &|| shared.is_over(&events));
         }
     }
 
     /// How long a runner may sleep when nobody wakes it.
     fn pause(&self) -> Duration {
         let domain = &self.shared().events().domain;
-        let timer = timer::first(&self.db().events().tables, &mut |_, _| Look::Take);
-        let none = timer.is_ok_and(|t| t.is_none());
-        if none && !domain.has_trouble() { SLEEP } else { TICK }
+        let tables = self.db().events().tables;
+        let ticks = |name| timer::next(&tables, name).map_or(true, |t| t.is_some());
+        match domain.has_trouble() || domain.processes().iter().any(|p| ticks(p.name())) {
+            true => TICK,
+            false => SLEEP,
+        }
     }
 }
 
-/// When to try again after so many attempts.
-pub(super) fn later(now: Instant, attempts: u32) -> Instant {
-    let pause = 100_000i64 << attempts.min(10).saturating_sub(1);
-    Instant(now.0.saturating_add(pause.min(60_000_000)))
+/// Under which the trouble of the thread of processes, timers and the queue is kept.
+const MAIN: &str = "";
+
+/// What the threads of one runner share.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// What the last step of a thread failed with.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
+    reactors: Mutex<BTreeMap<&'static str, JoinHandle<()>>>,
 }
 
-/// Drives processes and reactors until it is dropped.
+impl Shared {
+    fn is_over(&self, events: &Events) -> bool {
+        self.stop.load(Ordering::Acquire) || events.closed.load(Ordering::Acquire)
+    }
+    fn ill(&self, who: &'static str, why: String) {
+        self.troubles.lock().insert(who, why);
+    }
+    fn well(&self, who: &'static str) {
+        self.troubles.lock().remove(who);
+    }
+}
+
+fn spawn(name: &'static str, shared: &Shared, f: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(f);
+    thread.map_err(|e| shared.ill(name, e.to_string())).ok()
+}
+
+/// Drives processes and reactors until it is dropped. A reactor in the middle of an effect is then
+/// waited for five seconds, and left to end by itself.
 #[must_use = "it stops when it is dropped"]
 pub struct ProcessRunner {
     conn: Connection,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    shared: Arc<Shared>,
+    main: Option<JoinHandle<()>>,
 }
 
 impl ProcessRunner {
     /// What the last step failed with, if it failed; it is tried again.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
+        self.shared.troubles.lock().values().next().cloned()
     }
 }
 
 impl Drop for ProcessRunner {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::Release);
         self.conn.shared().events().announce();
-        if let Some(thread) = self.thread.take() {
+        if let Some(main) = self.main.take() {
             // A panic in a step is a fault of this crate; it has been printed.
-            let _ = thread.join();
+            let _ = main.join();
+        }
+        let until = Clock::now() + GRACE;
+        for (_, thread) in std::mem::take(&mut *self.shared.reactors.lock()) {
+            while !thread.is_finished() && Clock::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
         }
     }
 }

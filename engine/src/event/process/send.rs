@@ -15,8 +15,8 @@ use crate::event::{
     outbox::{self, Queued, gone},
     process::{Fault, ProcessError, Work, checkpoint},
     refusal::{Refusal, Unheard},
-    runner::later,
     status::{ProcessState, Step},
+    step::later,
     table::{self, Key},
 };
 use crate::{Connection, ErrorClass};
@@ -196,7 +196,7 @@ impl Connection {
             Ok(()) => Ok(work.rows(log.t().next(), 0)?),
             Err(Fault::Db(e)) => Err(e.into()),
             Err(e) => {
-                let at = checkpoint(&log.tables, p.name())?;
+                let at = domain.looked(p.name(), checkpoint(&log.tables, p.name())?);
                 domain.set_state(p.name(), ProcessState::Halted { at, why: e.to_string() });
                 Err(unheard(e.to_string()))
             }

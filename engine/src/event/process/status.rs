@@ -105,9 +105,9 @@ impl Connection {
         let head = log.head()?;
         let mut all = Vec::new();
         let names = domain.processes().iter().map(|p| (p.name(), false)).collect::<Vec<_>>();
-        let reactors = domain.reactors().iter().map(|r| (r.name(), true)).collect::<Vec<_>>();
+        let reactors = domain.reactors().iter().map(|r| (r.reactor.name(), true)).collect::<Vec<_>>();
         for (name, is_reactor) in names.into_iter().chain(reactors) {
-            let position = checkpoint(&log.tables, name)?;
+            let position = domain.looked(name, checkpoint(&log.tables, name)?);
             all.push(ProcessStatus {
                 name,
                 is_reactor,

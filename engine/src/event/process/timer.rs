@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `TIMER` | process, instance, name | when, and the command |
-//! | `DUE` | instant, process, instance, name | nothing |
+//! | `DUE` | process, instant, instance, name | nothing |
 //!
 //! 1. A timer is set and cancelled in the transaction of the event that asks for it,
 //!    and fires in the transaction that queues its command: it fires once.
@@ -67,7 +67,7 @@ impl TimerId {
         Key::new().text(&self.process).text(&self.instance).text(&self.name)
     }
     fn due_key(&self, when: Instant) -> Key {
-        Key::new().number(ordered(when)).text(&self.process).text(&self.instance).text(&self.name)
+        Key::new().text(&self.process).number(ordered(when)).text(&self.instance).text(&self.name)
     }
     fn parse(rest: &[u8]) -> Option<TimerId> {
         let mut parts = rest.split(|b| *b == 2).map(|b| String::from_utf8_lossy(b).into_owned());
@@ -134,36 +134,30 @@ pub(crate) fn of(
     Ok(found)
 }
 
-/// The timer due first, of those that `wanted` takes: asked in order of time, until it takes
-/// one or answers that the rest is of no interest either.
-pub(crate) fn first(
-    tables: &Tables,
-    wanted: &mut dyn FnMut(Instant, &TimerId) -> Look,
-) -> Result<Option<TimerId>, DbError> {
+/// The first timer of a process, and when it is due.
+pub(crate) fn next(tables: &Tables, process: &str) -> Result<Option<(Instant, TimerId)>, DbError> {
+    let from = Key::new().text(process).done();
+    let mut to = from.clone();
+    if let Some(end) = to.last_mut() {
+        // A name ends with a byte of its own.
+        *end += 1;
+    }
     let mut found = None;
-    tables.rows(table::DUE, &[], &[0xff], false, &mut |key, _| {
-        let n = key.first().map_or(0, |len| usize::from(len.saturating_sub(0x10)) + 1).min(key.len());
-        let when = table::last_number(&key[..n], 0).map(|n| Instant((n ^ (1 << 63)) as i64));
-        let Some((when, id)) = when.zip(TimerId::parse(&key[n..])) else { return ControlFlow::Continue(()) };
-        match wanted(when, &id) {
-            Look::Take => found = Some(id),
-            Look::PassOver => return ControlFlow::Continue(()),
-            Look::End => {}
+    tables.rows(table::DUE, &from, &to, false, &mut |key, _| {
+        let rest = key.get(from.len()..).unwrap_or_default();
+        let n = rest.first().map_or(0, |len| usize::from(len.saturating_sub(0x10)) + 1).min(rest.len());
+        let when = table::last_number(&rest[..n], 0).map(|n| Instant((n ^ (1 << 63)) as i64));
+        let mut names =
+            rest[n..].split(|b| *b == table::END).map(|b| String::from_utf8_lossy(b).into_owned());
+        match (when, names.next(), names.next()) {
+            (Some(when), Some(instance), Some(name)) => {
+                found = Some((when, TimerId { process: process.to_owned(), instance, name }));
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
         }
-        ControlFlow::Break(())
     })?;
     Ok(found)
-}
-
-/// What [`first`] is to do with a timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// This is the one.
-    Take,
-    /// Not this one: on to the next.
-    PassOver,
-    /// Neither this one nor a later one.
-    End,
 }
 
 impl crate::Connection {
