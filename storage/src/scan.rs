@@ -6,6 +6,7 @@ use crate::key::{self, Key, Tree};
 use crate::novelty::key_value;
 use crate::read::{Layers, Range, Want};
 use crate::rows::{Rows, Sort};
+use crate::side::SideRows;
 use crate::store::Core;
 use crate::types::{At, Prefix};
 use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
@@ -233,8 +234,43 @@ impl Core {
 
     /// The newest version of a side row known at a basis.
     pub fn row(&self, basis: T, table: u8, k: &[u8]) -> Res<Option<Vec<u8>>> {
-        let layers = self.layers()?;
-        layers.lock().side_row(basis, table, k)
+        let (layers, mut found) = (self.layers()?, Vec::new());
+        Ok(layers.lock().side_row(basis, table, k, &mut found)?.then_some(found))
+    }
+
+    /// Visits side rows by keys, each with its place among the keys; those that are not there
+    /// are passed over. Keys that rise are found fastest.
+    pub fn rows_of(
+        &self,
+        basis: T,
+        table: u8,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Res<()> {
+        let (mut found, mut bytes): (Vec<(usize, usize)>, _) = (Vec::new(), Vec::new());
+        let mut row = Vec::new();
+        for (chunk, keys) in keys.chunks(ROW_CHUNK).enumerate() {
+            found.clear();
+            bytes.clear();
+            {
+                let layers = self.layers()?;
+                let locked = layers.lock();
+                for (i, k) in keys.iter().enumerate() {
+                    if locked.side_row(basis, table, k, &mut row)? {
+                        bytes.extend_from_slice(&row);
+                        found.push((chunk * ROW_CHUNK + i, bytes.len()));
+                    }
+                }
+            }
+            let mut from = 0;
+            for (i, to) in &found {
+                if visit(*i, &bytes[from..*to]).is_break() {
+                    return Ok(());
+                }
+                from = *to;
+            }
+        }
+        Ok(())
     }
 
     /// Visits the side rows with `from <= key < to` (no end when `to` is empty) as of a basis.
@@ -255,30 +291,12 @@ impl Core {
                 Some(Key::from_slice(&key::row_prefix(table, to)))
             },
         };
-        let mut n = FIRST_CHUNK;
+        let (mut n, mut chunk) = (FIRST_CHUNK, SideRows::default());
         loop {
-            let (versions, edge) = self.layers()?.lock().side_rows(&range, reverse, n)?;
+            let edge = self.layers()?.lock().side_rows(basis, &range, reverse, n, &mut chunk)?;
             n = ROW_CHUNK;
-            let mut current: Vec<(Vec<u8>, _)> = Vec::new();
-            for (k, value) in versions {
-                let (_, own, t) = key::parse_row(&k)?;
-                if t > basis {
-                    continue;
-                }
-                match current.last_mut() {
-                    Some(last) if last.0 == own => last.1 = value,
-                    _ => current.push((own, value)),
-                }
-            }
-            if reverse {
-                current.reverse();
-            }
-            for (k, value) in current {
-                if let Some(value) = value
-                    && visit(&k, &value).is_break()
-                {
-                    return Ok(());
-                }
+            if chunk.visit(reverse, visit)?.is_break() {
+                return Ok(());
             }
             match edge {
                 None => return Ok(()),

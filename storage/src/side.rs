@@ -2,89 +2,210 @@
 //!
 //! 1. Every version is a row of its own, `table · key · t`; the newest up to the basis counts.
 //! 2. A deletion is a version too.
+//! 3. A range is read in chunks: each sees all layers at one moment, is copied out, and holds
+//!    nothing of the store while its rows are visited. Chunks end between rows, never between
+//!    the versions of one.
 
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Key};
 use crate::kv::{Db, Step};
 use crate::read::{Locked, Range};
-use annals_model::T;
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use annals_model::{T, codec};
+use std::ops::{Bound, ControlFlow};
 
 impl Locked<'_> {
-    /// The newest version of a side row that the basis knows.
-    pub fn side_row(&self, basis: T, table: u8, k: &[u8]) -> Res<Option<Vec<u8>>> {
+    /// The newest version of a side row that the basis knows: its bytes go to `out`. False when
+    /// there is none, or it is deleted.
+    pub fn side_row(&self, basis: T, table: u8, k: &[u8], out: &mut Vec<u8>) -> Res<bool> {
+        out.clear();
         let (lo, hi) = (key::row_prefix(table, k), key::of_row(table, k, basis));
         for d in self.deltas.iter().rev() {
+            if d.rows.is_empty() {
+                continue;
+            }
             let bounds = (Bound::Included(&lo[..]), Bound::Included(&hi[..]));
             if let Some((_, value)) = d.rows.range::<[u8], _>(bounds).next_back() {
-                return Ok(value.as_ref().map(|v| v.to_vec()));
+                out.extend(value.iter().flat_map(|v| v.iter()));
+                return Ok(value.is_some());
             }
         }
-        let Some(base) = &self.layers.base else { return Ok(None) };
+        let Some(base) = &self.layers.base else { return Ok(false) };
         let mut to = hi;
         to.push(0);
-        let mut found = None;
+        let mut found = false;
         base.walk(Db::Rows, &lo, Some(&to), true, &mut |_, value| {
-            found = read_row(value)?.map(<[u8]>::to_vec);
+            if let Some(value) = read_row(value)? {
+                out.extend_from_slice(value);
+                found = true;
+            }
             Ok(Step::Stop)
         })?;
         Ok(found)
     }
 
-    /// Up to about `n` versions of side rows in a range of keys, newest version
-    /// of each row last; and where the next chunk begins (or, backwards, ends).
-    pub fn side_rows(&self, range: &Range, back: bool, n: usize) -> Res<(Versions, Option<Key>)> {
-        let mut found: Versions = BTreeMap::new();
-        let mut end: Option<Key> = None;
-        let mut take = |seen: &mut usize, group: &mut Key, k: &[u8], v: Option<&[u8]>| -> Res<bool> {
-            let prefix = &k[..key::parse_row(k)?.0];
-            if *seen >= n && prefix != &group[..] {
-                // Forward, the next chunk begins here; backward, it ends at the group just done.
-                let edge = if back { group.clone() } else { Key::from_slice(prefix) };
-                let old = end.take();
-                end = Some(old.map_or(edge.clone(), |o| if back { o.max(edge) } else { o.min(edge) }));
-                return Ok(true);
-            }
-            if prefix != &group[..] {
-                *group = Key::from_slice(prefix);
-            }
-            *seen += 1;
-            found.insert(Key::from_slice(k), v.map(Arc::from));
-            Ok(false)
-        };
+    /// Puts up to about `n` versions of side rows in a range of keys into `chunk`, those that
+    /// the basis knows; and says where the next chunk begins (or, backwards, ends).
+    pub fn side_rows(
+        &self,
+        basis: T,
+        range: &Range,
+        back: bool,
+        n: usize,
+        chunk: &mut SideRows,
+    ) -> Res<Option<Key>> {
+        chunk.clear();
+        let (mut edge, mut layers): (Option<Key>, usize) = (None, 0);
         if let Some(base) = &self.layers.base {
-            let (mut seen, mut group) = (0, Key::new());
-            base.walk(Db::Rows, &range.from, range.to.as_deref(), back, &mut |k, v| {
-                Ok(if take(&mut seen, &mut group, k, read_row(v)?)? { Step::Stop } else { Step::Next })
+            let mut seen = Seen::default();
+            base.walk(Db::Rows, &range.from, range.to.as_deref(), back, &mut |k, v| match seen
+                .next(k, n, back)?
+            {
+                Some(end) => {
+                    edge = Some(end);
+                    Ok(Step::Stop)
+                }
+                None => {
+                    chunk.push(basis, k, seen.prefix, read_row(v)?)?;
+                    Ok(Step::Next)
+                }
             })?;
+            layers += usize::from(seen.n > 0);
         }
-        for d in &self.deltas {
-            if range.is_empty() {
-                break;
-            }
-            let (mut seen, mut group) = (0, Key::new());
+        for d in self.deltas.iter().filter(|d| !d.rows.is_empty() && !range.is_empty()) {
+            let mut seen = Seen::default();
             let rows = d.rows.range::<Key, _>(range.bounds());
-            let rows: Box<dyn Iterator<Item = _>> = if back { Box::new(rows.rev()) } else { Box::new(rows) };
-            for (k, v) in rows {
-                if take(&mut seen, &mut group, k, v.as_deref())? {
+            let mut rows: Box<dyn Iterator<Item = _>> =
+                if back { Box::new(rows.rev()) } else { Box::new(rows) };
+            for (k, v) in &mut rows {
+                if let Some(end) = seen.next(k, n, back)? {
+                    // What lies past the nearest edge was only read by some layers.
+                    let nearer = |old: Key| if back { old.max(end.clone()) } else { old.min(end.clone()) };
+                    edge = Some(edge.map_or(end.clone(), nearer));
                     break;
                 }
+                chunk.push(basis, k, seen.prefix, v.as_deref())?;
             }
+            layers += usize::from(seen.n > 0);
         }
-        // What lies past the nearest edge was only read by some layers.
-        if let Some(edge) = &end {
-            if back {
-                found = found.split_off(edge);
-            } else {
-                found.split_off(edge);
-            }
-        }
-        Ok((found, end))
+        chunk.order(layers > 1, back, edge.as_deref());
+        Ok(edge)
     }
 }
 
-/// Versions of side rows by their full keys.
-pub(crate) type Versions = BTreeMap<Key, Option<Arc<[u8]>>>;
+/// How many versions of a layer were seen, and in which row it is.
+#[derive(Default)]
+struct Seen {
+    n: usize,
+    /// The last key seen, of which so many bytes are the row's.
+    key: Vec<u8>,
+    prefix: usize,
+}
+
+impl Seen {
+    /// Moves on to a key; after `n` versions the next row ends the chunk, and the edge is told.
+    fn next(&mut self, k: &[u8], n: usize, back: bool) -> Res<Option<Key>> {
+        let same = self.prefix > 0 && k.get(..self.prefix) == Some(&self.key[..self.prefix]);
+        if !same {
+            let prefix = key::row_prefix_len(k)?;
+            if self.n >= n {
+                // Forward, the next chunk begins here; backward, it ends at the row just done.
+                let edge = if back { &self.key[..self.prefix] } else { &k[..prefix] };
+                return Ok(Some(Key::from_slice(edge)));
+            }
+            self.key.clear();
+            self.key.extend_from_slice(&k[..prefix]);
+            self.prefix = prefix;
+        }
+        self.n += 1;
+        Ok(None)
+    }
+}
+
+/// A version of a side row in a chunk: ranges of the chunk's bytes.
+#[derive(Clone, Copy)]
+struct Version {
+    key: (u32, u32),
+    /// So many bytes of the key are the row's; what follows is the record.
+    prefix: u32,
+    /// Its bytes; none for a deletion.
+    value: Option<(u32, u32)>,
+}
+
+/// Versions of side rows, copied out of the layers in order of their keys.
+#[derive(Default)]
+pub(crate) struct SideRows {
+    bytes: Vec<u8>,
+    rows: Vec<Version>,
+}
+
+impl SideRows {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.rows.clear();
+    }
+
+    fn part(&self, (from, to): (u32, u32)) -> &[u8] {
+        &self.bytes[from as usize..to as usize]
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Res<(u32, u32)> {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        match (u32::try_from(from), u32::try_from(self.bytes.len())) {
+            (Ok(from), Ok(to)) => Ok((from, to)),
+            _ => Err(StorageError::index(Damage::Layout("a chunk of side rows over 4 GiB"))),
+        }
+    }
+
+    fn push(&mut self, basis: T, key: &[u8], prefix: usize, value: Option<&[u8]>) -> Res<()> {
+        let (t, _) = codec::get_uint(&key[prefix..]).map_err(StorageError::index)?;
+        if T(t) > basis {
+            return Ok(());
+        }
+        let key = self.put(key)?;
+        let value = value.map(|v| self.put(v)).transpose()?;
+        self.rows.push(Version { key, prefix: prefix as u32, value });
+        Ok(())
+    }
+
+    /// Brings the versions of several layers into one order, without those past the edge.
+    fn order(&mut self, several: bool, back: bool, edge: Option<&[u8]>) {
+        let mut rows = std::mem::take(&mut self.rows);
+        if several {
+            // A run a layer: merged, not sorted.
+            match back {
+                true => rows.sort_by(|x, y| self.part(y.key).cmp(self.part(x.key))),
+                false => rows.sort_by(|x, y| self.part(x.key).cmp(self.part(y.key))),
+            }
+            if let Some(edge) = edge {
+                rows.retain(|r| (self.part(r.key) >= edge) == back);
+            }
+        }
+        self.rows = rows;
+    }
+
+    /// Visits the rows by their own keys and newest versions, in the order read.
+    pub fn visit(
+        &self,
+        back: bool,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Res<ControlFlow<()>> {
+        let same = |x: &Version, y: &Version| {
+            self.part(x.key)[..x.prefix as usize] == self.part(y.key)[..y.prefix as usize]
+        };
+        let mut own = Vec::new();
+        for versions in self.rows.chunk_by(same) {
+            let newest = if back { versions.first() } else { versions.last() };
+            let Some(Version { key, prefix, value: Some(value) }) = newest else { continue };
+            let text = &self.part(*key)[1..*prefix as usize];
+            codec::get_text_into(text, &mut own).map_err(StorageError::index)?;
+            if visit(&own, self.part(*value)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
 
 /// The bytes of a stored side row: none for a deletion.
 pub(crate) fn read_row(stored: &[u8]) -> Res<Option<&[u8]>> {

@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use smallvec::SmallVec;
 use std::{
-    ops::Bound,
+    ops::{Bound, ControlFlow},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -404,6 +404,11 @@ impl Store {
         self.core.basis()
     }
 
+    /// The newest record there is, staged ones included.
+    pub fn newest(&self) -> T {
+        self.core.newest()
+    }
+
     /// Adds a record to what the next [`Store::flush`] writes. It must follow the
     /// last one staged. Until flushed, only reads whose basis includes it see it.
     pub fn stage(&self, record: impl Into<Arc<Record>>) -> Res<()> {
@@ -516,6 +521,19 @@ impl Store {
     /// The bytes of a side row as of a basis.
     pub fn row(&self, basis: T, table: u8, key: &[u8]) -> Res<Option<Vec<u8>>> {
         self.core.row(basis, table, key)
+    }
+
+    /// Visits side rows of a table by keys as of a basis, each with its place among the keys;
+    /// those that are not there are passed over. Cheaper than [`Store::row`] for each, most so
+    /// when the keys rise.
+    pub fn rows_of(
+        &self,
+        basis: T,
+        table: u8,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Res<()> {
+        self.core.rows_of(basis, table, keys, visit)
     }
 
     /// Visits the side rows of a table with `from <= key < to` (no end when `to`

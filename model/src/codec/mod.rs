@@ -34,7 +34,7 @@ mod part;
 mod read;
 mod write;
 
-pub use part::{get_entity, get_text, get_uint, put_entity, put_text, put_uint};
+pub use part::{get_entity, get_text, get_text_into, get_uint, put_entity, put_text, put_uint, text_len};
 pub use write::encode;
 
 use crate::Value;

@@ -93,12 +93,21 @@ pub fn put_text(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Reads bytes written by [`put_text`]; also says how many bytes they took.
 pub fn get_text(bytes: &[u8]) -> Result<(Vec<u8>, usize), CodecError> {
+    let mut out = Vec::new();
+    let len = get_text_into(bytes, &mut out)?;
+    Ok((out, len))
+}
+
+/// Reads bytes written by [`put_text`] in place of what `out` holds; says how many they took.
+pub fn get_text_into(bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, CodecError> {
+    out.clear();
     let len = text_len(bytes)?;
     let raw = &bytes[..len - 1];
     if !raw.contains(&1) {
-        return Ok((raw.to_vec(), len));
+        out.extend_from_slice(raw);
+        return Ok(len);
     }
-    let mut out = Vec::with_capacity(raw.len());
+    out.reserve(raw.len());
     let mut escaped = false;
     for &b in raw {
         match (escaped, b) {
@@ -112,10 +121,11 @@ pub fn get_text(bytes: &[u8]) -> Result<(Vec<u8>, usize), CodecError> {
         }
         escaped = false;
     }
-    if escaped { Err(CodecError::Bad { byte: 1 }) } else { Ok((out, len)) }
+    if escaped { Err(CodecError::Bad { byte: 1 }) } else { Ok(len) }
 }
 
-pub(super) fn text_len(bytes: &[u8]) -> Result<usize, CodecError> {
+/// How many bytes a text written by [`put_text`] takes.
+pub fn text_len(bytes: &[u8]) -> Result<usize, CodecError> {
     bytes.iter().position(|&b| b == END).map(|i| i + 1).ok_or(CodecError::Short)
 }
 
