@@ -244,12 +244,14 @@ impl Query {
         Ok(answer)
     }
 
-    /// The steps a run would take, with the rows it expects at each. Reads counts and
-    /// samples, and no more.
+    /// The steps a run would take, with the rows it expects at each. Reads counts, and samples of
+    /// columns that are in memory already, and no more: a run, which has to read, may count better
+    /// and take other steps.
     pub fn explain(&self, inputs: &[Input], options: &QueryOptions) -> Result<Plan, QueryError> {
         let ready = self.ready(inputs, options)?;
         let run = ready.begin(options);
         let parts = bind_inputs(&run, &self.inner.ast, &ready.resolved, &ready.given)?;
+        run.counts_only.set(true);
         crate::plan::dry::body(&run, &ready.resolved.body, parts, &[])?;
         Ok(Plan { steps: run.trace.take().into_steps() })
     }

@@ -1,6 +1,9 @@
 //! Queries over datoms in memory: the first hour of semantics.md, every way of
 //! running a query against every other, and what happens when there is too much.
 
+#[path = "engine/folds.rs"]
+mod folds;
+
 use annals_model::*;
 use annals_query::budget::Cancel;
 use annals_query::edn::{print, read_value};

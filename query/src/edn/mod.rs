@@ -28,9 +28,12 @@ pub struct Limits {
     pub errors: usize,
 }
 
+/// Levels of nesting that a text may have, unless said otherwise.
+pub const MAX_DEPTH: usize = 256;
+
 impl Default for Limits {
     /// 256 levels, 256 MiB, 20 complaints.
     fn default() -> Limits {
-        Limits { depth: 256, bytes: 256 << 20, errors: 20 }
+        Limits { depth: MAX_DEPTH, bytes: 256 << 20, errors: 20 }
     }
 }

@@ -282,12 +282,8 @@ impl Run<'_> {
     /// counted for a few rows when the column is in memory, else a guess.
     pub(crate) fn sample(&self, of: Sampled, rel: &super::rel::Rel, var: u32) -> Result<f64, QueryError> {
         const KEYS: usize = 32;
-        let stats = self.db(of.slot).stats(of.a);
-        if !stats.cached && !self.columns.borrow().contains_key(&(of.slot, of.a, of.order)) {
-            return Ok(match of.order {
-                Order::Eav => 2.0,
-                Order::Ave => (stats.rows as f64 / 100.0).clamp(1.0, 16.0),
-            });
+        if !self.in_memory((of.slot, of.a, of.order)) {
+            return Ok(guessed(of.order, self.db(of.slot).stats(of.a).rows));
         }
         let Some(col) = rel.col(var) else { return Ok(1.0) };
         if rel.len == 0 {
@@ -312,14 +308,22 @@ impl Run<'_> {
         Ok(hits as f64 / take as f64)
     }
 
+    /// Does reading the whole column cost nothing?
+    fn in_memory(&self, (slot, a, order): (Slot, AttrId, Order)) -> bool {
+        self.db(slot).stats(a).cached || self.columns.borrow().contains_key(&(slot, a, order))
+    }
+
     /// How many rows of one attribute a row of another meets on average, each by the key of
-    /// its order: counted for some rows.
+    /// its order: counted for some rows. A plan guesses where that would read a column.
     pub(crate) fn meets(
         &self,
         from: (Slot, AttrId, Order),
         to: (Slot, AttrId, Order),
     ) -> Result<f64, QueryError> {
         const ROWS: usize = 256;
+        if self.counts_only.get() && !(self.in_memory(from) && self.in_memory(to)) {
+            return Ok(guessed(to.2, self.db(to.0).stats(to.1).rows));
+        }
         let (mine, theirs) = (self.column(from.0, from.1, from.2)?, self.column(to.0, to.1, to.2)?);
         let (mine, keys) = (mine.keys(), theirs.keys());
         let take = mine.len().min(ROWS);
@@ -335,5 +339,13 @@ impl Run<'_> {
             hits += gallop_end(keys, at, key) - at;
         }
         Ok(if take == 0 { 0.0 } else { hits as f64 / take as f64 })
+    }
+}
+
+/// Rows that a key is taken to have in a column of this size that was not read.
+fn guessed(order: Order, rows: u64) -> f64 {
+    match order {
+        Order::Eav => 2.0,
+        Order::Ave => (rows as f64 / 100.0).clamp(1.0, 16.0),
     }
 }

@@ -263,8 +263,8 @@ impl Run<'_> {
                 let end = db.view().upto(db.basis_t()).next();
                 let mut out = Vec::with_capacity(rel.len);
                 for i in 0..rel.len {
-                    let start = self.time(*src, from.get(i))?.unwrap_or(T::GENESIS);
-                    let stop = self.time(*src, to.get(i))?.unwrap_or(end).min(end);
+                    let start = self.time(*src, from.get(i), 0, e, at)?.unwrap_or(T::GENESIS);
+                    let stop = self.time(*src, to.get(i), 1, e, at)?.unwrap_or(end).min(end);
                     let n = stop.0.saturating_sub(start.0) as usize;
                     self.budget.spend(n, n * 32)?;
                     out.push(Value::vector((start.0..stop.0).map(|t| Value::Ref(T(t).entity()))));
@@ -275,7 +275,7 @@ impl Run<'_> {
                 let tx = self.arg(tx, rel);
                 let mut out = Vec::with_capacity(rel.len);
                 for i in 0..rel.len {
-                    let datoms = match self.time(*src, tx.get(i))? {
+                    let datoms = match self.time(*src, tx.get(i), 0, e, at)? {
                         Some(t) => {
                             self.db(*src).log(t, t.next())?.into_iter().flat_map(|(_, ds)| ds).collect()
                         }
@@ -298,9 +298,13 @@ impl Run<'_> {
     }
 
     /// A point in time as t: t, a transaction, an instant; nil is none.
-    fn time(&self, slot: Slot, c: Cell) -> Result<Option<T>, QueryError> {
-        Ok(match self.dict.decode(c) {
-            Value::Long(n) => tx_entity(n).and_then(|e| e.as_t()),
+    fn time(&self, slot: Slot, c: Cell, arg: usize, e: &Expr, at: Span) -> Result<Option<T>, QueryError> {
+        let v = self.dict.decode(c);
+        let known = match &v {
+            Value::Nil => return Ok(None),
+            // A time before the first transaction is the first.
+            Value::Long(..0) => Some(T::GENESIS),
+            Value::Long(n) => tx_entity(*n).and_then(|e| e.as_t()),
             Value::Ref(e) => e.as_t(),
             Value::Instant(i) => {
                 // The first transaction not before the instant.
@@ -308,7 +312,14 @@ impl Run<'_> {
                 Some(t.next())
             }
             _ => None,
-        })
+        };
+        let found = match v {
+            Value::Long(_) | Value::Ref(_) => "entity that is no transaction",
+            v => v.kind(),
+        };
+        let error = FnError::Type { arg, expected: "t, transaction or instant", found };
+        let fail = || QueryError::Function { name: e.name().to_owned(), error, at };
+        known.map(Some).ok_or_else(fail)
     }
 
     /// The first value of attribute `a` for the entity in each row.
@@ -341,6 +352,16 @@ impl Run<'_> {
             }
         }
         Ok(out)
+    }
+
+    /// Pays for the bytes of a value that a function made: the dictionary keeps it as long as the run lasts.
+    fn pay_value(&self, v: &annals_model::Value) -> Result<(), QueryError> {
+        let bytes = function::heap_bytes(v);
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.budget.meter().take(bytes as u64);
+        if bytes >= 1 << 16 { self.budget.spend(0, 0) } else { Ok(()) }
     }
 
     fn call(
@@ -405,6 +426,7 @@ impl Run<'_> {
                     Some(v) => v.clone(),
                     None => {
                         let v = f.call(&[self.dict.decode(c)]).map_err(fail)?;
+                        self.pay_value(&v)?;
                         known.insert(c, v.clone());
                         v
                     }
@@ -421,7 +443,9 @@ impl Run<'_> {
         for i in 0..rel.len {
             row.clear();
             row.extend(cols.iter().map(|c| self.dict.decode(c.get(i))));
-            out.push(f.call(&row).map_err(fail)?);
+            let v = f.call(&row).map_err(fail)?;
+            self.pay_value(&v)?;
+            out.push(v);
             if i % BATCH == 0 {
                 self.budget.spend(0, out.len() * 32)?;
             }

@@ -11,6 +11,7 @@
 //!
 //! The tables are in `table`; [`Library`] adds what users register.
 
+mod bound;
 mod compare;
 mod data;
 mod number;
@@ -19,8 +20,9 @@ mod table;
 mod tests;
 mod text;
 
-pub(crate) use data::size;
+pub(crate) use bound::heap_bytes;
 pub use compare::{cells_equal, compare, compare_cells, equal, total_order};
+pub(crate) use data::size;
 pub use number::{add, divide};
 
 use super::aggregate::Aggregate;
@@ -46,7 +48,7 @@ pub enum FnError {
         max: Option<usize>,
     },
     /// An argument of a wrong type.
-    #[error("argument {} is a {found}, not a {expected}", arg + 1)]
+    #[error("argument {} is {}, not {}", arg + 1, a(found), a(expected))]
     Type {
         /// Which argument, from 0.
         arg: usize,
@@ -72,12 +74,26 @@ pub enum FnError {
         /// What it should be.
         expected: &'static str,
     },
+    /// The result is larger, or nested deeper, than a value may be.
+    #[error("the result is {0}")]
+    TooLarge(&'static str),
     /// A regular expression that cannot be compiled.
     #[error("not a regular expression: {0}")]
     Regex(String),
     /// A registered function refused.
     #[error("{0}")]
     User(String),
+}
+
+/// A noun with its article; none before `nil`.
+fn a(noun: &str) -> String {
+    match noun {
+        "nil" => noun.to_owned(),
+        n if n.starts_with(['a', 'e', 'i', 'o', 'u']) && !n.starts_with("ur") && !n.starts_with("uu") => {
+            format!("an {n}")
+        }
+        n => format!("a {n}"),
+    }
 }
 
 fn arguments(min: usize, max: Option<usize>) -> String {
@@ -96,13 +112,16 @@ impl FnError {
             FnError::Type { .. } => "query/type",
             FnError::Overflow(_) => "query/overflow",
             FnError::DivideByZero | FnError::NotANumber => "query/function",
-            FnError::Range { .. } | FnError::Regex(_) | FnError::User(_) => "query/function",
+            FnError::Range { .. } | FnError::TooLarge(_) | FnError::Regex(_) | FnError::User(_) => {
+                "query/function"
+            }
         }
     }
     /// What to do about it, when there is something to say.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             FnError::Overflow("long") => Some("(bigint ?x) turns a long into an integer of any size"),
+            FnError::TooLarge(_) => Some("a rule that makes a value of itself needs an end: [(< ?n 100)]"),
             FnError::DivideByZero => Some("exclude zero by a clause before: [(!= ?x 0)]"),
             _ => None,
         }
@@ -187,6 +206,7 @@ impl Kinds {
             Kinds::COLL => "collection",
             Kinds::NIL => "nil",
             Kinds::BYTES => "bytes value",
+            k if k == Kinds::STRING.or(Kinds::OTHER) => "string",
             _ => "value",
         }
     }
@@ -292,6 +312,7 @@ impl Function {
             Body::Plain(f) => f(args),
             Body::Shared(f) => f(args),
         }
+        .and_then(bound::bounded)
     }
 }
 

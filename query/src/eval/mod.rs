@@ -72,6 +72,8 @@ pub(crate) struct Run<'q> {
     pub(crate) frame: RefCell<Option<fixpoint::Frame>>,
     pub(crate) library: &'q Arc<function::Library>,
     depth: std::cell::Cell<u32>,
+    /// For a plan: no column is read that is not in memory.
+    pub(crate) counts_only: std::cell::Cell<bool>,
     visited: RefCell<std::collections::BTreeSet<crate::resolve::ir::Pred>>,
 }
 
@@ -113,6 +115,7 @@ impl<'q> Run<'q> {
             frame: RefCell::default(),
             library,
             depth: std::cell::Cell::new(0),
+            counts_only: std::cell::Cell::new(false),
             visited: RefCell::default(),
         }
     }

@@ -95,13 +95,18 @@ impl PullError {
                     None => d,
                 }
             }
-            PullError::NotRef { at, .. } => placed(d, at, "its values are not entities"),
+            PullError::NotRef { at, reverse, attr } => {
+                placed(d, at, "its values are not entities").help(match reverse {
+                    true => format!("only references lead back to who points here; {attr} is plain data"),
+                    false => format!("only references take a pattern; write {attr} alone for its value"),
+                })
+            }
             PullError::UnknownXform { at, nearest, .. } => {
                 let d = placed(d, at, "no such function");
-                match nearest {
-                    Some(n) => d.help(format!("did you mean {n}?")),
-                    None => d,
-                }
+                d.help(match nearest {
+                    Some(n) => format!("did you mean {n}?"),
+                    None => "the functions are those of docs/functions.md and those registered".to_owned(),
+                })
             }
             PullError::Xform { at, .. } => placed(d, at, "in this transformation"),
             PullError::History => d.help("pull from the present, or from as-of a time"),

@@ -42,8 +42,9 @@ const MAX_CLAUSES: usize = 20_000;
 const MAX_WRITTEN_OUT: usize = 400;
 /// Depth to which calls of rules are written out.
 const MAX_INLINE: usize = 32;
-/// Bodies within bodies, in the query and in rules written out.
-const MAX_NESTING: usize = 64;
+/// Bodies within bodies, in the query and in rules written out: fewer than a run can take, so
+/// that the complaint has a place.
+const MAX_NESTING: usize = crate::eval::MAX_DEPTH as usize - 8;
 
 /// Resolves a query against these sources (by name, in order of slots) and rule
 /// sets. The flag of a rule set says that its spans point into the query's text.

@@ -5,6 +5,7 @@
 //!    no backtracking), and their compiled size is bounded.
 
 use super::FnError;
+use super::bound::{heap_bytes, text_of};
 use crate::edn;
 use annals_model::Value;
 use regex::{Regex, RegexBuilder};
@@ -28,6 +29,11 @@ pub(super) fn index(args: &[Value], arg: usize) -> Result<usize, FnError> {
     }
 }
 
+/// Bytes of the strings among these.
+fn total(items: &[Value]) -> Option<usize> {
+    items.iter().map(heap_bytes).try_fold(0usize, usize::checked_add)
+}
+
 /// A value as `str` writes it: strings and numbers bare, everything else as EDN.
 fn append(out: &mut String, v: &Value) {
     match v {
@@ -45,6 +51,7 @@ pub(super) fn str(args: &[Value]) -> Answer {
     if let [v @ Value::String(_)] = args {
         return Ok(v.clone());
     }
+    text_of(total(args))?;
     let mut out = String::new();
     args.iter().for_each(|v| append(&mut out, v));
     Ok(out.into())
@@ -122,9 +129,30 @@ pub(super) fn reverse(args: &[Value]) -> Answer {
 pub(super) fn replace(args: &[Value]) -> Answer {
     let (s, with) = (text(args, 0)?, text(args, 2)?);
     match &args[1] {
-        Value::Tagged(_) => Ok(pattern(args, 1)?.replace_all(s, with).into_owned().into()),
-        _ => Ok(s.replace(text(args, 1)?, with).into()),
+        Value::Tagged(_) => replace_all(&pattern(args, 1)?, s, with),
+        _ => {
+            let part = text(args, 1)?;
+            let n = s.matches(part).count();
+            text_of(n.checked_mul(with.len()).and_then(|more| more.checked_add(s.len() - n * part.len())))?;
+            Ok(s.replace(part, with).into())
+        }
     }
+}
+/// Replaces every match, stopping before the text grows too large.
+fn replace_all(pattern: &Regex, s: &str, with: &str) -> Answer {
+    let (mut out, mut last) = (String::new(), 0);
+    for found in pattern.captures_iter(s) {
+        let Some(whole) = found.get(0) else { continue };
+        out.push_str(&s[last..whole.start()]);
+        // A reference takes two bytes and stands for a match at most.
+        let most = with.len() + with.matches('$').count() * whole.len();
+        text_of(out.len().checked_add(most))?;
+        found.expand(with, &mut out);
+        last = whole.end();
+    }
+    text_of(out.len().checked_add(s.len() - last))?;
+    out.push_str(&s[last..]);
+    Ok(out.into())
 }
 pub(super) fn split(args: &[Value]) -> Answer {
     let s = text(args, 0)?;
@@ -145,6 +173,8 @@ pub(super) fn join(args: &[Value]) -> Answer {
     let Some(items) = super::data::items(coll) else {
         return Err(FnError::Type { arg: args.len() - 1, expected: "collection", found: coll.kind() });
     };
+    let separators = separator.len().checked_mul(items.len());
+    text_of(total(items).zip(separators).and_then(|(a, b)| a.checked_add(b)))?;
     let mut out = String::new();
     for (i, v) in items.iter().enumerate() {
         if i > 0 {
