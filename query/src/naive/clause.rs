@@ -289,10 +289,10 @@ impl<'w, 'a> Eval<'w, 'a> {
         let rules = &self.world.rules;
         let folded = fold::of(rules, &goal.1).is_some_and(|f| f.iter().any(Option::is_some));
         let back = self.within.as_ref().is_some_and(|caller| fold::leads(rules, &goal.1, caller));
-        if let Some(running) = &mut self.running {
-            if !folded || back {
-                return Ok(running.entry(goal).or_default().clone());
-            }
+        if let Some(running) = &mut self.running
+            && (!folded || back)
+        {
+            return Ok(running.entry(goal).or_default().clone());
         }
         let (running, within) = (self.running.take(), self.within.take());
         self.running = Some(Table::from([(goal.clone(), BTreeSet::new())]));

@@ -1,7 +1,7 @@
 //! Rules that fold: over time, in proofs and plans, within the budget; and values that grow.
 
 use super::*;
-use annals_query::timeline::{Proof, Step};
+use annals_query::timeline::{Proof, Spans, Step, TimelineRow};
 
 /// S of semantics.md, and how far one is under another: C under B under A, from t2 on B under
 /// itself too (no shorter), and from t3 on C directly under A.
@@ -37,10 +37,11 @@ fn folds_over_time_are_exact() {
     let text = "[:find ?d :in $ % :where [?x :p/name \"C\"] [?y :p/name \"A\"] (hops ?x ?y ?d)]";
     let q = Query::parse(text).unwrap();
     let rows = q.timeline(&[history(company()), edn(HOPS)], T(3), &QueryOptions::default()).unwrap();
-    let seen: Vec<(Vec<Value>, Vec<(T, T)>)> =
-        rows.into_iter().map(|r| (r.values, r.times.iter().collect())).collect();
-    let one = (vec![Value::Long(1)], vec![(T(3), T(4))]);
-    assert_eq!(seen, vec![one, (vec![Value::Long(2)], vec![(T(1), T(3))])], "two steps, until there is one");
+    let expected = [
+        TimelineRow { values: vec![Value::Long(1)], times: Spans::one(T(3), T(4)) },
+        TimelineRow { values: vec![Value::Long(2)], times: Spans::one(T(1), T(3)) },
+    ];
+    assert_eq!(rows, expected, "two steps, until there is one");
 
     let q = Query::parse("[:find ?s ?n :in $ % :where (ages ?s ?n)]").unwrap();
     let rows = q.timeline(&[history(company()), edn(AGES)], T(3), &QueryOptions::default()).unwrap();
@@ -142,7 +143,7 @@ fn what_is_no_time_is_no_time() {
         ("[?x :p/name \"A\"] [(tx-data $ ?x) [[?y]]]", "query/type"),
         ("[(tx-ids $ 1 -5) [?x ...]]", "[]"),
     ] {
-        assert_eq!(ask(&[db.clone()], &format!("[:find [?x ...] :where {clause}]")), expected, "{clause}");
+        assert_eq!(ask(std::slice::from_ref(&db), &format!("[:find [?x ...] :where {clause}]")), expected, "{clause}");
     }
 }
 
