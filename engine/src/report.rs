@@ -1,6 +1,10 @@
 //! What a transaction did.
 
-use crate::{Db, db::Shared, store::Record};
+use crate::{
+    Db,
+    db::Shared,
+    store::{Record, Row},
+};
 use annals_model::{Datom, EntityId, Instant, T};
 use std::{
     collections::HashMap,
@@ -96,6 +100,11 @@ impl TxReport {
     /// What it asserted and retracted, its instant first.
     pub fn tx_data(&self) -> &[Datom] {
         &self.0.record.datoms
+    }
+    /// Did it take facts or events out of the log itself? Then what was read before it, of any t, may have held
+    /// what is gone; its own datoms are only the reason given.
+    pub fn excises(&self) -> bool {
+        self.0.record.rows.iter().any(|row| row.table == Row::STORAGE)
     }
     /// The entity a tempid became.
     pub fn tempid(&self, name: &str) -> Option<EntityId> {

@@ -245,3 +245,23 @@ fn transactions_come_as_a_stream_once_each_also_to_who_lags_and_resumes() {
     });
     assert_eq!(next, 401);
 }
+
+#[test]
+fn a_position_is_what_was_handed_out_and_not_what_was_read() {
+    let conn = annals::in_memory().unwrap();
+    for n in 0..3 {
+        conn.append(Append::to("s").event("E", &json!({"n": n})).unwrap()).unwrap();
+    }
+    // A page holds all three; one is taken.
+    let mut first = conn.subscribe(vec![], Start::Beginning).unwrap();
+    let Some(Ok(Feed::Event(e))) = first.next() else { panic!("an event") };
+    assert_eq!((e.position, first.position()), (Position(1), Position(1)));
+    let mut rest = pin!(conn.subscribe(vec![], Start::After(first.position())).unwrap().into_stream());
+    let mut cx = Context::from_waker(Waker::noop());
+    for expected in [2, 3] {
+        let Poll::Ready(Some(Ok(Feed::Event(e)))) = rest.as_mut().poll_next(&mut cx) else {
+            panic!("an event")
+        };
+        assert_eq!((e.position, rest.position()), (Position(expected), Position(expected)));
+    }
+}

@@ -117,3 +117,30 @@ fn live_queries_equal_running_them_again_over_generated_histories() {
         }
     }
 }
+
+#[test]
+fn a_live_query_loses_the_rows_that_were_excised() {
+    let s = Running::start();
+    s.conn
+        .transact("[{:order/id \"kept\" :order/status :placed} {:order/id \"gone\" :order/status :placed}]")
+        .unwrap();
+    let query = "[:find ?id :where [?o :order/id ?id] [?o :order/status :placed]]";
+    let mut live =
+        connect(&format!("http://{}/v1/db/orders", s.address)).unwrap().subscribe(query, vec![]).unwrap();
+    let mut next = || live.next_timeout(Duration::from_secs(20)).unwrap().expect("an update");
+    assert!(matches!(next(), Update::Snapshot { rows, .. } if rows.len() == 2));
+    let gone = annals::Eid::from(("order/id", "gone"));
+    // Its transaction says why and not what: no fact of an order is among its datoms.
+    let excised = s.conn.excise(&[annals::Excision::Entity(gone)], "[]").unwrap().report.t();
+    loop {
+        match next() {
+            Update::Change { t, added, removed } => {
+                assert_eq!((t, added.len()), (excised, 0));
+                assert_eq!(removed, [vec![annals::Value::string("gone")]]);
+                return;
+            }
+            Update::Checkpoint { t } => assert!(t < excised, "the excision was passed over"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

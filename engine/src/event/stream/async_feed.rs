@@ -38,7 +38,7 @@ impl EventStream {
         let seat = subscription.events().seat();
         EventStream { subscription, seat }
     }
-    /// The position it has looked at: where to resume.
+    /// Up to where everything it wants has been handed out: where to resume.
     pub fn position(&self) -> Position {
         self.subscription.position()
     }

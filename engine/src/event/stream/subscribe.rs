@@ -46,7 +46,11 @@ const PAGE: usize = 512;
 pub struct Subscription {
     conn: Connection,
     items: Vec<Item>,
+    /// Read up to here,
     after: Position,
+    /// handed out up to here,
+    given: Position,
+    /// and this is between the two.
     ready: VecDeque<Feed>,
     caught_up: bool,
 }
@@ -64,14 +68,21 @@ impl Connection {
                 crate::event::log::EventLog { upto: t.min(log.t()), ..log }.head()?
             }
         };
-        Ok(Subscription { conn: self.clone(), items, after, ready: VecDeque::new(), caught_up: false })
+        Ok(Subscription {
+            conn: self.clone(),
+            items,
+            after,
+            given: after,
+            ready: VecDeque::new(),
+            caught_up: false,
+        })
     }
 }
 
 impl Subscription {
-    /// The position it has looked at.
+    /// Up to where everything it wants has been handed out: where another subscription goes on.
     pub fn position(&self) -> Position {
-        self.after
+        self.given
     }
 
     /// The same as an asynchronous stream, from where it stands.
@@ -101,6 +112,12 @@ impl Subscription {
     pub(crate) fn look(&mut self) -> Result<Option<Feed>, DbError> {
         loop {
             if let Some(feed) = self.ready.pop_front() {
+                match (&feed, self.ready.front()) {
+                    // Upcasters made several of one, and the rest is still to come.
+                    (Feed::Event(e), Some(Feed::Event(next))) if next.position == e.position => {}
+                    (Feed::Event(e), _) => self.given = e.position,
+                    (Feed::Checkpoint(p) | Feed::CaughtUp(p), _) => self.given = *p,
+                }
                 return Ok(Some(feed));
             }
             let log = self.conn.db().events();
@@ -117,6 +134,7 @@ impl Subscription {
             }
             if !self.caught_up {
                 self.caught_up = true;
+                self.given = self.after;
                 return Ok(Some(Feed::CaughtUp(self.after)));
             }
             return Ok(None);
