@@ -91,8 +91,8 @@ macro_rules! name {
                 Ok($name(Arc::from(text)))
             }
             /// A name read back from storage, where only checked ones are written.
-            pub(crate) fn stored(text: &str) -> $name {
-                $name(Arc::from(text))
+            pub(crate) fn stored(text: impl Into<Arc<str>>) -> $name {
+                $name(text.into())
             }
             /// The text.
             pub fn as_str(&self) -> &str {

@@ -161,9 +161,9 @@ impl Txn {
         }
     }
 
-    /// Has nothing been said yet?
-    pub fn is_empty(&self) -> bool {
-        self.datoms.is_empty() && self.rows.is_empty()
+    /// Has any fact been said, as against rows of side tables?
+    pub fn has_facts(&self) -> bool {
+        !self.datoms.is_empty()
     }
 
     /// The counter of the next user entity.

@@ -22,7 +22,7 @@ use hashbrown::HashSet;
 use parking_lot::RwLock;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 use uuid::Uuid;
 
@@ -264,7 +264,7 @@ impl Seals {
         mut r: Recorded,
         read: &mut dyn FnMut(&str, Option<Value>) -> Value,
     ) -> Result<Recorded, SealError> {
-        if !mentions(&r.event.data, SEALED) {
+        if !is_sealed(&r.event.data) {
             return Ok(r);
         }
         let opened = self.open_places(r.event.id.0, &r.event.data.value()?, &mut |subject, _, plain| {
@@ -375,7 +375,7 @@ fn unplaced(v: &Value) -> bool {
 
 /// A cheap test that never misses.
 fn mentions(data: &Data, tag: &str) -> bool {
-    !tag.is_empty() && data.bytes().windows(tag.len()).any(|w| w == tag.as_bytes())
+    !tag.is_empty() && memchr::memmem::find(data.bytes(), tag.as_bytes()).is_some()
 }
 
 fn nonce(id: Uuid, path: &[u8]) -> Nonce {
@@ -427,7 +427,10 @@ pub(crate) fn has_erased(v: &Value) -> bool {
 
 /// Does the payload hold sealed values?
 pub(crate) fn is_sealed(data: &Data) -> bool {
-    mentions(data, SEALED)
+    // Every event read is looked through: the searcher is made once.
+    static SEARCHER: LazyLock<memchr::memmem::Finder<'static>> =
+        LazyLock::new(|| memchr::memmem::Finder::new(SEALED));
+    SEARCHER.find(data.bytes()).is_some()
 }
 
 /// Does the payload hold values of a subject that was erased?

@@ -16,6 +16,7 @@ use crate::event::{
     registry::{Events, Skips, checkpoint_key, parked_key},
     runtime::{ParkedStreams, Runtime},
     seal, table,
+    upcast::Upcasters,
 };
 use crate::{DbError, TransactError, transact::Txn};
 use annals_model::View;
@@ -85,7 +86,10 @@ impl Taken {
 impl Events {
     /// An event as projections take it.
     pub(crate) fn taken(&self, stored: Recorded, shared: bool) -> Taken {
-        let upcasters = self.upcasters.read().clone();
+        self.taken_by(&self.upcasters.read().clone(), stored, shared)
+    }
+
+    fn taken_by(&self, upcasters: &Upcasters, stored: Recorded, shared: bool) -> Taken {
         let sealed = seal::is_sealed(&stored.event.data);
         if !sealed && upcasters.is_empty() {
             return Taken { stored, shared, read: Read::Same };
@@ -120,13 +124,14 @@ impl Events {
             stored.push(r);
             Ok(ControlFlow::Continue(()))
         })?;
+        let upcasters = self.upcasters.read().clone();
         let mut batch: Vec<Taken> = Vec::with_capacity(stored.len());
         for r in stored {
             let shared = batch.last().is_some_and(|b| b.stored.t == r.t);
             if let Some(before) = batch.last_mut().filter(|_| shared) {
                 before.shared = true;
             }
-            batch.push(self.taken(r, shared));
+            batch.push(self.taken_by(&upcasters, r, shared));
         }
         Ok((batch, upto))
     }

@@ -52,6 +52,9 @@ impl FactBase for Staged<'_> {
         self.next.set(n + 1);
         EntityId::new(Partition::User, n)
     }
+    fn next_fresh(&self) -> EntityId {
+        EntityId::new(Partition::User, self.next.get())
+    }
 }
 
 impl Events {
@@ -124,7 +127,7 @@ impl Events {
         shared: bool,
     ) -> Result<Undo, Stop> {
         // Facts given with the append, and those of projections before this one, are seen too.
-        let seen = if txn.is_empty() { before.clone() } else { txn.db().clone() };
+        let seen = if txn.has_facts() { txn.db().clone() } else { before.clone() };
         let schema: &Arc<Schema> = &seen.info().schema;
         let binding = r.binding(schema)?;
         let staged = Staged { snap: seen.snapshot(), view: View::NOW, next: Cell::new(txn.next_user()) };
@@ -132,6 +135,7 @@ impl Events {
         let cache: &mut Cache = match purpose {
             Purpose::Commit => {
                 shared_cache = r.cache.lock();
+                shared_cache.trim();
                 &mut shared_cache
             }
             Purpose::Speculate => {

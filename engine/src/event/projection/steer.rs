@@ -6,6 +6,7 @@
 
 use crate::event::{
     batch::{BatchError, Taken},
+    facts::Cache,
     id::Position,
     language::{Mode, OnError},
     projection_error::ProjectionError,
@@ -187,7 +188,11 @@ impl Connection {
                     std::thread::sleep(Duration::from_millis(10 << attempt.min(6)));
                 }
                 Err(BatchError::Poison(p)) => return Err(self.halt(events, r, &batch, p)),
-                Err(e) => return Err(ProjectionError::of_batch(r, e)),
+                Err(e) => {
+                    // What it took to be said may not be stored.
+                    *r.cache.lock() = Cache::default();
+                    return Err(ProjectionError::of_batch(r, e));
+                }
             }
         }
         Ok(())

@@ -58,15 +58,9 @@ impl Connection {
         let mut done = Vec::with_capacity(appends.len());
         let mut rest: std::collections::VecDeque<Append> = appends.into();
         while !rest.is_empty() {
-            let events = self.shared().events().clone();
-            let jobs: Vec<_> = rest
-                .iter()
-                .cloned()
-                .map(|a| {
-                    let events = events.clone();
-                    move |txn: &mut crate::transact::Txn| events.append(txn, &a)
-                })
-                .collect();
+            let events = self.shared().events();
+            let jobs: Vec<_> =
+                rest.iter().map(|a| move |txn: &mut crate::transact::Txn| events.append(txn, a)).collect();
             let (made, stopped) = self.write_each(jobs);
             rest.drain(..made.len());
             done.extend(made);

@@ -9,7 +9,7 @@
 use crate::event::{
     append::{Item, matches},
     id::{EventId, Position, StreamId, Version},
-    record::Recorded,
+    record::{Names, Recorded},
     seal::Seals,
     table::{self, Head, Key, StreamState, Tables},
     upcast::Upcasters,
@@ -107,11 +107,18 @@ impl EventLog {
 
     /// What the stored event is to readers.
     fn present(&self, r: Recorded) -> Result<Vec<Recorded>, DbError> {
+        Ok(self.upcasters.apply(self.seals.open_event(r)?)?)
+    }
+
+    /// Adds to `events` what the stored event is to readers.
+    fn present_to(&self, r: Recorded, events: &mut Vec<Recorded>) -> Result<(), DbError> {
         let r = self.seals.open_event(r)?;
         if self.upcasters.is_empty() {
-            return Ok(vec![r]);
+            events.push(r);
+        } else {
+            events.append(&mut self.upcasters.apply(r)?);
         }
-        Ok(self.upcasters.apply(r)?)
+        Ok(())
     }
 
     /// The event at a position: several when an upcaster splits it, none when there is none.
@@ -227,11 +234,11 @@ impl EventLog {
     ) -> Result<Vec<Recorded>, StreamError> {
         let mut events = Vec::new();
         self.read_stored(stream, from, to, limit, back, &mut |r| {
-            let mut parts = self.present(r)?;
+            let before = events.len();
+            self.present_to(r, &mut events)?;
             if back {
-                parts.reverse();
+                events[before..].reverse();
             }
-            events.append(&mut parts);
             Ok(())
         })?;
         Ok(events)
@@ -279,20 +286,33 @@ impl EventLog {
             return Err(DbError::from(e).into());
         }
         let oldest = self.oldest(&head)?;
-        for p in positions {
-            let Some(r) = self.tables.event(p)? else { continue };
-            if r.t > self.upto {
-                if back {
-                    continue;
+        let (mut names, mut failed) = (Names::default(), None);
+        self.tables.events_at(&positions, &mut |p, bytes| {
+            let r = match Recorded::decode_with(p, bytes, &mut names) {
+                Ok(r) => r,
+                Err(e) => {
+                    failed = Some(DbError::from(e));
+                    return ControlFlow::Break(());
                 }
-                break;
+            };
+            if r.t > self.upto {
+                return if back { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
             }
             if oldest.is_some_and(|oldest| r.recorded_at < oldest) {
-                continue;
+                return ControlFlow::Continue(());
             }
-            give(r)?;
+            match give(r) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(e) => {
+                    failed = Some(e);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        match failed {
+            Some(e) => Err(e.into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Before which instant the events of a stream are no longer shown, if any are not.
@@ -337,7 +357,12 @@ impl EventLog {
             // Whoever asks for one event of a long backlog does not have all of it listed.
             let Some((positions, upto)) = self.some_candidates(items, seen, head, limit.max(PAGE))? else {
                 let reached = self.each(after, head, &mut |r| {
-                    events.extend(self.present(r)?.into_iter().filter(|e| matches(items, e)));
+                    let before = events.len();
+                    self.present_to(r, &mut events)?;
+                    if !items.is_empty() {
+                        let parts = events.split_off(before);
+                        events.extend(parts.into_iter().filter(|e| matches(items, e)));
+                    }
                     Ok(if events.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
                 })?;
                 return Ok((events, reached));
@@ -377,10 +402,10 @@ impl EventLog {
     ) -> Result<Position, DbError> {
         let (from, to) = (Key::new().number(after.0 + 1).done(), Key::new().number(upto.0 + 1).done());
         let mut reached = upto;
-        let mut failed = None;
+        let (mut failed, mut names) = (None, Names::default());
         self.tables.rows(table::EVENT, &from, &to, false, &mut |k, v| {
             let Some(p) = table::last_number(k, 0).map(Position) else { return ControlFlow::Continue(()) };
-            match Recorded::decode(p, v).map_err(DbError::from).and_then(&mut *visit) {
+            match Recorded::decode_with(p, v, &mut names).map_err(DbError::from).and_then(&mut *visit) {
                 Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
                 Ok(ControlFlow::Break(())) => {
                     reached = p;

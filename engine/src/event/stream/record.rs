@@ -216,6 +216,14 @@ impl Recorded {
     }
     /// From the stored form.
     pub(crate) fn decode(position: Position, bytes: &[u8]) -> Result<Recorded, DataError> {
+        Recorded::decode_with(position, bytes, &mut Names::once())
+    }
+    /// From the stored form, its stream's and its type's names shared with events read before.
+    pub(crate) fn decode_with(
+        position: Position,
+        bytes: &[u8],
+        names: &mut Names,
+    ) -> Result<Recorded, DataError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != FORMAT {
             return Err(DataError::Damaged(0));
@@ -224,8 +232,8 @@ impl Recorded {
         let version = Version(r.varint()?);
         let recorded_at = Instant(r.signed()?);
         let id = EventId(uuid(&mut r)?);
-        let stream = StreamId::stored(r.text()?);
-        let ty = EventType::stored(r.text()?);
+        let stream = StreamId::stored(names.shared(r.text()?));
+        let ty = EventType::stored(names.shared(r.text()?));
         let flags = r.u8()?;
         let schema = u32::try_from(r.varint()?).map_err(|_| DataError::Damaged(r.at))?;
         let occurred_at = if flags & 1 != 0 { Some(Instant(r.signed()?)) } else { None };
@@ -235,7 +243,7 @@ impl Recorded {
         let n = r.varint()?;
         let mut tags = Vec::with_capacity(n.min(64) as usize);
         for _ in 0..n {
-            tags.push(Tag::stored(r.text()?));
+            tags.push(Tag::stored(names.shared(r.text()?)));
         }
         let mut more = BTreeMap::new();
         for _ in 0..r.varint()? {
@@ -250,6 +258,51 @@ impl Recorded {
 }
 
 const FORMAT: u8 = 1;
+
+/// Names that events read one after another share: a stream's, a type's, a tag's. A name that is
+/// met again is not allotted again. Bounded: of two names in one slot the later stays.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// A power of two of them, or none.
+    slots: Vec<Option<Arc<str>>>,
+    missed: usize,
+    /// Only one event is read: nothing is kept.
+    once: bool,
+}
+
+impl Names {
+    const FEWEST: usize = 16;
+    const MOST: usize = 4096;
+
+    /// For a single event.
+    fn once() -> Names {
+        Names { once: true, ..Names::default() }
+    }
+
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if self.once {
+            return Arc::from(text);
+        }
+        if self.missed >= self.slots.len() && self.slots.len() < Names::MOST {
+            let more = (4 * self.slots.len()).max(Names::FEWEST);
+            self.missed = 0;
+            self.slots.clear();
+            self.slots.resize(more, None);
+        }
+        // FNV-1a: names are short, and a slot taken by another costs an allocation, no more.
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let at = (hash ^ hash >> 32) as usize & (self.slots.len() - 1);
+        match &mut self.slots[at] {
+            Some(held) if &**held == text => held.clone(),
+            slot => {
+                self.missed += 1;
+                slot.insert(Arc::from(text)).clone()
+            }
+        }
+    }
+}
 
 fn uuid(r: &mut Reader<'_>) -> Result<Uuid, DataError> {
     let at = r.at;

@@ -278,12 +278,36 @@ impl Tables {
 
     /// The newest position.
     pub fn last_position(&self) -> Result<Position, DbError> {
-        let mut last = Position::ZERO;
-        self.rows(EVENT, &[], &[0xff], true, &mut |k, _| {
-            last = Position(last_number(k, 0).unwrap_or(0));
+        let speculated = self.snap.speculated_rows().filter(|r| r.table == EVENT && r.value.is_some());
+        if let Some(last) = speculated.filter_map(|r| last_number(&r.key, 0)).max() {
+            return Ok(Position(last));
+        }
+        // The newest there is, whatever the basis; then down to the basis, if that is older.
+        // (A scan backwards would pass over every event since.)
+        let (store, basis) = (&self.snap.store, self.snap.basis);
+        let newest = store.newest();
+        let mut last = 0;
+        store.rows(newest, EVENT, &[], &[0xff], true, &mut |k, _| {
+            last = last_number(k, 0).unwrap_or(0);
             ControlFlow::Break(())
         })?;
-        Ok(last)
+        if basis >= newest {
+            return Ok(Position(last));
+        }
+        let known = |p: u64| store.row(basis, EVENT, &Key::new().number(p).done()).map(|r| r.is_some());
+        // A basis is mostly a recent one: the steps down double.
+        let (mut high, mut step) = (last, 1);
+        while high > 0 && !known(high)? {
+            last = high - 1;
+            high = high.saturating_sub(step);
+            step *= 2;
+        }
+        let mut low = high;
+        while low < last {
+            let mid = low + (last - low).div_ceil(2);
+            if known(mid)? { low = mid } else { last = mid - 1 }
+        }
+        Ok(Position(low))
     }
 
     /// Where an event id is stored.
@@ -292,6 +316,45 @@ impl Tables {
             Some(bytes) => Ok(Some(Position(read_number(&bytes)?))),
             None => Ok(None),
         }
+    }
+
+    /// Visits the stored bytes of events in the order of the positions given, which is best the
+    /// order of the log or the reverse. Positions that hold no event are passed over.
+    pub fn events_at(
+        &self,
+        positions: &[Position],
+        visit: &mut dyn FnMut(Position, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), DbError> {
+        let key = |p: &Position| Key::new().number(p.0).done();
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(()) };
+        let back = first > last;
+        let (low, high) = if back { (last, first) } else { (first, last) };
+        let sorted = positions.is_sorted_by(|a, b| if back { a > b } else { a < b });
+        if sorted && high.0 - low.0 < 2 * positions.len() as u64 {
+            // Most of what lies between is wanted.
+            let mut wanted = positions.iter().peekable();
+            return self.rows(EVENT, &key(low), &key(&high.next()), back, &mut |k, bytes| {
+                let Some(p) = last_number(k, 0).map(Position) else { return ControlFlow::Continue(()) };
+                while wanted.next_if(|w| if back { **w > p } else { **w < p }).is_some() {}
+                match wanted.next_if(|w| **w == p) {
+                    Some(_) => visit(p, bytes),
+                    None => ControlFlow::Continue(()),
+                }
+            });
+        }
+        if self.snap.speculated_rows().next().is_some() {
+            for p in positions {
+                if let Some(bytes) = self.row(EVENT, Key::new().number(p.0))?
+                    && visit(*p, &bytes).is_break()
+                {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let keys: Vec<_> = positions.iter().map(key).collect();
+        let (store, basis) = (&self.snap.store, self.snap.basis);
+        Ok(store.rows_of(basis, EVENT, &keys, &mut |i, bytes| visit(positions[i], bytes))?)
     }
 
     /// The stored event, without upcasting.

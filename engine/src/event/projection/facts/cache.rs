@@ -5,25 +5,34 @@
 
 use annals_model::{AttrId, EntityId, Value};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+/// The values an entity holds of an attribute: mostly one.
+pub(super) type Values = SmallVec<[Value; 1]>;
 
 /// What a projection knows of its own facts: exact, because nobody else writes them.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    pub(super) values: HashMap<(EntityId, AttrId), Vec<Value>>,
+    pub(super) values: HashMap<(EntityId, AttrId), Values>,
     pub(super) holders: HashMap<(AttrId, Value), Option<EntityId>>,
-    /// Everything the projection ever wrote is here: what is not, does not exist.
-    pub(super) complete: bool,
+    /// Every value the projection ever wrote is here: what is not, does not exist.
+    pub(super) all_values: bool,
+    /// Every holder is.
+    pub(super) all_holders: bool,
+    /// Of entities that no unique value names. Few come back to such an entity: what is known
+    /// of it is let go after the transaction.
+    pub(super) nameless: Vec<(EntityId, AttrId)>,
 }
 
-/// Entries after which a cache is emptied between transactions.
-const CACHE_ENTRIES: usize = 4_000_000;
+/// Entries after which a cache is emptied between transactions: some 150 MB.
+const CACHE_ENTRIES: usize = 1_000_000;
 
 impl Cache {
     /// The cache of a projection that has written nothing yet.
     pub fn of_new_projection() -> Cache {
-        Cache { complete: true, ..Cache::default() }
+        Cache { all_values: true, all_holders: true, ..Cache::default() }
     }
-    /// Every fact that holds: of one that is complete, all the projection ever said and still does.
+    /// Every fact that holds: of one that was never trimmed, all the projection ever said and still does.
     pub fn facts(&self) -> impl Iterator<Item = (EntityId, AttrId, &Value)> {
         self.values.iter().flat_map(|((e, a), values)| values.iter().map(|v| (*e, *a, v)))
     }
@@ -42,8 +51,13 @@ impl Cache {
             };
         }
     }
-    /// Keeps memory bounded; called between transactions.
+    /// Keeps memory bounded. Called when what the last transaction said can be read from the
+    /// database that the next one is made from.
     pub fn trim(&mut self) {
+        for key in std::mem::take(&mut self.nameless) {
+            self.values.remove(&key);
+            self.all_values = false;
+        }
         if self.values.len() + self.holders.len() > CACHE_ENTRIES {
             *self = Cache::default();
         }
@@ -56,6 +70,6 @@ pub(super) type Before<K, V> = (K, Option<V>);
 /// How to take a transaction's work back out of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
-    pub(super) values: Vec<Before<(EntityId, AttrId), Vec<Value>>>,
+    pub(super) values: Vec<Before<(EntityId, AttrId), Values>>,
     pub(super) holders: Vec<Before<(AttrId, Value), Option<EntityId>>>,
 }

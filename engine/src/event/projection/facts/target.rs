@@ -2,7 +2,7 @@
 //! found or made, values compared with what holds. The rules are those of `facts`.
 
 use super::{
-    cache::{Before, Cache, Undo},
+    cache::{Before, Cache, Undo, Values},
     error::ProjectError,
     said::{FactOp, Object, Subject, is_erased},
 };
@@ -11,7 +11,7 @@ use crate::{
     event::{id::Position, record::Recorded},
 };
 use annals_model::{AttrId, Attribute, Datom, EntityId, Keyword, Schema, T, Unique, Value, ValueType};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 use std::sync::Arc;
 
 /// What a projection may read while it runs.
@@ -22,6 +22,8 @@ pub(crate) trait FactBase {
     fn holder(&self, a: AttrId, v: &Value, at: Option<T>) -> Result<Option<EntityId>, DbError>;
     /// An entity id never used.
     fn fresh(&self) -> EntityId;
+    /// The one that [`FactBase::fresh`] gives next; later ones are larger.
+    fn next_fresh(&self) -> EntityId;
 }
 
 /// The attributes of one version of a projection, by the names its author uses.
@@ -58,9 +60,13 @@ pub(crate) struct Target<'a> {
     schema: &'a Schema,
     cache: &'a mut Cache,
     undo: Undo,
-    /// Values at the beginning of the transaction, in order of first touch.
-    before: Vec<((EntityId, AttrId), Vec<Value>)>,
+    /// In order of first touch.
+    before: Vec<Touched>,
+    /// The keys of `before`, once there are more than a few.
     touched: HashSet<(EntityId, AttrId)>,
+    /// Entities from here on were made in this transaction.
+    first_fresh: EntityId,
+    nameless: HashSet<EntityId>,
     temps: HashMap<u32, EntityId>,
     position: Position,
     /// The transaction of the event.
@@ -71,6 +77,17 @@ pub(crate) struct Target<'a> {
     /// What was read or written, when somebody wants to know.
     watch: Option<Watched>,
 }
+
+/// Values at the beginning of the transaction.
+struct Touched {
+    key: (EntityId, AttrId),
+    old: Values,
+    /// Were they in the cache?
+    known: bool,
+}
+
+/// So many keys are looked through one by one.
+const FEW: usize = 8;
 
 /// What a projection read or wrote of its own facts.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +112,8 @@ impl<'a> Target<'a> {
             undo: Undo::default(),
             before: Vec::new(),
             touched: HashSet::new(),
+            first_fresh: base.next_fresh(),
+            nameless: HashSet::new(),
             temps: HashMap::new(),
             position: Position::ZERO,
             origin: T::GENESIS,
@@ -114,13 +133,13 @@ impl<'a> Target<'a> {
     }
     /// What is another now than when the transaction began.
     pub fn written(&self) -> Watched {
-        let other = |((e, a), old): &&((EntityId, AttrId), Vec<Value>)| {
-            let now = &self.cache.values[&(*e, *a)];
+        let other = |Touched { key, old, .. }: &&Touched| {
+            let now = &self.cache.values[key];
             now.len() != old.len() || !old.iter().all(|v| now.contains(v))
         };
         let moved = |(key, old): &&Before<_, _>| old.as_ref() != self.cache.holders.get(key);
         Watched {
-            values: self.before.iter().filter(other).map(|(key, _)| *key).collect(),
+            values: self.before.iter().filter(other).map(|t| t.key).collect(),
             holders: self.undo.holders.iter().filter(moved).map(|(key, _)| key.clone()).collect(),
         }
     }
@@ -152,6 +171,7 @@ impl<'a> Target<'a> {
                 None => {
                     let e = self.base.fresh();
                     self.temps.insert(*n, e);
+                    self.nameless.insert(e);
                     e
                 }
             }),
@@ -197,7 +217,7 @@ impl<'a> Target<'a> {
         if let Some(holder) = self.cache.holders.get(&key) {
             return Ok(*holder);
         }
-        if self.cache.complete {
+        if self.cache.all_holders {
             return Ok(None);
         }
         let holder = self.base.holder(a, &key.1, None)?;
@@ -210,11 +230,21 @@ impl<'a> Target<'a> {
         if let Some(w) = &mut self.watch {
             w.values.insert((e, a));
         }
-        if !self.cache.values.contains_key(&(e, a)) {
-            let values = if self.cache.complete { Vec::new() } else { self.base.values(e, a, None)? };
-            self.cache.values.insert((e, a), values);
+        Ok(self.load(e, a)?.0)
+    }
+
+    /// The values in the cache, and whether they were there already.
+    fn load(&mut self, e: EntityId, a: AttrId) -> Result<(&mut Values, bool), ProjectError> {
+        match self.cache.values.entry((e, a)) {
+            Entry::Occupied(held) => Ok((held.into_mut(), true)),
+            Entry::Vacant(slot) => {
+                // Nobody has said anything of an entity made just now.
+                let fresh = e >= self.first_fresh && e.partition() == self.first_fresh.partition();
+                let nothing = self.cache.all_values || fresh;
+                let values = if nothing { Vec::new() } else { self.base.values(e, a, None)? };
+                Ok((slot.insert(values.into()), false))
+            }
         }
-        Ok(&self.cache.values[&(e, a)])
     }
 
     /// Any attribute's values: owned ones as they are now, others as of the event.
@@ -230,12 +260,21 @@ impl<'a> Target<'a> {
 
     /// Remembers how `(e, a)` was, once for the transaction and for taking back.
     fn touch(&mut self, e: EntityId, a: AttrId) -> Result<(), ProjectError> {
-        if !self.touched.contains(&(e, a)) {
-            let known = self.cache.values.contains_key(&(e, a));
-            let old = self.values(e, a)?.to_vec();
-            self.undo.values.push(((e, a), known.then(|| old.clone())));
-            self.before.push(((e, a), old));
-            self.touched.insert((e, a));
+        let key = (e, a);
+        let few = self.before.len() <= FEW;
+        if if few { self.before.iter().any(|t| t.key == key) } else { self.touched.contains(&key) } {
+            return Ok(());
+        }
+        if let Some(w) = &mut self.watch {
+            w.values.insert(key);
+        }
+        let (values, known) = self.load(e, a)?;
+        let old = values.clone();
+        self.before.push(Touched { key, old, known });
+        match self.before.len() {
+            n if n <= FEW => {}
+            n if n == FEW + 1 => self.touched.extend(self.before.iter().map(|t| t.key)),
+            _ => drop(self.touched.insert(key)),
         }
         Ok(())
     }
@@ -274,6 +313,7 @@ impl<'a> Target<'a> {
                 }
             }
             self.set_holder(a.id, &value, Some(e));
+            self.nameless.remove(&e);
         }
         if self.shared {
             self.supports.push(Support { e, a: a.id, v: value.clone(), position: self.position });
@@ -365,22 +405,30 @@ impl<'a> Target<'a> {
 
     /// The transaction's datoms, filed under `t`, and the support to be noted.
     pub fn finish(self, t: T) -> (Vec<Datom>, Vec<Support>, Undo) {
-        let mut datoms = Vec::with_capacity(self.before.len() * 2);
-        for ((e, a), before) in self.before {
-            let after = &self.cache.values[&(e, a)];
-            for v in before.iter().filter(|v| !after.contains(v)) {
+        let Target { before, cache, supports, mut undo, nameless, .. } = self;
+        let mut datoms = Vec::with_capacity(before.len() * 2);
+        undo.values.reserve(before.len());
+        for Touched { key: (e, a), old, known } in before {
+            let after = &cache.values[&(e, a)];
+            for v in old.iter().filter(|v| !after.contains(v)) {
                 datoms.push(Datom { e, a, v: v.clone(), t, added: false });
             }
-            for v in after.iter().filter(|v| !before.contains(v)) {
+            for v in after.iter().filter(|v| !old.contains(v)) {
                 datoms.push(Datom { e, a, v: v.clone(), t, added: true });
             }
+            if nameless.contains(&e) {
+                cache.nameless.push((e, a));
+            }
+            undo.values.push(((e, a), known.then_some(old)));
         }
-        (datoms, self.supports, self.undo)
+        (datoms, supports, undo)
     }
 
     /// Gives up: the cache is to be as it was.
     pub fn abandon(self) {
-        self.cache.undo(self.undo);
+        let Target { before, cache, mut undo, .. } = self;
+        undo.values.extend(before.into_iter().map(|t| (t.key, t.known.then_some(t.old))));
+        cache.undo(undo);
     }
 }
 

@@ -132,7 +132,7 @@ pub struct Definition {
 }
 
 /// Events a transaction, unless the definition says otherwise.
-pub const BATCH: usize = 512;
+pub const BATCH: usize = 2048;
 
 impl Definition {
     /// Reads a definition; reports everything that is wrong with it.

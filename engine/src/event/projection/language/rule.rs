@@ -154,8 +154,8 @@ impl Template {
         };
         let e = out.entity(&subject)?;
         for (attr, slot) in &self.attrs {
-            let a = out.owned(attr)?.clone();
-            slot.assert(e, attr, &a, scope, out, round)?;
+            let a = out.owned(attr)?;
+            slot.assert(e, attr, a, scope, out, round)?;
         }
         Ok(e)
     }
