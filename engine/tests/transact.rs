@@ -499,6 +499,27 @@ fn errors_point_at_place_and_text() {
 }
 
 #[test]
+fn an_attribute_stays_and_the_reason_is_the_true_one() {
+    let conn = people();
+    let refused = |text: &str| {
+        let e = conn.transact(text).unwrap_err();
+        assert_eq!(e.code(), "tx/unsafe-alteration", "{text}");
+        e.to_string()
+    };
+    conn.transact(r#"[{:db/id "n" :p/name "N" :p/age 3}]"#).unwrap();
+    conn.transact(r#"[[:db/retract [:p/name "N"] :p/age]]"#).unwrap();
+    for (attr, used) in [("p/name", true), ("p/age", true), ("p/big", false)] {
+        for form in
+            [format!("[[:db/retract :{attr} :db/ident :{attr}]]"), format!("[[:db/retractEntity :{attr}]]")]
+        {
+            let said = refused(&form);
+            let (facts, stays) = (said.contains("still use it"), said.contains("used or not"));
+            assert_eq!((facts, stays), (used, !used), "{form}: {said}");
+        }
+    }
+}
+
+#[test]
 fn ids_are_not_reused_and_t_is_dense() {
     let conn = people();
     let t0 = conn.db().t();

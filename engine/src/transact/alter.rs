@@ -6,7 +6,8 @@
 //! 2. Allowed when the facts fit: many to one, adding uniqueness (both judged on
 //!    the database after the transaction), component on a reference.
 //! 3. Never: another value type, another tuple, taking an attribute away. Facts
-//!    of the past could not be read any more.
+//!    of the past could not be read any more; one without facts can still be named
+//!    by what looks at the past.
 
 use super::{
     Before,
@@ -74,7 +75,7 @@ impl Check<'_> {
             (Some(old), None) => Err(self.refuse(
                 old,
                 boot::IDENT,
-                "facts of the past still use it".into(),
+                why_it_stays(self.before.snap, old)?.into(),
                 "rename it out of the way instead: {:db/id :old/name :db/ident :unused/name}",
             )),
         }
@@ -335,6 +336,15 @@ impl Check<'_> {
             at: self.place(a.id.entity(), Some(by)),
         }
     }
+}
+
+/// Why an attribute is not taken away.
+pub(super) fn why_it_stays(snap: &Snapshot, a: &Attribute) -> Res<&'static str> {
+    let ever = View { history: true, ..View::NOW };
+    Ok(match snap.first(ever, &Prefix::A(a.id))? {
+        Some(_) => "facts, of now or of the past, still use it",
+        None => "an attribute stays, used or not: views of the past and stored rules may name it",
+    })
 }
 
 fn slot_type(k: &Keyword) -> bool {

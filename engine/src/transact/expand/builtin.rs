@@ -9,6 +9,7 @@ use crate::{
     bootstrap as boot,
     store::Prefix,
     transact::{
+        alter,
         error::TransactError,
         op::{Ensure, Ent, Res, Val},
     },
@@ -32,10 +33,10 @@ impl Expander<'_> {
         let schema = self.before.info.schema.clone();
         let ref_attrs: Vec<Arc<Attribute>> =
             schema.attributes().filter(|a| a.is_ref() && !boot::is_virtual(a.id)).cloned().collect();
-        if schema.attribute_of(root).is_some() && !boot::is_builtin(root) {
+        if let Some(a) = schema.attribute_of(root).filter(|_| !boot::is_builtin(root)) {
             return Err(TransactError::UnsafeAlteration {
                 attr: schema.ident(root).cloned().unwrap_or_else(|| DB_ID.clone()),
-                why: "facts of the past still use it".into(),
+                why: alter::why_it_stays(self.before.snap, a)?.into(),
                 todo: "rename it out of the way and retract its facts instead",
                 at: self.at(),
             });
