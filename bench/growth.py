@@ -17,6 +17,7 @@ CURVES = {  # curve: (points, what x is, points of --small)
     "versions": ([1, 2, 5, 10, 20, 50, 100, 200, 500], "versions of each fact", 4),
     "streams": ([1, 3, 10, 30, 100, 300, 1_000], "streams", 3),
     "clients": ([1, 2, 4, 8, 16, 32, 64, 128, 256], "clients at a time", 3),
+    "replay": ([10_000, 31_620, 100_000, 316_200, 1_000_000], "events in the log", 2),
 }
 INKS = ["#1b6ca8", "#c1442e", "#2e7d4f", "#8a5a00", "#6a4c93", "#5b6470", "#b0307a", "#00798c"]
 

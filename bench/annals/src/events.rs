@@ -1,19 +1,30 @@
-//! W6: appends with a version check, stream reads, replay.
+//! W6: appends with a version check, stream reads, replay; projections, commands, processes (`read_models`, `domain`).
 
-use crate::harness::{Bench, Outcome, disk, scratch};
+use crate::{
+    domain,
+    harness::{Bench, Outcome, disk, scratch},
+    read_models,
+};
 use annals::event::{Append, Data, Position, StreamId, Version};
 use annals::{Connection, Options};
 use std::{collections::HashMap, path::PathBuf};
 
-struct Event {
+pub struct Event {
     stream: String,
     kind: String,
     data: Data,
     bytes: u64,
 }
 
+/// A new database for this workload.
+pub fn open(durable: bool) -> (Connection, PathBuf) {
+    let path = scratch("w6");
+    let durability = if durable { annals::Durability::Full } else { annals::Durability::Relaxed };
+    (Options::new().durability(durability).open(&path).expect("open"), path)
+}
+
 /// Appends in order, `per` events a transaction; within one, the events of a stream go together.
-fn append(conn: &Connection, events: &[Event], per: usize) {
+pub fn append(conn: &Connection, events: &[Event], per: usize) {
     let mut versions: HashMap<&str, u64> = HashMap::new();
     for part in events.chunks(per) {
         let mut streams: Vec<(&str, Vec<&Event>)> = Vec::new();
@@ -47,11 +58,6 @@ pub fn run_workload(b: &Bench) {
             bytes: r[2].len() as u64,
         })
         .collect();
-    let open = |durable: bool| -> (Connection, PathBuf) {
-        let path = scratch("w6");
-        let durability = if durable { annals::Durability::Full } else { annals::Durability::Relaxed };
-        (Options::new().durability(durability).open(&path).expect("open"), path)
-    };
     let n = if b.small() { 1000 } else { 2000 };
     for (op, durable, count, per) in [
         ("append-durable", true, n, 1),
@@ -68,21 +74,23 @@ pub fn run_workload(b: &Bench) {
             },
         );
     }
+    concurrent(b, &events, n);
+    read_models::inline(b, &events, n);
+    domain::run(b, n);
     let (conn, _path) = open(false);
     append(&conn, &events, 1);
-    let payload: HashMap<(&str, u64), u64> = {
-        let mut seen: HashMap<&str, u64> = HashMap::new();
-        events
-            .iter()
-            .map(|e| {
-                let v = seen.entry(&e.stream).or_insert(0);
-                *v += 1;
-                ((e.stream.as_str(), *v), e.bytes)
-            })
-            .collect()
-    };
+    let log_before = conn.db().events();
     let names: Vec<StreamId> = (1..=1000).map(|i| StreamId::new(format!("s-{i}")).expect("a name")).collect();
-    let log = conn.db().events();
+    let whole = StreamId::new("whole").expect("a name");
+    if b.wants("read-one-stream") {
+        for part in events.chunks(1000) {
+            let a = part
+                .iter()
+                .fold(Append::to("whole"), |a, e| a.event(e.kind.as_str(), &e.data).expect("an event"));
+            conn.append(a).expect("append");
+        }
+    }
+    let (log, now) = (log_before, conn.db().events());
     b.op(
         "read-stream",
         || (),
@@ -91,7 +99,7 @@ pub fn run_workload(b: &Bench) {
             for name in &names {
                 for e in log.stream(name, Version(1), usize::MAX).unwrap_or_default() {
                     rows += 1;
-                    sum += payload[&(name.as_str(), e.version.0)];
+                    sum += events[e.position.0 as usize - 1].bytes;
                 }
             }
             (rows, sum)
@@ -108,10 +116,52 @@ pub fn run_workload(b: &Bench) {
                 after = last.position;
                 for e in &page {
                     rows += 1;
-                    sum += payload[&(e.stream.as_str(), e.version.0)];
+                    sum += events[e.position.0 as usize - 1].bytes;
                 }
             }
             (rows, sum)
+        },
+    );
+    b.op(
+        "read-one-stream",
+        || (),
+        |_| {
+            let (mut rows, mut sum, mut from) = (0, 0, Version(1));
+            loop {
+                let page = now.stream(&whole, from, 4096).expect("read");
+                let Some(last) = page.last() else { break };
+                from = last.version.next();
+                rows += page.len() as u64;
+                sum += page.iter().map(|e| u64::from(e.event.schema)).sum::<u64>();
+            }
+            (rows, sum)
+        },
+    );
+    read_models::replays(b, &conn);
+}
+
+/// 256 writers at a time, each with a stream of its own and the version it expects.
+fn concurrent(b: &Bench, events: &[Event], n: usize) {
+    const WRITERS: usize = 256;
+    let each = (n * 8).div_ceil(WRITERS);
+    b.op(
+        "append-durable-x256",
+        || open(true),
+        |(conn, _)| {
+            std::thread::scope(|scope| {
+                for w in 0..WRITERS {
+                    let conn = conn.clone();
+                    scope.spawn(move || {
+                        for i in 0..each {
+                            let e = &events[(w * each + i) % events.len()];
+                            let a = Append::to(format!("w-{w}")).expect_version(i as u64);
+                            conn.append(a.event(e.kind.as_str(), &e.data).expect("an event"))
+                                .expect("append");
+                        }
+                    });
+                }
+            });
+            ((WRITERS * each) as u64, 0)
         },
     );
 }

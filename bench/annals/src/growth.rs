@@ -6,6 +6,7 @@
 //! | facts | facts in the database | load, a lookup, a join, a scan's rate, a transaction, memory, disk, opening |
 //! | versions | versions of each fact | as-of lookups at the end and in the middle, the present, one history |
 //! | streams | streams of 10,000 events | an append, a read of one stream, events |
+//! | replay | events in the log | two projections over all of them, the first time and again |
 //! | clients | threads | acknowledged transactions a second, reads a second, the slowest hundredth |
 
 use crate::harness::{disk, rss_mb, scratch};
@@ -40,8 +41,9 @@ pub fn run(curve: &str, x: u64) {
         "versions" => versions(x),
         "streams" => streams(x),
         "clients" => clients(x),
+        "replay" => crate::read_models::growth(x, |metric, y| point("replay", x, metric, y)),
         other => {
-            eprintln!("no curve {other:?}: facts versions streams clients");
+            eprintln!("no curve {other:?}: facts versions streams clients replay");
             std::process::exit(2);
         }
     }

@@ -4,10 +4,16 @@
 //! Only the public face of `annals`, text queries as a user would write them. Entity ids are allotted by the
 //! database, so checksums map them back to the numbers of the data files through the tempids of the load.
 
+/// As the `annals` binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+mod domain;
 mod events;
 mod growth;
 mod harness;
 mod people;
+mod read_models;
 mod recursion;
 mod time_travel;
 mod tracks;
