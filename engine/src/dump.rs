@@ -13,7 +13,7 @@
 
 use crate::{
     Connection, Db, DbError, TransactError, TxRange, bootstrap as boot,
-    event::{SealError, table::Tables},
+    event::{Position, Recorded, SealError, table::Tables},
     store::{Record, Row, StorageError},
 };
 use annals_model::{AttrId, Attribute, Datom, EntityId, Instant, Keyword, T, TupleKind, Value, ValueType};
@@ -156,6 +156,28 @@ impl Connection {
     /// ```
     pub fn dump(&self, from: T, to: T) -> Result<Dump, DumpError> {
         Ok(Dump(self.tx_range(from.max(T(1)), to)?))
+    }
+
+    /// The events of a transaction as they are stored: personal values sealed, old shapes as they
+    /// were. What a dump shows of them beside its rows, so that it tells no more than those do.
+    ///
+    /// ```
+    /// use annals::{Value, event::{Append, NewEvent, personal}};
+    /// let conn = annals::in_memory()?;
+    /// let name = Value::map([(Value::keyword("name"), personal("p-7", "Ada"))]);
+    /// let done = conn.append(Append::to("person-7").push(NewEvent::new("Named", name)?))?;
+    /// let stored = conn.stored_events(done.t)?;
+    /// assert!(matches!(stored[0].data().field("name")?, Some(Value::Tagged(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn stored_events(&self, t: T) -> Result<Vec<Recorded>, DbError> {
+        let log = self.db().events();
+        let Some((first, last)) = log.positions_of(t)? else { return Ok(Vec::new()) };
+        let stored = (first.0..=last.0).map(|p| log.tables.event(Position(p)));
+        Ok(stored.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Commits transactions of a dump as they are, in order, with one sync; they go on where the

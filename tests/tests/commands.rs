@@ -784,6 +784,50 @@ fn s58_a_renamed_enum_reads_the_old_file() {
 }
 
 #[test]
+fn s58_a_renamed_decision_is_the_same_request() {
+    use annals::event::Decision;
+    #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
+    #[error("shut")]
+    struct Shut;
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    enum Rung {
+        Rung,
+    }
+    impl Event for Rung {
+        const TYPES: &'static [(&'static str, u32)] = &[("Rung", 1)];
+    }
+    #[derive(serde::Serialize)]
+    struct Ring {
+        times: u32,
+    }
+    #[derive(serde::Serialize)]
+    #[serde(rename = "Ring")]
+    struct PressTheBell {
+        times: u32,
+    }
+    impl Decision for Ring {
+        const NAME: &'static str = "bell";
+        type Event = Rung;
+        type Error = Shut;
+        fn decide(&self, _: &Decide<'_>) -> Result<Vec<(String, Rung)>, Shut> {
+            Ok((0..self.times).map(|_| ("bell-1".to_owned(), Rung::Rung)).collect())
+        }
+    }
+    impl Decision for PressTheBell {
+        const NAME: &'static str = "bell";
+        type Event = Rung;
+        type Error = Shut;
+        fn decide(&self, _: &Decide<'_>) -> Result<Vec<(String, Rung)>, Shut> {
+            Ok((0..self.times).map(|_| ("bell-1".to_owned(), Rung::Rung)).collect())
+        }
+    }
+    let conn = memory();
+    conn.decide(&Ring { times: 2 }, Dispatch::id(command(1).0)).unwrap();
+    let again = conn.decide(&PressTheBell { times: 2 }, Dispatch::id(command(1).0)).unwrap();
+    assert!(again.is_replay() && conn.db().events().head().unwrap().0 == 2);
+}
+
+#[test]
 fn unknown_types_and_missing_upcasters_are_errors_of_their_own() {
     let conn = memory();
     let load = |id: &str| conn.repository::<Account>().load(id).unwrap_err();
@@ -992,6 +1036,48 @@ fn s51b_the_same_aggregate_stored_as_state_and_as_events_is_the_same() {
     assert_eq!((then.state.balance, then.version), (70, versions[2]));
     let stale = by_state.dispatch("s", AccountCommand::Deposit { amount: 1 }, Dispatch::new().if_version(1));
     assert!(matches!(stale, Err(DispatchError::WrongVersion { .. })), "{stale:?}");
+}
+
+#[test]
+fn s51b_a_version_is_moved_by_the_state_alone_and_a_lost_one_is_412_also_in_a_race() {
+    let conn = memory();
+    conn.transact(annals_tests::domain::bank::SCHEMA).unwrap();
+    conn.transact(
+        "[{:db/ident :note/text :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]",
+    )
+    .unwrap();
+    let repo = conn.state_repository::<Account>();
+    let opened = repo.dispatch("1", AccountCommand::Open { owner: "Ada".into() }, Dispatch::new()).unwrap();
+    // What others say of the entity is no change of the account.
+    conn.transact(r#"[{:account/id "1" :note/text "a good customer"}]"#).unwrap();
+    assert_eq!(repo.load("1").unwrap().version, opened.version);
+    let deposit = || AccountCommand::Deposit { amount: 1 };
+    let held = |v: Version| Dispatch::new().if_version(v.0);
+    let done = repo.dispatch("1", deposit(), held(opened.version)).unwrap();
+    assert!(done.version > opened.version);
+    let stale = repo.dispatch("1", deposit(), held(opened.version)).unwrap_err();
+    assert_eq!(stale.code(), "command/wrong-version");
+    // Eight who saw one version: one is done, the others are told the version, none a mere conflict.
+    for _ in 0..20 {
+        let seen = repo.load("1").unwrap().version;
+        let barrier = Barrier::new(8);
+        let answers: Vec<_> = std::thread::scope(|s| {
+            let all: Vec<_> = (0..8)
+                .map(|_| {
+                    s.spawn(|| {
+                        barrier.wait();
+                        conn.state_repository::<Account>().dispatch("1", deposit(), held(seen))
+                    })
+                })
+                .collect();
+            all.into_iter().map(|a| a.join().unwrap()).collect()
+        });
+        let now = repo.load("1").unwrap().version;
+        assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 1);
+        for e in answers.iter().filter_map(|a| a.as_ref().err()) {
+            assert!(matches!(e, DispatchError::WrongVersion { actual, .. } if *actual == now), "{e}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Events at library level: scenarios of the acceptance list by their numbers, and
-//! the known answers of the real logs from a view, an inline and an async projection.
+//! Events at library level: scenarios of the acceptance list by their numbers. The known answers
+//! of the real logs are in `events_datasets.rs`.
 
 use annals::{
     Connection, T, Value,
@@ -10,9 +10,6 @@ use annals::{
 };
 use serde_json::json;
 use std::{
-    io::{BufRead, BufReader, Cursor},
-    path::PathBuf,
-    process::Command,
     sync::{Arc, Barrier},
     time::Duration,
 };
@@ -209,11 +206,20 @@ fn a9_a_subscription_sees_every_event_once_in_order_while_others_append() {
 #[test]
 fn a12_a_filtered_subscription_moves_its_checkpoint_without_a_match() {
     let conn = memory();
-    let many = (0..3000).fold(Append::to("noise-1"), |a, _| a.push(event("Noise", json!({}))));
+    let ty = |n: u64| if n == 5_000 { "Rare" } else { "Noise" };
+    let many = (1..=10_000).fold(Append::to("noise-1"), |a, n| a.push(event(ty(n), json!({}))));
     conn.append(many).unwrap();
-    let mut feed = conn.subscribe(vec![Item::types(["Rare"]).unwrap()], Start::Beginning).unwrap();
-    assert_eq!(feed.next_within(Duration::ZERO).unwrap(), Some(Feed::Checkpoint(Position(3000))));
-    assert_eq!(feed.next_within(Duration::ZERO).unwrap(), Some(Feed::CaughtUp(Position(3000))));
+    let rare = || vec![Item::types(["Rare"]).unwrap()];
+    let mut feed = conn.subscribe(rare(), Start::Beginning).unwrap();
+    let mut next = || feed.next_within(Duration::ZERO).unwrap();
+    assert!(matches!(next(), Some(Feed::Event(e)) if e.position == Position(5_000)));
+    assert_eq!(next(), Some(Feed::Checkpoint(Position(10_000))));
+    assert_eq!(next(), Some(Feed::CaughtUp(Position(10_000))));
+    // Who begins again there reads nothing again.
+    let mut feed = conn.subscribe(rare(), Start::After(Position(10_000))).unwrap();
+    assert_eq!(feed.next_within(Duration::ZERO).unwrap(), Some(Feed::CaughtUp(Position(10_000))));
+    let mut feed = conn.subscribe(rare(), Start::After(Position(5_000))).unwrap();
+    assert_eq!(feed.next_within(Duration::ZERO).unwrap(), Some(Feed::Checkpoint(Position(10_000))));
 }
 
 #[test]
@@ -292,93 +298,6 @@ fn a24_a_forgotten_subject_is_unreadable_in_events() {
     assert!(conn.append(Append::to("club-1").push(again)).is_err());
 }
 
-fn dataset(name: &str) -> Option<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/datasets").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not here", path.display());
-        return None;
-    }
-    let out = Command::new("gzip").args(["-dc"]).arg(path).output().ok()?;
-    out.status.success().then_some(out.stdout)
-}
-
-const FILES: &str = r#"
-{:projection/name :files
- :projection/mode MODE
- :projection/schema [{:db/ident :file/path :db/valueType :db.type/string :db/cardinality :db.cardinality/one
-                      :db/unique :db.unique/identity}
-                     {:db/ident :file/blob :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
- :projection/on [{:event ["FileAdded" "FileModified"] :assert [{:file/path $data.path :file/blob $data.blob}]}
-                 {:event "FileDeleted" :retract-entity [[:file/path $data.path]]}]}"#;
-
-fn check_git(conn: &Connection, oracle: &serde_json::Value) {
-    for commit in oracle.as_array().unwrap() {
-        let at = conn.db().events();
-        let first = commit["commit"].as_str().unwrap();
-        let q = "[:find ?t . :in $ ?c :where [?e :event/correlation ?c] [?e :event/t ?t]]";
-        let t = match conn.db().query(q, (first,)).unwrap().scalar() {
-            Some(Value::Ref(e)) => e.as_t().unwrap(),
-            other => panic!("{first}: {other:?}, head {:?}", at.head()),
-        };
-        let rows = conn
-            .db()
-            .as_of(t)
-            .query("[:find ?p ?b :where [?f :file/path ?p] [?f :file/blob ?b]]", ())
-            .unwrap();
-        assert_eq!(rows.rows.len() as u64, commit["files"].as_u64().unwrap(), "files at {t:?}");
-        let text = |v: &Value| match v {
-            Value::String(s) => s.to_string(),
-            v => panic!("{v:?}"),
-        };
-        let mut lines: Vec<String> =
-            rows.rows.iter().map(|r| format!("{}\t{}\n", text(&r[0]), text(&r[1]))).collect();
-        lines.sort();
-        assert_eq!(sha256(lines.concat().as_bytes()), commit["sha256"].as_str().unwrap(), "digest at {t:?}");
-    }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use std::io::Write;
-    let mut child = Command::new("sha256sum")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("sha256sum is there");
-    child.stdin.take().unwrap().write_all(bytes).unwrap();
-    let out = child.wait_with_output().unwrap();
-    String::from_utf8(out.stdout).unwrap().split_whitespace().next().unwrap().to_owned()
-}
-
-#[test]
-fn a15_the_git_history_is_reproduced_at_every_commit_inline_async_and_rebuilt() {
-    let Some(log) = dataset("chronicle.git.events.ndjson.gz") else { return };
-    let oracle = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/datasets/chronicle.git.asof-oracle.json");
-    let oracle: serde_json::Value = serde_json::from_slice(&std::fs::read(oracle).unwrap()).unwrap();
-    let inline = memory();
-    inline.add_projection(&FILES.replace("MODE", ":inline")).unwrap();
-    let done = inline.import_events(Cursor::new(&log)).unwrap();
-    assert_eq!((done.stored, done.transactions), (164, 30));
-    check_git(&inline, &oracle);
-    let late = memory();
-    late.import_events(Cursor::new(&log)).unwrap();
-    late.add_projection(&FILES.replace("MODE", ":async")).unwrap();
-    check_git(&late, &oracle);
-    let v2 = FILES
-        .replace("MODE", ":inline")
-        .replace(":projection/mode", ":projection/version 2 :projection/mode");
-    inline.add_projection(&v2).unwrap();
-    check_git(&inline, &oracle);
-}
-
-const TICKETS: &str = r#"
-{:projection/name :tickets
- :projection/mode MODE
- :projection/schema [{:db/ident :ticket/id :db/valueType :db.type/string :db/cardinality :db.cardinality/one
-                      :db/unique :db.unique/identity}
-                     {:db/ident :ticket/last :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
- :projection/on [{:event :any :assert [{:ticket/id $stream :ticket/last $type}]}]}"#;
-
 struct Never;
 impl Projection for Never {
     const NAME: &'static str = "never";
@@ -407,49 +326,6 @@ fn a13_a_panicking_projection_refuses_the_event_and_names_it() {
     let e = conn.append(Append::to("s-1").push(event("Poison", json!({})))).unwrap_err();
     assert!(e.to_string().contains("panicked: on purpose"), "{e}");
     assert_eq!(count(&conn), 1);
-}
-
-#[test]
-fn a25_a_real_log_imported_twice_in_halves_answers_as_known() {
-    let Some(log) = dataset("helpdesk.events.ndjson.gz") else { return };
-    let inline = memory();
-    // Registered after the import: a schema of today before it would keep the
-    // transactions from having the instants of the events.
-    let first = inline.import_events(Cursor::new(&log)).unwrap();
-    assert_eq!((first.stored, first.known), (21_348, 0));
-    inline.add_projection(&TICKETS.replace("MODE", ":inline")).unwrap();
-    let lines: Vec<String> = BufReader::new(Cursor::new(&log)).lines().map(Result::unwrap).collect();
-    let halves: Vec<_> = lines
-        .chunks(lines.len() / 2)
-        .map(|half| {
-            let (conn, text) = (inline.clone(), half.join("\n"));
-            std::thread::spawn(move || conn.import_events(Cursor::new(text)).unwrap())
-        })
-        .collect();
-    let again: u64 = halves.into_iter().map(|h| h.join().unwrap().stored).sum();
-    assert_eq!((again, count(&inline)), (0, 21_348));
-    let late = memory();
-    late.import_events(Cursor::new(&log)).unwrap();
-    late.add_projection(&TICKETS.replace("MODE", ":async")).unwrap();
-    for conn in [&inline, &late] {
-        for (year, events, tickets, open) in
-            [(2011, 4601, 977, 147), (2012, 11_677, 2495, 200), (2013, 17_924, 3907, 49)]
-        {
-            let cut = annals::Instant(annals::Instant::parse(&format!("{year}-01-01")).unwrap().0 - 1);
-            let db = conn.db().as_of(cut).unwrap();
-            assert_eq!(db.events().head().unwrap().0, events, "events before {year}");
-            assert_eq!(
-                scalar(&db, "[:find (count ?t) . :where [?t :ticket/id]]"),
-                tickets,
-                "tickets before {year}"
-            );
-            let q = "[:find (count ?t) . :where [?t :ticket/last ?l] [(!= ?l \"Closed\")]]";
-            assert_eq!(scalar(&db, q), open, "open before {year}");
-            // The same from the events themselves: nothing stored for it.
-            let view = "[:find (count ?s) . :where [?e :event/stream ?s]]";
-            assert_eq!(scalar(&db, view.replace("(count ?s)", "(count-distinct ?s)").as_str()), tickets);
-        }
-    }
 }
 
 #[test]

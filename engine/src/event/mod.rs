@@ -32,7 +32,7 @@ mod stream;
 
 // The parts are named without their folders, inside and outside: `event::append`, `event::log`.
 pub use command::{aggregate, decision, dispatch, event_type, fixture, repository, state};
-pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire};
+pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire, wire_name};
 pub use personal::seal;
 pub(crate) use personal::{erase, keys, marks, redact};
 pub(crate) use process::{outbox, status, step};

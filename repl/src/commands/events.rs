@@ -254,10 +254,10 @@ fn events_of(db: &Db, attr: &str, v: &Value) -> Outcome<Vec<annals::Entity>> {
     Ok(out)
 }
 
-/// The events that a transaction stored, as maps for an export.
-pub fn of_transaction(s: &Session, t: T) -> Outcome<Vec<Value>> {
+/// Events as maps for an export.
+pub fn as_maps(events: Vec<annals::event::Recorded>) -> Outcome<Vec<Value>> {
     let mut out = Vec::new();
-    for e in s.conn.events_of(t)? {
+    for e in events {
         let event = &e.event;
         let mut map = vec![
             (Value::keyword("stream"), Value::string(e.stream.as_str())),

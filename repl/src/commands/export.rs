@@ -84,7 +84,8 @@ pub fn run(
 
 /// Every transaction, one map a line: what `annals import … edn` reads. Facts of projections
 /// are there like any other, and what stands beside the facts is in `:rows`: a copy needs no
-/// projection to be run again.
+/// projection to be run again. Personal values of events are sealed there as in the database: without
+/// the line of keys nobody reads them.
 fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Outcome<u64> {
     let conn = s.conn.local("an export of the full history")?;
     let keys = conn.subject_keys();
@@ -113,7 +114,7 @@ fn transactions(s: &Session, db: &Db, format: Format, out: &mut dyn Write) -> Ou
             ("tx-data", Value::vector(data)),
         ];
         if !d.rows.is_empty() {
-            let events = events::of_transaction(s, d.t)?;
+            let events = events::as_maps(conn.stored_events(d.t)?)?;
             if !events.is_empty() {
                 entries.push(("events", Value::vector(events)));
             }

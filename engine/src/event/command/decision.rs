@@ -18,7 +18,7 @@ use crate::event::{
     id::{CommandId, Position, StreamId},
     log::EventLog,
     record::Recorded,
-    wire,
+    wire, wire_name,
 };
 use crate::{Connection, Db, DbError, Eid, Input, IntoInputs};
 use annals_model::{Instant, Value};
@@ -103,7 +103,7 @@ impl Connection {
     ) -> Result<Dispatched, DispatchError<D::Error>> {
         event_type::check::<D::Event>()?;
         let payload = wire::to_value(decision).map_err(|e| crate::event::data::DataError::Serialize(e.0))?;
-        let ty = wire::type_name::<D>();
+        let ty = wire_name::of_struct(decision).map_or_else(wire::type_name::<D>, str::to_owned);
         let to = CommandTo { category: D::NAME.to_owned(), id: String::new(), ty, payload };
         let meta = event_meta(&dispatch, D::NAME, &to.ty);
         let digest = to.digest(dispatch.if_version)?;

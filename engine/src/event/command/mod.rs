@@ -20,6 +20,7 @@ pub(crate) mod request;
 pub(crate) mod snapshot;
 pub mod state;
 pub(crate) mod wire;
+pub(crate) mod wire_name;
 
 pub(crate) use request::nothing;
 pub use request::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry, WaitFor};

@@ -2,7 +2,7 @@
 //! to the sender takes.
 
 use crate::DbError;
-use crate::event::{data::DataError, wire};
+use crate::event::{data::DataError, wire, wire_name};
 use annals_model::Value;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -54,7 +54,8 @@ where
     E: std::error::Error + Serialize + DeserializeOwned,
 {
     let (name, payload) = wire::write(error).map_err(|e| DataError::Serialize(e.0))?;
-    let name = name.unwrap_or_else(wire::type_name::<E>);
+    let name =
+        name.or_else(|| wire_name::of_struct(error).map(str::to_owned)).unwrap_or_else(wire::type_name::<E>);
     let code = format!("{area}/{}", kebab(&name));
     let detail =
         Value::map([(Value::keyword(VARIANT), Value::string(&name)), (Value::keyword(PAYLOAD), payload)]);

@@ -7,6 +7,8 @@
 //!    are those of the state.
 //! 3. A save is held to the facts that were read ([`crate::event::Reads`]): a state changed
 //!    meanwhile is a conflict, and the decision is made again.
+//!    Held to a version (`if_version`), the command is refused when that is another, and decided
+//!    again when only facts of others on the entity changed.
 //! 4. Who wants to know what happened listens to transactions ([`Connection::listen`]).
 
 use crate::event::{
@@ -110,8 +112,13 @@ impl<A: StateStored> StateRepository<A> {
                     (None, _) => {}
                 }
             }
+            // What others say of the entity under names of their own is no change of this state.
+            let key = db.attribute(A::KEY)?.id;
             for d in db.history().datoms(Index::Eavt, &[Value::Ref(e)])? {
-                version = version.max(Version(d.t.0));
+                let own = |a: &Attribute| a.ident.namespace() == Some(A::CATEGORY);
+                if d.a == key || db.schema().attribute(d.a).is_some_and(|a| own(a)) {
+                    version = version.max(Version(d.t.0));
+                }
             }
         }
         let map = Value::map(fields.into_iter().map(|(name, v)| (Value::keyword(&name), v)));
@@ -129,9 +136,37 @@ impl<A: StateStored> StateRepository<A> {
         command: A::Command,
         dispatch: Dispatch,
     ) -> Result<Dispatched, DispatchError<A::Error>> {
+        let mut attempts = 0;
+        loop {
+            let done = self.attempt(id, command.clone(), &dispatch);
+            let (Some(expected), Err(DispatchError::Append(last))) = (dispatch.if_version, &done) else {
+                return done;
+            };
+            if !last.is_conflict() {
+                return done;
+            }
+            // Somebody was faster. Is it another version, or something else that was read?
+            let loaded = self.load(id)?;
+            if loaded.version != expected {
+                let (stream, actual) = (loaded.stream, loaded.version);
+                return Err(DispatchError::WrongVersion { stream, expected, actual });
+            }
+            attempts += 1;
+            if attempts > dispatch.retry.0 {
+                return Err(DispatchError::TooManyConflicts { attempts, last: Box::new(last.clone()) });
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        id: &str,
+        command: A::Command,
+        dispatch: &Dispatch,
+    ) -> Result<Dispatched, DispatchError<A::Error>> {
         let to = CommandTo::new::<A>(id, &command)?;
         let digest = to.digest(dispatch.if_version)?;
-        let request = Request { dispatch: &dispatch, digest, area: A::CATEGORY, extra: Extra::default() };
+        let request = Request { dispatch, digest, area: A::CATEGORY, extra: Extra::default() };
         let mut done = carry_out(&self.conn, &request, &mut |db, cx| {
             let loaded = self.load_in(db, id)?;
             if let Some(expected) = dispatch.if_version.filter(|v| *v != loaded.version) {

@@ -5,7 +5,9 @@
 //!    so a history view shows them once, asserted.
 //! 2. `:event/data` and `:event/meta` are EDN maps with keyword keys:
 //!    `[?e :event/data ?d] [(get ?d :amount) ?amount]`.
-//! 3. An event that an upcaster splits shows its first part here.
+//! 3. An event that an upcaster splits is several entities: the first is that of its position, the
+//!    others have the number of their part above it. All have the same id, stream, version and
+//!    position; of type, data and tags each has its own.
 
 use crate::event::{
     id::{EventId, Position},
@@ -20,8 +22,27 @@ use crate::{
     snapshot::Visit,
     store::{Prefix, StorageError},
 };
-use annals_model::{AttrId, Datom, EntityId, Value};
+use annals_model::{AttrId, Datom, EntityId, Partition, Value, id::COUNTER_BITS};
 use std::{ops::ControlFlow, sync::Arc};
+
+/// Bits of an event's entity that hold its position; those above hold the part.
+const POSITION_BITS: u32 = 36;
+
+/// The entity of an event, or of a part of one; none for a part beyond the 256th.
+fn entity_of(r: &Recorded) -> Option<EntityId> {
+    let part = u64::from(r.part);
+    let room = part < 1 << (COUNTER_BITS - POSITION_BITS) && r.position.0 < 1 << POSITION_BITS;
+    match part {
+        0 => Some(r.position.entity()),
+        _ => room.then(|| EntityId::new(Partition::Event, part << POSITION_BITS | r.position.0)),
+    }
+}
+
+/// The position and the part that an entity is of.
+fn part_of(e: EntityId) -> Option<(Position, u16)> {
+    let Position(n) = Position::of_entity(e)?;
+    Some((Position(n & ((1 << POSITION_BITS) - 1)), (n >> POSITION_BITS) as u16))
+}
 
 /// Which field of an event an attribute shows.
 fn values(r: &Recorded, a: AttrId) -> Result<Vec<Value>, DbError> {
@@ -80,7 +101,8 @@ impl Events {
             if want.is_some_and(|w| *w != v) {
                 continue;
             }
-            let d = Datom { e: r.position.entity(), a, v, t: r.t, added: true };
+            let Some(e) = entity_of(r) else { continue };
+            let d = Datom { e, a, v, t: r.t, added: true };
             if visit(d).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -88,8 +110,10 @@ impl Events {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn one(&self, log: &EventLog, p: Position) -> Result<Option<Recorded>, DbError> {
-        Ok(log.at(p)?.into_iter().next())
+    /// The event, or the part of one, that an entity is.
+    fn one(&self, log: &EventLog, e: EntityId) -> Result<Option<Recorded>, DbError> {
+        let Some((p, part)) = part_of(e) else { return Ok(None) };
+        Ok(log.at(p)?.into_iter().find(|r| r.part == part))
     }
 
     /// The events that have a value, when an index knows; none when all must be looked at.
@@ -139,11 +163,12 @@ impl Events {
     ) -> Result<(), DbError> {
         log.each(Position::ZERO, log.head()?, &mut |r| {
             let opened = self.seals.open_event(r)?;
-            let parts = log.upcasters.apply(opened)?;
-            match parts.first() {
-                Some(r) => self.emit(db, r, a, None, visit),
-                None => Ok(ControlFlow::Continue(())),
+            for r in log.upcasters.apply(opened)? {
+                if self.emit(db, &r, a, None, visit)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(())
     }
@@ -155,11 +180,10 @@ impl Events {
         visit: &mut dyn FnMut(Datom) -> ControlFlow<()>,
     ) -> Result<(), DbError> {
         let log = self.log(db);
-        let event = |e: EntityId| Position::of_entity(e);
         match p {
             Prefix::All => Ok(()),
             Prefix::E(e) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                let Some(r) = self.one(&log, *e)? else {
                     return Ok(());
                 };
                 for a in attributes() {
@@ -170,13 +194,13 @@ impl Events {
                 Ok(())
             }
             Prefix::Ea(e, a) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                let Some(r) = self.one(&log, *e)? else {
                     return Ok(());
                 };
                 self.emit(db, &r, *a, None, visit).map(|_| ())
             }
             Prefix::Eav(e, a, v) => {
-                let Some(r) = event(*e).map(|p| self.one(&log, p)).transpose()?.flatten() else {
+                let Some(r) = self.one(&log, *e)? else {
                     return Ok(());
                 };
                 self.emit(db, &r, *a, Some(v), visit).map(|_| ())
@@ -185,9 +209,10 @@ impl Events {
             Prefix::Av(a, v) => match self.holders(&log, *a, v)? {
                 Some(found) => {
                     for p in found {
-                        let Some(r) = self.one(&log, p)? else { continue };
-                        if self.emit(db, &r, *a, Some(v), visit)?.is_break() {
-                            break;
+                        for r in log.at(p)? {
+                            if self.emit(db, &r, *a, Some(v), visit)?.is_break() {
+                                return Ok(());
+                            }
                         }
                     }
                     Ok(())
