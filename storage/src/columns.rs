@@ -579,6 +579,7 @@ impl Core {
         Ok(out)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of one question")]
     pub fn probe(
         &self,
         at: &At,
