@@ -192,21 +192,18 @@ pub(crate) enum Locator<'a> {
 pub(crate) struct Hint(usize);
 
 impl<'a> Locator<'a> {
-    /// As [`Locator::new`] for keys of which none stands twice.
-    pub(crate) fn of_distinct(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
-        debug_assert!(keys.windows(2).all(|w| w[0] < w[1]));
-        match (keys.first(), keys.last()) {
-            (Some(&min), Some(&max)) if max - min == keys.len() as u64 - 1 => Locator::Row(min, keys.len()),
-            _ => Locator::new(keys, lookups, ascending),
-        }
-    }
-
     pub(crate) fn new(keys: &'a [u64], lookups: usize, ascending: bool) -> Locator<'a> {
-        if ascending {
-            return Locator::Gallop(keys);
-        }
-        if lookups.saturating_mul(8) < keys.len() || keys.len() > u32::MAX as usize {
-            return Locator::Binary(keys);
+        let few = lookups.saturating_mul(8) < keys.len() || keys.len() > u32::MAX as usize;
+        match (keys.first(), keys.last()) {
+            // Looking at every key is worth it when many are asked for.
+            (Some(&min), Some(&max))
+                if !few && max - min == keys.len() as u64 - 1 && keys.windows(2).all(|w| w[0] < w[1]) =>
+            {
+                return Locator::Row(min, keys.len());
+            }
+            _ if ascending => return Locator::Gallop(keys),
+            _ if few => return Locator::Binary(keys),
+            _ => {}
         }
         let (Some(&min), Some(&max)) = (keys.first(), keys.last()) else { return Locator::Binary(keys) };
         let span = max - min;
@@ -347,5 +344,43 @@ fn guessed(order: Order, rows: u64) -> f64 {
     match order {
         Order::Eav => 2.0,
         Order::Ave => (rows as f64 / 100.0).clamp(1.0, 16.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_locator_finds_the_rows_of_a_key() {
+        let lists: [Vec<u64>; 6] = [
+            (5..500).collect(),
+            // As many as between the first and the last, but one stands twice and one is missing.
+            (5..500).map(|k| if k == 100 { 101 } else { k }).collect(),
+            (0..300).map(|i| 7 + i / 3 * 2).collect(),
+            (0..300).map(|i| i << 20).collect(),
+            vec![9],
+            vec![],
+        ];
+        let mut kinds = std::collections::BTreeSet::new();
+        for keys in &lists {
+            for (lookups, ascending) in [(1, false), (1, true), (1 << 20, false), (1 << 20, true)] {
+                let locator = Locator::new(keys, lookups, ascending);
+                kinds.insert(match locator {
+                    Locator::Row(..) => "row",
+                    Locator::Gallop(_) => "gallop",
+                    Locator::Binary(_) => "binary",
+                    Locator::Dense(..) => "dense",
+                    Locator::Hash(_) => "hash",
+                });
+                let mut hint = Hint::default();
+                for key in (0..700).chain([3 << 20, 299 << 20, u64::MAX]) {
+                    let rows = keys.partition_point(|k| *k < key)..keys.partition_point(|k| *k <= key);
+                    let (from, to) = locator.find(key, &mut hint);
+                    assert!((from..to) == rows || (from == to && rows.is_empty()), "{key} of {keys:?}");
+                }
+            }
+        }
+        assert_eq!(kinds.len(), 5, "{kinds:?}");
     }
 }

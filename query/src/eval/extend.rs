@@ -1,7 +1,8 @@
 //! A pattern joined to a relation through its entity or its value: the join that most
 //! queries are made of.
 //!
-//! 1. Rows come out in the order of the relation, and for one row in the order of the slab.
+//! 1. Rows come out in the order of the relation, and for one row in the order of the slab. Many
+//!    rows that meet a large attribute are put in its order first (`arrange`).
 //! 2. Pieces of the relation are joined by threads, and put together in order.
 
 use super::Run;
@@ -34,6 +35,13 @@ impl Run<'_> {
             By::Value => (1, Order::Ave),
         };
         let var = probe.places[place].var().expect("joined by a variable");
+        let whole =
+            if self.probes(p.src, a, order, rel.len) { None } else { Some(self.column(p.src, a, order)?) };
+        let arranged = match &whole {
+            Some(column) => self.arranged(rel, var, column.len())?,
+            None => None,
+        };
+        let rel = arranged.as_ref().unwrap_or(rel);
         let col: &[Cell] = rel.col(var).expect("joined by a variable it has");
         let key_of = |c: Cell| if by == By::Entity { entity_key(c) } else { c };
         // Words ascend; ids do too if all of the words are entities, which stand together. Looked at
@@ -42,16 +50,16 @@ impl Run<'_> {
         let ascending = rel.sorted == Some(var)
             && col.is_sorted()
             && (by == By::Value || (refs(col.first()) && refs(col.last())));
-        let slab = if self.probes(p.src, a, order, col.len()) {
-            let keys: Vec<u64> = col.iter().map(|c| key_of(*c)).collect();
-            self.probe(p.src, a, order, &keys, ascending)?
-        } else {
-            Slab::Whole(self.column(p.src, a, order)?)
+        let slab = match whole {
+            Some(column) => Slab::Whole(column),
+            None => {
+                let keys: Vec<u64> = col.iter().map(|c| key_of(*c)).collect();
+                self.probe(p.src, a, order, &keys, ascending)?
+            }
         };
         let history = self.db(p.src).view().history;
         let one = !history && if by == By::Entity { p.one } else { p.unique };
-        let locate = if one { Locator::of_distinct } else { Locator::new };
-        let locator = locate(slab.keys(), col.len(), ascending);
+        let locator = Locator::new(slab.keys(), col.len(), ascending);
         let bound: Vec<(usize, &[Cell])> = probe
             .places
             .iter()

@@ -13,6 +13,7 @@
 //!    without history: there no pair stands twice, so no row does.
 //! 2. Departing from the paper, heads met after the first variable are not leapt over but
 //!    looked up, in an array when they lie close together.
+//!    The last variable, when two lists have it and one of them stays, is found by bits.
 //! 3. Rows come out in order of the variables, whatever the threads: they share the values
 //!    of the first variable.
 
@@ -61,6 +62,16 @@ fn edge(run: &Run<'_>, kind: &Kind) -> Option<(Var, Var)> {
     }
 }
 
+/// Patterns to be joined, as far as counting tells.
+struct Paths {
+    /// Their rows, added up.
+    rows: f64,
+    /// Rows that the first join of two of them would leave at the least.
+    count: f64,
+    /// Where those paths begin, and what is in their middle.
+    along: [Var; 2],
+}
+
 impl Run<'_> {
     /// The cyclic patterns that clause `first`, which is the best to begin with, is one of, if
     /// joining them at once is expected to be less work.
@@ -98,10 +109,27 @@ impl Run<'_> {
         if !edges.iter().any(|(i, _)| *i == first) {
             return Ok(None);
         }
-        // The part that hangs together with the first, in an order where each variable meets
-        // as many earlier ones as can be.
+        // The part that hangs together with the first.
         let (_, (a, b)) = *edges.iter().find(|(i, _)| *i == first).expect("just seen");
-        let mut vars = vec![a, b];
+        let mut part = vec![a, b];
+        while let Some(v) = edges.iter().find_map(|(_, (x, y))| match (part.contains(x), part.contains(y)) {
+            (true, false) => Some(*y),
+            (false, true) => Some(*x),
+            _ => None,
+        }) {
+            part.push(v);
+        }
+        edges.retain(|(_, (x, _))| part.contains(x));
+        if part.len() < 3 {
+            return Ok(None);
+        }
+        let paths = self.paths(s, &edges)?;
+        if self.joins == JoinChoice::Best && paths.count <= 2.0 * paths.rows {
+            return Ok(None);
+        }
+        // Along the fewest paths of two edges, then where a variable meets as many earlier ones as
+        // can be: so whichever clause is written first, the order is the same.
+        let mut vars = paths.along.to_vec();
         loop {
             let meets = |v: Var| {
                 let to = |(_, (x, y)): &&(usize, (Var, Var))| {
@@ -119,42 +147,38 @@ impl Run<'_> {
                 None => break,
             }
         }
-        edges.retain(|(_, (x, _))| vars.contains(x));
-        if vars.len() < 3 {
-            return Ok(None);
-        }
-        let (rows, paths) = self.paths(s, &edges)?;
-        if self.joins == JoinChoice::Best && paths <= 2.0 * rows {
-            return Ok(None);
-        }
-        Ok(Some(Core { clauses: edges.into_iter().map(|(i, _)| i).collect(), vars, rows }))
+        let clauses = edges.into_iter().map(|(i, _)| i).collect();
+        Ok(Some(Core { clauses, vars, rows: paths.rows }))
     }
 
-    /// Rows of all the patterns together, and how many rows the first join of two of them would
-    /// leave at the least.
-    fn paths(&self, s: &State<'_>, edges: &[(usize, (Var, Var))]) -> Result<(f64, f64), QueryError> {
+    /// What is known of the patterns together before they are joined.
+    fn paths(&self, s: &State<'_>, edges: &[(usize, (Var, Var))]) -> Result<Paths, QueryError> {
         let pattern = |i: usize| -> &Pattern {
             match &s.body.clauses[i].kind {
                 Kind::Pattern(p) => p,
                 _ => unreachable!("edges are patterns"),
             }
         };
-        let (mut rows, mut least) = (0.0, f64::INFINITY);
+        let (_, (e, v)) = edges[0];
+        let mut paths = Paths { rows: 0.0, count: f64::INFINITY, along: [e, v] };
         for (i, (e, v)) in edges {
             let (n, _) = estimate::fanout(self, pattern(*i), None)?;
-            rows += n;
+            paths.rows += n;
             for (j, (e2, v2)) in edges {
                 for (mine, theirs, order) in [(v, e2, Order::Eav), (v, v2, Order::Ave), (e, e2, Order::Eav)] {
-                    if i != j && mine == theirs {
-                        let from = if mine == v { Order::Ave } else { Order::Eav };
-                        let (_, each) =
-                            estimate::fanout(self, pattern(*j), Some((pattern(*i), from, order)))?;
-                        least = f64::min(least, n * each);
+                    if i == j || mine != theirs {
+                        continue;
+                    }
+                    let from = if mine == v { Order::Ave } else { Order::Eav };
+                    let (_, each) = estimate::fanout(self, pattern(*j), Some((pattern(*i), from, order)))?;
+                    if n * each < paths.count {
+                        let other = if mine == v { *e } else { *v };
+                        (paths.count, paths.along) = (n * each, [other, *mine]);
                     }
                 }
             }
         }
-        Ok((rows, least))
+        Ok(paths)
     }
 
     /// The rows of a core over its variables.
@@ -170,15 +194,7 @@ impl Run<'_> {
             let (first, second) = if order == Order::Eav { (at(e), at(v)) } else { (at(v), at(e)) };
             tries.push(Trie::new(self.column(p.src, *a, order)?, first, second));
         }
-        let join = Join {
-            levels: (0..core.vars.len())
-                .map(|l| Level {
-                    heads: (0..tries.len()).filter(|t| tries[*t].first == l).collect(),
-                    leaves: (0..tries.len()).filter(|t| tries[*t].second == l).collect(),
-                })
-                .collect(),
-            tries,
-        };
+        let join = Join::new(tries, core.vars.len());
         let budget = self.budget;
         // The first variable has heads only.
         let mut starts: Vec<Cell> = Vec::new();
@@ -194,6 +210,8 @@ impl Run<'_> {
                 join: &join,
                 range: vec![0..0; join.tries.len()],
                 cols: vec![Vec::new(); join.levels.len()],
+                spare: Vec::new(),
+                marks: Marks::default(),
                 steps: 0,
                 spent: 0,
                 held: budget.held(),
@@ -276,6 +294,14 @@ impl Trie {
         Some(self.starts[i] as usize..self.starts[i + 1] as usize)
     }
 
+    /// The least word among the leaves, and how far the greatest is from it; none if the words lie
+    /// too far apart for an array of bits.
+    fn leaf_span(&self) -> Option<(Cell, u64)> {
+        let all = self.leaves(0..self.column.len());
+        let (min, max) = (all.words.iter().min()?, all.words.iter().max()?);
+        (max - min <= 64 * all.words.len() as u64 + 4096).then_some((min | all.tag, max - min))
+    }
+
     fn leaves(&self, rows: Range<usize>) -> List<'_> {
         match self.column.order {
             Order::Eav => List { words: &self.column.v[rows], tag: tag_of(false) },
@@ -297,6 +323,7 @@ struct List<'a> {
 }
 
 /// The intersection of lists, one word after another.
+#[derive(Default)]
 struct Leap<'a> {
     lists: Vec<List<'a>>,
     at: Vec<usize>,
@@ -365,6 +392,71 @@ struct Level {
 struct Join {
     tries: Vec<Trie>,
     levels: Vec<Level>,
+    /// If two tries have the last variable, and the leaves of one stay while those of the other
+    /// change with each binding: that one, and the other.
+    marked: Option<(usize, usize)>,
+}
+
+impl Join {
+    fn new(tries: Vec<Trie>, levels: usize) -> Join {
+        let mut join = Join { tries, levels: Vec::with_capacity(levels), marked: None };
+        let which = |of: &dyn Fn(&Trie) -> usize, l: usize| -> Vec<usize> {
+            (0..join.tries.len()).filter(|t| of(&join.tries[*t]) == l).collect()
+        };
+        let made =
+            (0..levels).map(|l| Level { heads: which(&|t| t.first, l), leaves: which(&|t| t.second, l) });
+        join.levels = made.collect();
+        if let Some([a, b]) = join.levels.last().map(|l| &l.leaves[..]) {
+            let (kept, moves) = if join.tries[*a].first < join.tries[*b].first { (*a, *b) } else { (*b, *a) };
+            let changes = join.tries[kept].first + 2 < levels && join.tries[moves].first + 2 == levels;
+            if changes && join.tries[kept].leaf_span().is_some() {
+                join.marked = Some((kept, moves));
+            }
+        }
+        join
+    }
+}
+
+/// The leaves of one head as bits, so that another list is intersected with them word by word
+/// however long they are.
+#[derive(Default)]
+struct Marks {
+    rows: Range<usize>,
+    least: Cell,
+    bits: Vec<u64>,
+}
+
+impl Marks {
+    /// Marks the leaves at these rows of a trie, which is the same in every call.
+    fn of(&mut self, trie: &Trie, rows: &Range<usize>) {
+        if self.rows == *rows {
+            return;
+        }
+        if self.bits.is_empty() {
+            let (least, span) = trie.leaf_span().expect("looked at before");
+            (self.least, self.bits) = (least, vec![0; (span / 64 + 1) as usize]);
+        }
+        let place = |w: &u64, tag: u64| ((w | tag) - self.least) as usize;
+        let old = trie.leaves(std::mem::replace(&mut self.rows, rows.clone()));
+        old.words.iter().map(|w| place(w, old.tag)).for_each(|at| self.bits[at / 64] = 0);
+        let new = trie.leaves(rows.clone());
+        new.words.iter().map(|w| place(w, new.tag)).for_each(|at| self.bits[at / 64] |= 1 << (at % 64));
+    }
+
+    /// Adds the words of a list that are marked.
+    fn select(&self, list: List<'_>, out: &mut Vec<Cell>) {
+        // Written whether marked or not: what comes next writes over it, and nothing is guessed.
+        let mut n = out.len();
+        out.resize(n + list.words.len(), 0);
+        for w in list.words {
+            let word = w | list.tag;
+            let at = word.wrapping_sub(self.least);
+            let bits = self.bits.get((at / 64) as usize).copied().unwrap_or(0);
+            out[n] = word;
+            n += (bits >> (at % 64) & 1) as usize;
+        }
+        out.truncate(n);
+    }
 }
 
 /// The walk through all tries of one thread.
@@ -373,12 +465,15 @@ struct Walk<'j, 'b> {
     /// Rows under the head that each trie stands at.
     range: Vec<Range<usize>>,
     cols: Vec<Vec<Cell>>,
+    /// Lists that are not in use, for their room.
+    spare: Vec<Leap<'j>>,
+    marks: Marks,
     steps: usize,
     spent: usize,
     held: Held<'b>,
 }
 
-impl Walk<'_, '_> {
+impl<'j> Walk<'j, '_> {
     /// Binds variable `level` to `c`, which its leaves have, and finds what follows.
     fn bind(&mut self, level: usize, c: Cell) -> Result<(), QueryError> {
         for &t in &self.join.levels[level].heads {
@@ -387,27 +482,56 @@ impl Walk<'_, '_> {
                 None => return Ok(()),
             }
         }
-        if level + 1 == self.join.levels.len() {
-            self.cols[level].push(c);
-            return Ok(());
-        }
         self.steps += 1;
         if self.steps.is_multiple_of(BATCH) || self.made() - self.spent >= BATCH {
             self.spend()?;
         }
-        let join = self.join;
-        let next = &join.levels[level + 1];
-        let lists = next.leaves.iter().map(|t| join.tries[*t].leaves(self.range[*t].clone()));
-        let mut lists: Vec<List<'_>> = lists.collect();
-        // The shortest leads.
-        lists.sort_by_key(|l| l.words.len());
-        let mut leap = Leap::new(lists);
-        while let Some(c) = leap.next() {
-            self.bind(level + 1, c)?;
+        if level + 2 == self.join.levels.len() {
+            self.last();
+        } else {
+            let mut leap = self.lists(level + 1);
+            while let Some(c) = leap.next() {
+                self.bind(level + 1, c)?;
+            }
+            self.spare.push(leap);
         }
         let made = self.made();
         self.cols[level].resize(made, c);
         Ok(())
+    }
+
+    /// The leaves that the variable of a level must be among, the shortest first.
+    fn lists(&mut self, level: usize) -> Leap<'j> {
+        let join = self.join;
+        let mut leap = self.spare.pop().unwrap_or_default();
+        leap.lists.clear();
+        for t in &join.levels[level].leaves {
+            leap.lists.push(join.tries[*t].leaves(self.range[*t].clone()));
+        }
+        leap.lists.sort_by_key(|l| l.words.len());
+        leap.at.clear();
+        leap.at.resize(leap.lists.len(), 0);
+        leap
+    }
+
+    /// Every value of the last variable, under those of the others.
+    fn last(&mut self) {
+        let join = self.join;
+        let level = join.levels.len() - 1;
+        if let Some((kept, moves)) = join.marked {
+            let (kept_rows, rows) = (&self.range[kept], &self.range[moves]);
+            if rows.len() <= 8 * kept_rows.len() {
+                self.marks.of(&join.tries[kept], kept_rows);
+                self.marks.select(join.tries[moves].leaves(rows.clone()), &mut self.cols[level]);
+                return;
+            }
+        }
+        let mut leap = self.lists(level);
+        let out = &mut self.cols[level];
+        while let Some(c) = leap.next() {
+            out.push(c);
+        }
+        self.spare.push(leap);
     }
 
     /// Rows so far.

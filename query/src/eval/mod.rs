@@ -1,7 +1,7 @@
 //! From a resolved query to rows: relations of cells, joined clause by clause.
 //!
 //! Reading order: `rel` (what flows), `join`, `access`, `pattern` and `extend` (reading
-//! datoms), `body` (a conjunction: which clause next, and how), `table`,
+//! datoms; `arrange` puts rows in their order), `body` (a conjunction: which clause next, and how), `table`,
 //! `fixpoint` and its operators (rules), `call` (functions), `bind` (inputs and
 //! results taken apart), `answer` (`:find`).
 //!
@@ -14,6 +14,7 @@ pub(crate) mod access;
 pub mod aggregate;
 pub(crate) mod answer;
 mod anyattr;
+mod arrange;
 pub(crate) mod bind;
 pub(crate) mod body;
 pub(crate) mod call;
