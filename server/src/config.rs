@@ -42,6 +42,7 @@ pub struct Limits {
     pub failed_auth_per_minute: u32,
     pub idempotency_keep_s: u64,
     pub sse_heartbeat_ms: u64,
+    pub write_stall_ms: u64,
     pub slow_query_ms: u64,
     pub shutdown_ms: u64,
 }
@@ -69,6 +70,7 @@ impl Default for Limits {
             failed_auth_per_minute: 100,
             idempotency_keep_s: 24 * 3_600,
             sse_heartbeat_ms: 15_000,
+            write_stall_ms: 30_000,
             slow_query_ms: 1_000,
             shutdown_ms: 9_000,
         }

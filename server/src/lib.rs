@@ -32,6 +32,7 @@ pub mod prepared;
 pub mod routes;
 pub mod run;
 pub mod sse;
+pub mod stall;
 pub mod state;
 pub mod token;
 pub mod touch;

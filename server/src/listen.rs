@@ -7,10 +7,12 @@
 //! 3. Running out of descriptors makes the loop wait, not spin.
 //! 4. Over TLS the protocol is chosen by ALPN, in the clear it is HTTP/1.1: no
 //!    guessing from the first bytes, hence no stage without a timeout.
-//! 5. After `stop`, open connections finish the request they are in and close.
+//! 5. A peer that takes nothing of an answer for `write_stall_ms` is let go ([`Unstalled`]).
+//! 6. After `stop`, open connections finish the request they are in and close.
 
 use crate::{
     config::{Config, ConfigError, Limits},
+    stall::Unstalled,
     wire::problem::{Class, Problem},
 };
 use axum::{Router, extract::Request};
@@ -122,6 +124,7 @@ pub async fn accept(
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let handshake = Duration::from_millis(limits.header_read_ms);
+            let stream = Unstalled::new(stream, Duration::from_millis(limits.write_stall_ms.max(1)));
             match tls {
                 None => serve_one(stream, peer, false, router, limits, stop).await,
                 Some(tls) => {

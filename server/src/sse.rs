@@ -1,7 +1,7 @@
 //! Server-sent events: framing, heartbeats, and a bounded queue per client.
 //!
 //! 1. A client that does not read is not waited for: its queue is bounded, the
-//!    producer stops asking for more, and after `STALL` the stream is ended. It
+//!    producer stops asking for more, and after `limits.write_stall_ms` the stream is ended. It
 //!    can resume by the last id it saw.
 //! 2. A comment line goes out every heartbeat, so that both ends notice a dead peer.
 //! 3. Streams end when the server stops.
@@ -28,8 +28,6 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-/// How long a full queue may stay full.
-const STALL: Duration = Duration::from_secs(30);
 /// Events waiting for a client.
 const QUEUE: usize = 64;
 
@@ -64,7 +62,8 @@ impl Sink {
     }
 
     async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
-        match tokio::time::timeout(STALL, self.sender.send(bytes)).await {
+        let stall = Duration::from_millis(self.server.limits.write_stall_ms.max(1));
+        match tokio::time::timeout(stall, self.sender.send(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }

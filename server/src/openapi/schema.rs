@@ -14,6 +14,7 @@ pub(super) fn parameter(kind: &str) -> Json {
         "name" => {
             json!({"type": "string", "minLength": 1, "maxLength": 400, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"})
         }
+        "texts" => json!({"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}),
         "names" => json!({"type": "string", "pattern": "^([A-Za-z0-9:._/-]+(,[A-Za-z0-9:._/-]+)*)?$"}),
         "index" => json!({"enum": ["eavt", "aevt", "avet", "vaet"]}),
         kind => json!({"type": kind}),

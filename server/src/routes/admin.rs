@@ -9,7 +9,7 @@ use crate::{
     call::Call,
     extract::{self, Format},
     failure,
-    routes::{streams::append_problem, transact::datoms},
+    routes::{append::append_problem, transact::datoms},
     token::Scope,
     wire::{
         event::stream_id,

@@ -18,10 +18,7 @@ use crate::{
     extract::{self, Format},
     failure::{self, Failure, OrProblem},
     idempotency,
-    routes::{
-        streams::{append_problem, encode},
-        transact::json,
-    },
+    routes::{append::append_problem, streams::encode, transact::json},
     state::{Database, Server},
     token::{Principal, Scope},
     wire::{

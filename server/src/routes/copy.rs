@@ -9,7 +9,10 @@ use crate::{
     answer::Answer,
     call::Call,
     extract::{self, Format},
-    routes::streams::{append_problem, appended_response, encode},
+    routes::{
+        append::{append_problem, appended_response},
+        streams::encode,
+    },
     token::Scope,
     wire::{
         event::stream_id,

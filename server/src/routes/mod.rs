@@ -4,6 +4,7 @@
 //! bridge, and answers.
 
 pub mod admin;
+pub mod append;
 pub mod changes;
 pub mod commands;
 pub mod console;

@@ -1,8 +1,8 @@
 //! The table. Adding a route is adding a line here: it is then served and documented.
 
 use super::{
-    admin, changes, commands, console, copy, entity, log, meta, preview, projections, proof, query, schema,
-    streams, subscribe, timeline, transact, why,
+    admin, append, changes, commands, console, copy, entity, log, meta, preview, projections, proof, query,
+    schema, streams, subscribe, timeline, transact, why,
 };
 use crate::state::Server;
 use axum::routing::{MethodRouter, get, post};
@@ -380,7 +380,7 @@ pub fn table() -> Vec<Route> {
         ),
         route(
             "/v1/db/{name}/streams/{id}/events",
-            post(streams::append_to),
+            post(append::append_to),
             [op("post", "appendTo", "events", "Appends events to a stream.")
                 .headers(&[
                     ("If-Match", "\"v3\": the version it must be at; *: it must exist."),
@@ -407,7 +407,7 @@ pub fn table() -> Vec<Route> {
         ),
         route(
             "/v1/db/{name}/append",
-            post(streams::append),
+            post(append::append),
             [op(
                 "post",
                 "append",
@@ -431,8 +431,8 @@ pub fn table() -> Vec<Route> {
             .params(&[
                 ("after", "integer", "Position."),
                 LIMIT,
-                ("types", "names", "With commas."),
-                ("tags", "names", "With commas; all of them."),
+                ("types", "texts", "With commas."),
+                ("tags", "texts", "With commas; all of them."),
                 AS_OF,
             ])
             .headers(&[("Last-Event-ID", "Resume after this position.")])

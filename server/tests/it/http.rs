@@ -863,7 +863,8 @@ fn the_server_describes_itself() {
             let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
             // Streams do not end; the others need an event, a stream and a backup.
             if operation["responses"]["200"]["content"].get("text/event-stream").is_some()
-                || ["skipEvent", "copyStream", "restore"].contains(&operation["operationId"].as_str().unwrap())
+                || ["skipEvent", "copyStream", "restore"]
+                    .contains(&operation["operationId"].as_str().unwrap())
             {
                 continue;
             }

@@ -126,7 +126,7 @@ fn a_live_query_loses_the_rows_that_were_excised() {
         .unwrap();
     let query = "[:find ?id :where [?o :order/id ?id] [?o :order/status :placed]]";
     let mut live =
-        connect(&format!("http://{}/v1/db/orders", s.address)).unwrap().subscribe(query, vec![]).unwrap();
+        connect(&format!("http://{}/v1/db/orders", s.address)).unwrap().subscribe(query, ()).unwrap();
     let mut next = || live.next_timeout(Duration::from_secs(20)).unwrap().expect("an update");
     assert!(matches!(next(), Update::Snapshot { rows, .. } if rows.len() == 2));
     let gone = annals::Eid::from(("order/id", "gone"));

@@ -22,7 +22,7 @@ fn started() -> (Running, Connection) {
 }
 
 fn arrive(s: &Running, key: &str, data: &str) {
-    s.conn.append(Append::to(&format!("order-{key}")).event("Arrived", data).unwrap()).unwrap();
+    s.conn.append(Append::to(format!("order-{key}")).event("Arrived", data).unwrap()).unwrap();
 }
 
 #[test]

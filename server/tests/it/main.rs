@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod common;
 mod events;
+mod hostile;
 mod http;
 mod live;
 mod looked_after;
