@@ -63,6 +63,9 @@ pub trait Event: Serialize + DeserializeOwned + 'static {
     }
     /// Fields of the payload that are personal, each with the subject under whose key its
     /// value is stored; see [`crate::event::personal`]. Only with [`Event::PERSONAL`].
+    ///
+    /// Make such fields `Option`s: once their subject is erased they read `None`. A plain text field
+    /// reads `annals/erased` then, and a field of another type cannot be read at all.
     fn personal(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
