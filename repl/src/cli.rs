@@ -414,7 +414,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
     )]
     Serve {
         /// Database folders, made when new
-        #[arg(required_unless_present = "show_config", value_hint = ValueHint::DirPath)]
+        #[arg(required_unless_present_any = ["show_config", "probe"], value_hint = ValueHint::DirPath)]
         dbs: Vec<PathBuf>,
         /// Address [default: 127.0.0.1:7407]
         #[arg(long, value_name = "ADDR")]
@@ -440,6 +440,9 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         /// Print every setting with its value and where it comes from, and serve nothing
         #[arg(long)]
         show_config: bool,
+        /// Ask the server at this address for its health, and serve nothing: exit 0 when it answers
+        #[arg(long, conflicts_with = "show_config")]
+        probe: bool,
     },
     /// Access tokens for the server
     #[command(

@@ -183,12 +183,14 @@ fn run(cli: Cli) -> Outcome<Exit> {
             behind_proxy,
             read_only,
             show_config,
+            probe,
         } => {
             let flags =
                 serve::Flags { listen, token_file, config, tls_cert, tls_key, behind_proxy, read_only };
-            match show_config {
-                true => serve::show_config(&flags)?,
-                false => serve::run(&dbs, &flags)?,
+            match (show_config, probe) {
+                (true, _) => serve::show_config(&flags)?,
+                (_, true) => serve::probe(&flags)?,
+                _ => serve::run(&dbs, &flags)?,
             }
         }
         Command::Token { what: TokenCommand::Create { name, role, dbs, days, token_file } } => {

@@ -230,3 +230,57 @@ fn an_address_that_does_not_answer_is_named() {
         Command::new(BIN).arg("http://127.0.0.1:1/shop").stdin(Stdio::null()).output().expect("it runs");
     assert!(out.status.code() == Some(2) && text(&out.stderr).contains("client/url"), "{out:?}");
 }
+
+#[test]
+fn settings_are_shown_with_their_origin_and_a_server_is_asked_for_its_health() {
+    let dir = folder();
+    let server = Server::of(dir.path(), "shop");
+    let address = server.url.split('/').nth(2).expect("an address").to_owned();
+    let serve = |args: &[&str]| {
+        let mut all = vec!["serve"];
+        all.extend(args);
+        Command::new(BIN)
+            .args(all)
+            .env("ANNALS_LIMITS_RUNNING", "7")
+            .current_dir(dir.path())
+            .output()
+            .expect("it runs")
+    };
+    let shown = serve(&["--show-config", "--listen", "127.0.0.1:9"]);
+    let text_of = text(&shown.stdout);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text_of.contains("listen = \"127.0.0.1:9\"  # flag"), "{text_of}");
+    assert!(text_of.contains("limits.running = 7  # environment ANNALS_LIMITS_RUNNING"), "{text_of}");
+    assert!(text_of.contains("limits.queued = 256  # default"), "{text_of}");
+    // What could not be served is not shown as if it could.
+    assert_eq!(serve(&["--show-config", "--listen", "0.0.0.0:9"]).status.code(), Some(2));
+    assert_eq!(serve(&[]).status.code(), Some(2));
+
+    assert!(serve(&["--probe", "--listen", &address]).status.success());
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let dead = serve(&["--probe", "--listen", &free]);
+    assert!(dead.status.code() == Some(1) && text(&dead.stderr).contains("serve/not-healthy"), "{dead:?}");
+}
+
+#[test]
+fn a_map_that_is_too_small_is_said_and_a_larger_one_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let setup = "[{:db/ident :n/v :db/valueType :db.type/string :db/cardinality :db.cardinality/many}]\n";
+    let out = shell(dir.path(), "small", setup, &["-q", "--map-size", "1MiB"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let bad = shell(dir.path(), "small", "", &["--map-size", "7"]);
+    assert_eq!(bad.status.code(), Some(2), "{}", text(&bad.stderr));
+    // Larger than the map: what is acknowledged is in the log, and a larger map takes it in.
+    let mut forms = String::new();
+    for i in 0..40 {
+        let values: Vec<String> = (0..100).map(|j| format!("\"{i} {j} {}\"", "x".repeat(400))).collect();
+        forms.push_str(&format!("[{{:db/id \"a\" :n/v [{}]}}]\n", values.join(" ")));
+    }
+    let full = shell(dir.path(), "small", &forms, &["-q", "--map-size", "1MiB"]);
+    let acknowledged = text(&full.stdout).matches(":tx-instant").count() as i64;
+    let count = "[:find (count ?v) . :where [_ :n/v ?v]]\n";
+    let out = shell(dir.path(), "small", count, &["-q", "--map-size", "64MiB"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let found: i64 = text(&out.stdout).trim().parse().unwrap_or(0);
+    assert!(found >= acknowledged * 100, "{found} values, {acknowledged} transactions acknowledged");
+}

@@ -7,8 +7,8 @@ use crate::{
 use annals::Diagnostic;
 use annals_server::{Config, ConfigError, Scope, ServeError, Token, TokenFile, config::Origin};
 use std::{
-    io::Write as _,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -66,6 +66,38 @@ pub fn show_config(flags: &Flags) -> Outcome {
     let config = config(flags)?;
     std::io::stdout().lock().write_all(config.show().as_bytes())?;
     Ok(())
+}
+
+/// How long a server may take to say that it lives.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// `annals serve --probe`: is there a server at the address of these settings, and does it live? For
+/// containers, which have no other program to ask with.
+pub fn probe(flags: &Flags) -> Outcome {
+    let config = Config::load(flags.config.as_deref()).map_err(|e| wrong(&e))?;
+    let mut address = flags.listen.unwrap_or(config.listen);
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let not = |why: String| Failure::refused("serve/not-healthy", format!("{address} {why}"));
+    if flags.tls_cert.is_some() || config.tls_cert.is_some() {
+        return Err(Failure::usage("--probe speaks plain HTTP").help("ask https://…/health with curl"));
+    }
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, PROBE)?;
+        stream.set_read_timeout(Some(PROBE))?;
+        stream.set_write_timeout(Some(PROBE))?;
+        write!(stream, "GET /health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        // The status line is all that matters, and all that is waited for.
+        stream.take(1 << 10).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = asked().map_err(|e| not(format!("does not answer: {e}")))?;
+    match answer.split(' ').nth(1) {
+        Some("200") => Ok(()),
+        _ => Err(not(format!("answers {}", answer.lines().next().unwrap_or("nothing")))),
+    }
 }
 
 /// Serves until a signal.
