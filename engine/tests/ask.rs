@@ -19,6 +19,18 @@ fn people() -> Connection {
 const AGES: &str = "[:find ?n ?a :where [?e :p/name ?n] [?e :p/age ?a]]";
 
 #[test]
+fn what_a_query_read_is_counted_beside_what_it_made() {
+    let conn = people();
+    let cancel = annals::Cancel::new();
+    let options = QueryOptions { cancel: cancel.clone(), ..QueryOptions::default() };
+    let used = conn.db().query_with(AGES, (), &options).unwrap().stats.used;
+    // Three names and two ages, whole or by their keys; two rows of them.
+    assert!((4..=5).contains(&used.rows_read), "{used:?}");
+    assert!(used.rows >= 2, "{used:?}");
+    assert_eq!((cancel.rows_read(), cancel.rows()), (used.rows_read, used.rows));
+}
+
+#[test]
 fn inputs_are_matched_and_the_database_filled_in() {
     let conn = people();
     let db = conn.db();

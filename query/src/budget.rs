@@ -4,6 +4,8 @@
 //!    longer than one batch after its budget is gone.
 //! 2. Bytes are those of the relations alive at one moment; they are given back
 //!    when a relation is dropped. Rows are counted as they are made, and never given back.
+//! 3. Rows read of attributes are counted beside them, for those who want to know what a query cost:
+//!    no limit looks at them. What a cache holds counts as read when a run first uses it.
 //!
 //! The only reader of a clock in this crate.
 
@@ -27,6 +29,7 @@ pub struct Cancel(Arc<Watched>);
 struct Watched {
     raised: AtomicBool,
     rows: AtomicU64,
+    rows_read: AtomicU64,
 }
 
 impl Cancel {
@@ -47,6 +50,10 @@ impl Cancel {
     pub fn rows(&self) -> u64 {
         self.0.rows.load(Ordering::Relaxed)
     }
+    /// Rows read so far of attributes: see [`Cancel::rows`].
+    pub fn rows_read(&self) -> u64 {
+        self.0.rows_read.load(Ordering::Relaxed)
+    }
 }
 
 /// What a query had used when it ended or was stopped.
@@ -54,6 +61,8 @@ impl Cancel {
 pub struct Usage {
     /// Rows made by all operators together.
     pub rows: u64,
+    /// Rows of attributes that were read: whole ones, and those found by their keys.
+    pub rows_read: u64,
     /// The most bytes of relations alive at one moment.
     pub peak_bytes: u64,
     /// Microseconds since the start.
@@ -110,6 +119,7 @@ pub struct Budget {
     max_bytes: u64,
     cancel: Cancel,
     rows: AtomicU64,
+    rows_read: AtomicU64,
     meter: Arc<Meter>,
 }
 
@@ -123,6 +133,7 @@ impl Budget {
             max_bytes,
             cancel,
             rows: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
             meter: Arc::default(),
         }
     }
@@ -150,6 +161,7 @@ impl Budget {
     pub fn usage(&self) -> Usage {
         Usage {
             rows: self.rows.load(Ordering::Relaxed),
+            rows_read: self.rows_read.load(Ordering::Relaxed),
             peak_bytes: self.meter.peak.load(Ordering::Relaxed),
             elapsed_us: u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX),
         }
@@ -168,6 +180,12 @@ impl Budget {
             return Err(QueryError::MemoryLimit { limit: self.max_bytes, used: self.usage() });
         }
         self.check()
+    }
+
+    /// Notes rows that were read.
+    pub(crate) fn read(&self, rows: usize) {
+        let read = self.rows_read.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
+        self.cancel.0.rows_read.store(read, Ordering::Relaxed);
     }
 
     /// Checks the clock and the flag.

@@ -271,7 +271,8 @@ impl QueryError {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let used = |d: Diagnostic, u: &Usage| {
             d.help(format!(
-                "it had made {} rows in {} ms and held at most {} bytes",
+                "it had read {} rows and made {} in {} ms, and held at most {} bytes",
+                u.rows_read,
                 u.rows,
                 u.elapsed_us / 1_000,
                 u.peak_bytes

@@ -41,6 +41,8 @@ pub struct Answered {
     pub elapsed_us: u64,
     /// Rows made by all operators together.
     pub made: u64,
+    /// Rows of attributes that were read.
+    pub read: u64,
 }
 
 /// A query ready to run: parsed, with its inputs.
@@ -128,13 +130,13 @@ pub fn run(p: &Prepared, db: &Db, given: &Given) -> Outcome<Answered> {
     let started = std::time::Instant::now();
     let answer = p.on(given, |q, inputs, options| db.query_with(q, p.text(), inputs, options))?;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let made = answer.stats.used.rows;
+    let used = answer.stats.used;
     let mut rows = rows_of(&answer, &p.text);
     // A ceiling over whatever :limit the query has itself.
     if let Some(n) = given.limit_rows {
         rows.rows.truncate(usize::try_from(n).unwrap_or(usize::MAX));
     }
-    Ok(Answered { rows, elapsed_us, made })
+    Ok(Answered { rows, elapsed_us, made: used.rows, read: used.rows_read })
 }
 
 /// Parses and runs.

@@ -75,7 +75,7 @@ fn show(screen: &Screen, cancel: &Cancel, finished: &mpsc::Receiver<()>) {
     }
     let mut ticker = Ticker::new(screen);
     loop {
-        ticker.draw(cancel.rows(), started.elapsed(), cancel.is_cancelled());
+        ticker.draw(cancel.rows_read(), cancel.rows(), started.elapsed(), cancel.is_cancelled());
         if finished.recv_timeout(FRAME) == Err(RecvTimeoutError::Disconnected) {
             return ticker.clear();
         }

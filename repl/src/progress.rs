@@ -24,14 +24,15 @@ impl Ticker<'_> {
     }
 
     /// Draws the line anew.
-    pub fn draw(&mut self, rows: u64, elapsed: Duration, stopping: bool) {
+    pub fn draw(&mut self, read: u64, rows: u64, elapsed: Duration, stopping: bool) {
         const TURNS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
         const ASCII: [&str; 4] = ["|", "/", "-", "\\"];
         let shapes: &[&str] = if self.screen.unicode { &TURNS } else { &ASCII };
         let shape = shapes[self.frame % shapes.len()];
         self.frame += 1;
         let end = if stopping { "stopping" } else { "Ctrl-C stops it" };
-        let text = format!("{:.1} s · {} rows made · {end}", elapsed.as_secs_f64(), thousands(rows));
+        let (s, read, rows) = (elapsed.as_secs_f64(), thousands(read), thousands(rows));
+        let text = format!("{s:.1} s · {read} rows read, {rows} rows made · {end}");
         let text = if self.screen.unicode { text } else { text.replace('·', "-") };
         let text = cut(&text, self.screen.width().saturating_sub(3), self.screen);
         let mut err = std::io::stderr().lock();

@@ -43,7 +43,7 @@ pub struct Settings {
     pub idents: bool,
     /// Indent new lines.
     pub indent: bool,
-    /// Time and rows made under every answer.
+    /// Time, rows read and rows made under every answer.
     pub timing: bool,
     /// Stop a script at its first failure.
     pub bail: bool,

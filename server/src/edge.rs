@@ -92,7 +92,8 @@ pub async fn edge(State(server): State<Arc<Server>>, mut request: Request, next:
         headers.insert("x-request-id", value);
     }
     if let Ok(value) = HeaderValue::from_str(&format!("total;dur={:.3}", took.as_secs_f64() * 1e3)) {
-        headers.insert("server-timing", value);
+        // A query has said what it read and made.
+        headers.append("server-timing", value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -78,6 +78,7 @@ impl Run<'_> {
         }
         self.budget.check()?;
         let c = self.db(slot).column(a, order, &self.dict)?;
+        self.budget.read(c.len());
         self.columns.borrow_mut().insert((slot, a, order), c.clone());
         Ok(c)
     }
@@ -123,6 +124,7 @@ impl Run<'_> {
         distinct.dedup();
         let mut out = Probe::default();
         self.db(slot).probe(a, order, &distinct, &self.dict, &mut out)?;
+        self.budget.read(out.e.len());
         self.budget.spend(out.e.len(), out.e.len() * 29)?;
         Ok(Slab::Some(out, order))
     }

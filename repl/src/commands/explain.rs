@@ -182,10 +182,11 @@ pub fn show_explained(s: &Session, query: &str, given: &ask::Given) -> Outcome {
     s.note(s.err.paint(
         theme::DIM,
         format!(
-            "{} at t{} · {} made · {} held at most · {}",
+            "{} at t{} · {} read, {} made · {} held at most · {}",
             counted(long("rows"), "row"),
             long("basis-t"),
-            counted(long("rows-made"), "row"),
+            counted(long("rows-read"), "row"),
+            thousands(long("rows-made")),
             super::look::bytes(long("peak-bytes")),
             elapsed(long("elapsed-us"))
         ),
@@ -309,10 +310,11 @@ pub fn show_run(s: &Session, answer: &Answer) -> Outcome {
     s.note(s.err.paint(
         theme::DIM,
         format!(
-            "{} at t{} · {} made · {} held at most · {} of it to prepare · {}",
+            "{} at t{} · {} read, {} made · {} held at most · {} of it to prepare · {}",
             counted(answer.rows.len() as u64, "row"),
             answer.basis_t,
-            counted(used.rows, "row"),
+            counted(used.rows_read, "row"),
+            thousands(used.rows),
             super::look::bytes(used.peak_bytes),
             elapsed(stats.prepare_us),
             elapsed(used.elapsed_us)

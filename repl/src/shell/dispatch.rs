@@ -11,7 +11,10 @@ use crate::{
     fail::{Exit, Failure, Outcome, io_words},
     form::{self, FormKind},
     moment,
-    output::{Rows, show, table::counted},
+    output::{
+        Rows, show,
+        table::{counted, thousands},
+    },
     run::conn_to,
     script::{Item, ItemKind},
     session::{Access, Asked, Mode, Session, read_edn, write_rows},
@@ -99,12 +102,12 @@ fn query(s: &mut Session, text: &str) -> Outcome {
     s.asked = Some(Asked { text: text.to_owned(), given, db, rows: answered.rows.clone() });
     s.answer(answered.rows)?;
     if s.settings.timing && s.draws() {
-        // A server does not say how many rows it made on the way.
-        let made = match answered.made {
-            0 => String::new(),
-            made => format!(" · {} made", counted(made, "row")),
+        // A server does not say how many rows it read, and made on the way.
+        let work = match (answered.read, answered.made) {
+            (0, 0) => String::new(),
+            (read, made) => format!(" · {} read, {} made", counted(read, "row"), thousands(made)),
         };
-        let text = format!("{}{made}", elapsed(answered.elapsed_us));
+        let text = format!("{}{work}", elapsed(answered.elapsed_us));
         s.note(s.err.paint(theme::DIM, text));
     }
     if n == 0 && s.draws() && !s.quiet && s.out.tty {

@@ -508,7 +508,7 @@ pub const COMMANDS: &[Spec] = &[
         aliases: &[],
         usage: "[on|off]",
         args: &[Arg::Word(ON_OFF)],
-        summary: "time and rows made, under every answer",
+        summary: "time, rows read and rows made, under every answer",
         more: "",
         examples: &[":timing off"],
         group: Group::Shell,

@@ -94,12 +94,12 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
         return Ok(not_modified(tag, db.t()));
     }
     let server = call.server.clone();
-    let (basis, mut encoder, first, facts) = call
+    let (basis, mut encoder, first, facts, used) = call
         .server
         .readers
         .run(move |cancel| {
             let query = server.prepared.query(&ask.query)?;
-            let (table, rows_made) = table(&server, &db, &query, &ask, cancel)?;
+            let (table, used) = table(&server, &db, &query, &ask, cancel)?;
             let most = server.limits.result_rows;
             if matches!(format, Format::Json | Format::Edn) && table.rows.len() as u64 > most {
                 return Err(Problem::new(
@@ -123,7 +123,7 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
             let rows = table.rows.len() as u64;
             let mut encoder = Encoder::new(table, encoding);
             let first = encoder.chunk(CHUNK).unwrap_or_default();
-            Ok((db.t(), encoder, first, facts(&ask, &db, rows, rows_made)))
+            Ok((db.t(), encoder, first, facts(&ask, &db, rows, used.rows), used))
         })
         .await?;
     let mut response = match encoder.is_done() {
@@ -135,6 +135,10 @@ async fn answer(call: Call, database: Arc<Database>, ask: Ask, identity: &[u8], 
     };
     traced(&mut response, facts);
     let headers = response.headers_mut();
+    let work = format!("rows-read;desc=\"{}\", rows-made;desc=\"{}\"", used.rows_read, used.rows);
+    if let Ok(value) = HeaderValue::from_str(&work) {
+        headers.insert("server-timing", value);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
     answer::basis_header(headers, basis);
@@ -228,9 +232,9 @@ fn table(
     query: &Query,
     ask: &Ask,
     cancel: Cancel,
-) -> Result<(Table, u64), Problem> {
+) -> Result<(Table, annals::Usage), Problem> {
     let answer = run(server, db, query, ask, cancel)?;
-    let rows_made = answer.stats.used.rows;
+    let used = answer.stats.used;
     let (shape, keys) = shape(answer.shape);
     let mut head = vec![("basis-t", long(db.t()))];
     if ask.min_position.is_some() {
@@ -257,7 +261,7 @@ fn table(
         types: ask.types,
         style: if ask.exact { Style::Exact } else { Style::Plain },
     };
-    Ok((table, rows_made))
+    Ok((table, used))
 }
 
 fn shape(of: annals::Shape) -> (Shape, Vec<Value>) {
@@ -439,6 +443,7 @@ pub async fn explain(mut call: Call) -> Answer {
                 .with("text", text)
                 .with("plan", nested(&steps))
                 .with("rows", answer.rows.len())
+                .with("rows-read", used.rows_read)
                 .with("rows-made", used.rows)
                 .with("peak-bytes", used.peak_bytes)
                 .with("prepare-us", answer.stats.prepare_us)
