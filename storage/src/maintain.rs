@@ -88,7 +88,7 @@ pub(crate) fn index_log(
         report.datoms += r.record.datoms.len() as u64;
         report.t = r.record.t;
         let snapshot = env.read()?;
-        fold.apply(&r.record, &Lower { base: Some(&snapshot), frozen: None })?;
+        fold.apply(&r.record, &Lower::new(Some(&snapshot), None, r.record.datoms.len()))?;
         last = Some(*r.at);
         drop(snapshot);
         if fold.delta.n_facts >= REBUILD_FACTS {

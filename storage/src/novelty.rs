@@ -73,7 +73,7 @@ pub(crate) enum Undo {
 }
 
 /// Datoms of a record from which on its assertions go into the trees together.
-const MANY: usize = 256;
+pub(crate) const MANY: usize = 256;
 
 /// Keys of what a record asserts, on their way into the current trees.
 #[derive(Default)]

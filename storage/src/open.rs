@@ -106,7 +106,7 @@ fn open(folder: Folder, uuid: Uuid, options: StoreOptions) -> Res<Store> {
     let mut delta = Delta::default();
     let mut instants = Vec::new();
     let log = {
-        let lower = Lower { base: Some(&snapshot), frozen: None };
+        let lower = Lower::new(Some(&snapshot), None, 0);
         FileLog::open(&folder.log(), uuid, log_options(&options), position.as_ref(), &mut |r| {
             let mut undo = Vec::new();
             delta.apply_record(&r.record, &lower, &mut undo)?;

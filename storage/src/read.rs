@@ -15,13 +15,13 @@
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::kv::{Db, Snapshot, Step};
-use crate::novelty::{Below, Delta, Known, Open};
+use crate::novelty::{Below, Delta, Known, MANY, Open};
 use crate::rows::{Row, Rows, Sort, read_known};
 use crate::types::{At, Hints};
-use annals_model::{AttrId, T, codec};
+use annals_model::{AttrId, EntityId, T, codec};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, ops::Bound, sync::Arc};
 
 /// A delta shared between the writer and readers.
 pub(crate) type SharedDelta = Arc<RwLock<Delta>>;
@@ -343,12 +343,67 @@ fn first_ended_after(tree: Tree, k: &[u8], upto: T) -> Res<Key> {
 
 /// The layers below the active delta, for the writer.
 pub(crate) struct Lower<'l> {
-    pub base: Option<&'l Snapshot>,
-    pub frozen: Option<RwLockReadGuard<'l, Delta>>,
+    base: Option<&'l Snapshot>,
+    frozen: Option<RwLockReadGuard<'l, Delta>>,
+    /// From which entity on its partition holds no open fact: looked for once, from the first
+    /// entity asked for; not at all for a record that is too small to gain by it.
+    new_from: OnceCell<Option<EntityId>>,
+}
+
+impl<'l> Lower<'l> {
+    /// The layers below a record of so many datoms.
+    pub fn new(
+        base: Option<&'l Snapshot>,
+        frozen: Option<RwLockReadGuard<'l, Delta>>,
+        n_datoms: usize,
+    ) -> Lower<'l> {
+        let new_from = if n_datoms < MANY { OnceCell::from(None) } else { OnceCell::new() };
+        Lower { base, frozen, new_from }
+    }
+
+    /// Is the entity one of those made since these layers were filled? Late facts of a projection
+    /// are mostly about such, in rising order: none of them needs to be looked for.
+    fn is_new(&self, e: EntityId) -> Res<bool> {
+        let from = match self.new_from.get() {
+            Some(from) => *from,
+            None => {
+                let from = self.nothing_from(e)?.then_some(e);
+                *self.new_from.get_or_init(|| from)
+            }
+        };
+        Ok(from.is_some_and(|from| e >= from && e.partition() == from.partition()))
+    }
+
+    /// Is there no open fact of this entity, nor of any after it in its partition?
+    fn nothing_from(&self, e: EntityId) -> Res<bool> {
+        if e.partition().is_none() {
+            return Ok(false);
+        }
+        let mut from = Vec::with_capacity(9);
+        codec::put_entity(e, &mut from);
+        // Keys begin with the partition and the length of the counter: larger entities come later.
+        let range = Range { to: key::after(&[from[0] | 0x0F]), from: Key::from_slice(&from) };
+        if let Some(f) = &self.frozen
+            && range.of(&f.trees[Tree::Eav as usize]).next().is_some()
+        {
+            return Ok(false);
+        }
+        let mut nothing = true;
+        if let Some(base) = self.base {
+            base.walk(Db::Eav, &range.from, range.to.as_deref(), false, &mut |_, _| {
+                nothing = false;
+                Ok(Step::Stop)
+            })?;
+        }
+        Ok(nothing)
+    }
 }
 
 impl Below for Lower<'_> {
     fn open(&self, p: &Parts<'_>, dead: &BTreeMap<Key, ()>) -> Res<Option<Open>> {
+        if self.is_new(p.e)? {
+            return Ok(None);
+        }
         let lo = key::of(Tree::Eav, &Parts { start: T(0), ..*p });
         let hi = key::of(Tree::Eav, p);
         let mut best: Option<Open> = None;

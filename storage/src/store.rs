@@ -246,7 +246,8 @@ impl Core {
         let (active, frozen) = layers.deltas.split_last().expect("a store always has an active delta");
         let mut undo = Vec::with_capacity(record.datoms.len());
         {
-            let lower = Lower { base: layers.base.as_ref(), frozen: frozen.first().map(|f| f.read()) };
+            let frozen = frozen.first().map(|f| f.read());
+            let lower = Lower::new(layers.base.as_ref(), frozen, record.datoms.len());
             let mut delta = active.write();
             if let Err(e) = delta.apply_record(&record, &lower, &mut undo) {
                 delta.undo(&record.datoms, &undo);

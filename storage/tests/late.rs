@@ -1,0 +1,75 @@
+//! Many late facts in one record, over indexes that hold others.
+
+use annals_model::*;
+use annals_storage::*;
+use std::ops::ControlFlow;
+
+const A: AttrId = AttrId::new(40);
+const MANY: u64 = 400;
+
+fn late(e: u64, v: u64, t: u64) -> Datom {
+    let e = EntityId::new(Partition::User, e);
+    Datom { e, a: A, v: Value::Long(v as i64), t: T(t), added: true }
+}
+
+fn record(t: u64, datoms: Vec<Datom>) -> Record {
+    Record { t: T(t), instant: Instant(t as i64), datoms, rows: vec![] }
+}
+
+fn shown(store: &Store, as_of: u64) -> Vec<(u64, Value, T)> {
+    let mut got = Vec::new();
+    let at = At { basis: store.basis(), view: View { as_of: Some(T(as_of)), ..View::NOW } };
+    store
+        .scan(at, &Prefix::A(A), &mut |d| {
+            got.push((d.e.counter(), d.v, d.t));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    got
+}
+
+#[test]
+fn late_facts_of_new_entities_are_filed_and_a_fact_recorded_twice_is_refused() {
+    for checkpoint in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { checkpoint: Checkpoint::Never, ..StoreOptions::default() };
+        let store = Store::create_or_open(dir.path(), options, || record(0, vec![])).unwrap();
+        let put = |r: Record| {
+            store.stage(r).unwrap();
+            store.flush().unwrap();
+        };
+        // Others of another partition, and of a longer counter, must not be taken for new ones.
+        let old = |e: u64| late(e, e, 1);
+        let tx = Datom { e: T(1).entity(), ..late(1, 7, 1) };
+        put(record(1, (1..=MANY).map(old).chain([tx, old(70_000)]).collect()));
+        put(record(2, vec![]));
+        if checkpoint {
+            store.checkpoint().unwrap();
+        }
+        let new = |e: u64| late(e, e, 2);
+        put(record(3, (1..=MANY).map(|n| new(80_000 + n)).collect()));
+        assert_eq!(shown(&store, 1).len() as u64, MANY + 2);
+        assert_eq!(shown(&store, 2).len() as u64, 2 * MANY + 2);
+        // Recorded already: by the indexes, or by the record before; behind new ones, or first.
+        for twice in [old(5), old(70_000), new(80_007)] {
+            let mut datoms: Vec<_> = (1..=MANY).map(|n| new(90_000 + n)).collect();
+            for at in [0, 1, MANY as usize] {
+                datoms.insert(at, twice.clone());
+                let refused = store.stage(record(4, datoms.clone()));
+                assert!(
+                    matches!(refused, Err(StorageError::BadDatom { .. })),
+                    "{twice:?} at {at}: {refused:?}"
+                );
+                datoms.remove(at);
+            }
+        }
+        // A late fact of an old entity among those of new ones, and one that closes the old.
+        let mut datoms: Vec<_> = (1..=MANY).map(|n| new(90_000 + n)).collect();
+        datoms.push(Datom { added: false, ..late(5, 5, 2) });
+        datoms.push(late(5, 500, 2));
+        put(record(4, datoms));
+        let fifth = |as_of| shown(&store, as_of).into_iter().find(|s| s.0 == 5).map(|s| s.1);
+        assert_eq!((fifth(1), fifth(2)), (Some(Value::Long(5)), Some(Value::Long(500))));
+        assert!(store.verify().unwrap().is_sound());
+    }
+}
