@@ -3,7 +3,7 @@
 
 use annals::Connection;
 use annals_server::{Config, Server};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
@@ -31,6 +31,29 @@ pub const SCHEMA: &str = r#"[
   {:db/ident :order/tag :db/valueType :db.type/string :db/cardinality :db.cardinality/many}
   {:db/ident :order/next :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}
 ]"#;
+
+/// Where the database is.
+pub const DB: &str = "/v1/db/orders";
+/// Every order with its status.
+pub const STATUS: &str = "[:find ?id ?s :where [?o :order/id ?id] [?o :order/status ?s]]";
+
+/// A path below it.
+pub fn path(rest: &str) -> String {
+    format!("{DB}{rest}")
+}
+
+/// Places an order, or changes its status; answers the t.
+pub fn place(s: &Running, id: &str, status: &str) -> u64 {
+    let doc = s.edn(&path("/transact"), &format!("[{{:order/id {id:?} :order/status :{status}}}]")).ok();
+    doc["t"].as_u64().unwrap()
+}
+
+/// The rows of a query; `more` are members of the request.
+pub fn rows(s: &Running, query: &str, more: Json) -> Json {
+    let mut body = json!({"query": query});
+    body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    s.json(&path("/query"), body).ok()["rows"].clone()
+}
 
 impl Running {
     /// A server over a fresh database in memory with [`SCHEMA`], called `orders`.

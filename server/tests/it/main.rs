@@ -1,8 +1,11 @@
 //! The server over real sockets.
 //!
-//! `client`: the Rust client. `http`: routes of facts, refusals, access, limits, live answers. `events`:
-//! streams, conditions, feeds, projections. The browser's part is `console.mjs`.
+//! `http`: routes of facts. `proof`: why and why not. `live`: live queries against running them again.
+//! `events`, `commands`, `looked_after`: streams, conditions, feeds, projections, the queue. `client`: the
+//! Rust client. `access`, `refusals`, `hostile`: who may what, what is refused, who misbehaves. `process`,
+//! `tls`, `otel`: signals, certificates, traces. The browser's part is `console.mjs`.
 
+mod access;
 mod client;
 mod commands;
 mod common;
@@ -15,4 +18,5 @@ mod looked_after;
 mod otel;
 mod process;
 mod proof;
+mod refusals;
 mod tls;
