@@ -530,6 +530,9 @@ pub enum Import {
         /// Install this projection first
         #[arg(long, value_name = "FILE.edn", value_hint = ValueHint::FilePath)]
         projection: Vec<PathBuf>,
+        /// Where to write events that were refused, with the reason; without it the first one stops the import
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        rejects: Option<PathBuf>,
     },
     /// A CSV table with a header; the schema is inferred
     #[command(
@@ -558,6 +561,9 @@ other files go on with --skip.")]
         /// Install this projection first
         #[arg(long, value_name = "FILE.edn", value_hint = ValueHint::FilePath)]
         projection: Vec<PathBuf>,
+        /// Where to write changes that were refused, with the reason; without it the first one stops the import
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        rejects: Option<PathBuf>,
     },
 }
 

@@ -226,6 +226,9 @@ fn ctrl_c_stops_a_query_and_not_the_shell() {
     assert!(!screen.contains("Ctrl-C stops it"), "the progress is gone\n{screen}");
     t.line("[:find (max ?a) . :where [_ :person/age ?a]]");
     t.wait("another answer", |s| s.lines().any(|l| l.trim() == "32"));
+    // What is typed right behind it, before there is a prompt again, is not lost.
+    t.keys(&["[:find", "C-c", "[:find ?x . :where [(ground 4711) ?x]]", "Enter"]);
+    t.wait("an answer typed ahead", |s| s.lines().any(|l| l.trim() == "4711"));
     // At the prompt it clears the line, and Ctrl-D leaves.
     t.text("[:find");
     t.keys(&["C-c"]);

@@ -21,7 +21,7 @@ use crate::{
 };
 use annals::{
     Instant, Value,
-    event::{EventId, NewEvent, ProjectionError, ProjectionSpec, Tag},
+    event::{EventId, NewEvent, ProjectionError, ProjectionSpec, StreamId, Tag},
 };
 use serde_json::{Map, Value as Json};
 use std::{
@@ -62,10 +62,23 @@ pub fn run(s: &mut Session, file: &str, projections: &[PathBuf], rejects: Option
     let rejected = rejects.finish()?;
     install(s, &texts)?;
     report(s, done);
-    if rejected > 0 {
-        s.note(format!("{} rejected", counted(rejected, "line")));
-    }
+    report_rejected(s, rejected, "line");
     Ok(())
+}
+
+/// Says how many lines, events or changes were set aside, if any were.
+pub fn report_rejected(s: &Session, n: u64, what: &str) {
+    if n > 0 {
+        s.note(format!("{} rejected", counted(n, what)));
+    }
+}
+
+/// A name that a stream may have: what an append would refuse is refused with its line.
+pub fn stream_name(name: String) -> Result<String, String> {
+    match StreamId::new(&name) {
+        Ok(_) => Ok(name),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// The texts of projections, by file: a mistake in one shows before anything is imported.
@@ -173,7 +186,8 @@ pub fn incoming(j: &Json, stream: Option<&str>) -> Result<Incoming, String> {
             Some(other) => Err(format!("\"{k}\" is text, not {other}")),
         }
     };
-    let stream = text("stream")?.or(stream).ok_or("the event has no \"stream\"")?.to_owned();
+    let stream = text("stream")?.or(stream).ok_or("the event has no \"stream\"")?;
+    let stream = stream_name(stream.to_owned())?;
     let ty = text("type")?.ok_or("the event has no \"type\"")?;
     let data = o.get("data").cloned().unwrap_or_else(|| Json::Object(Map::new()));
     let mut e = NewEvent::new(ty, data).map_err(|e| e.to_string())?;
@@ -235,7 +249,7 @@ fn cloud_event(o: &Map<String, Json>) -> Result<Incoming, String> {
     let id = text("id").ok_or("a CloudEvent has an \"id\"")?;
     let source = text("source").ok_or("a CloudEvent has a \"source\"")?;
     let ty = text("type").ok_or("a CloudEvent has a \"type\"")?;
-    let stream = text("subject").unwrap_or(source).to_owned();
+    let stream = stream_name(text("subject").unwrap_or(source).to_owned())?;
     let data = match (o.get("data"), text("data_base64")) {
         (Some(d), _) => d.clone(),
         (None, Some(b)) => Json::Object(Map::from_iter([("base64".to_owned(), Json::String(b.to_owned()))])),

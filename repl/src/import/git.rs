@@ -8,7 +8,8 @@
 //! new commits only those.
 
 use super::{
-    events::{Incoming, Sink, install, read_projections, report},
+    events::{Incoming, Sink, install, read_projections, report, report_rejected, stream_name},
+    rejects::Rejects,
     source::Source,
 };
 use crate::{
@@ -30,8 +31,15 @@ use std::{
 /// Memory for objects read from the repository.
 const OBJECT_CACHE_BYTES: usize = 64 << 20;
 
-/// `import git`.
-pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> Outcome {
+/// `import git`. A change to a path that no stream can be named after (too long, or with control
+/// characters) is set aside, where there is a file for such.
+pub fn run(
+    s: &mut Session,
+    path: &Path,
+    rev: &str,
+    projections: &[PathBuf],
+    rejects: Option<&Path>,
+) -> Outcome {
     let wrong =
         |e: &dyn std::fmt::Display| Failure::refused("import/git", format!("{}: {e}", path.display()));
     let mut repo =
@@ -40,6 +48,7 @@ pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> 
     repo.object_cache_size_if_unset(OBJECT_CACHE_BYTES);
     let head = repo.rev_parse_single(rev).map_err(|e| wrong(&format!("{rev}: {e}")))?.detach();
     let texts = read_projections(projections)?;
+    let mut rejects = Rejects::open(rejects)?;
     let commits = first_parents(&repo, head).map_err(|e| wrong(&e))?;
     let source = Source::of_bytes(&path.display().to_string(), b"");
     let mut sink = Sink::new(s, Some(commits.len() as u64));
@@ -50,15 +59,25 @@ pub fn run(s: &mut Session, path: &Path, rev: &str, projections: &[PathBuf]) -> 
         let after = commit.tree_id().map_err(|e| wrong(&e))?.detach();
         let changes = trees.changes(before, after).map_err(|e| wrong(&e))?;
         for e in events(&commit, &changes).map_err(|e| wrong(&e))? {
-            sink.push(e, i as u64, &source)?;
+            match e {
+                Ok(e) => sink.push(e, i as u64, &source)?,
+                Err((path, why)) => {
+                    rejects.put(&format!("{} {id}", source.name), i as u64 + 1, &why, &path)?
+                }
+            }
         }
         before = Some(after);
     }
     let done = sink.finish(&source)?;
+    let rejected = rejects.finish()?;
     install(s, &texts)?;
     report(s, done);
+    report_rejected(s, rejected, "change");
     Ok(())
 }
+
+/// A change as an event, or the path that cannot be one, and why.
+type Told = Result<Incoming, (String, String)>;
 
 /// The commits along first parents, oldest first.
 fn first_parents(repo: &Repository, head: ObjectId) -> Result<Vec<ObjectId>, String> {
@@ -186,7 +205,7 @@ impl Trees<'_> {
 }
 
 /// What a commit did to the files.
-fn events(commit: &gix::Commit<'_>, changes: &[Change]) -> Result<Vec<Incoming>, String> {
+fn events(commit: &gix::Commit<'_>, changes: &[Change]) -> Result<Vec<Told>, String> {
     let id = commit.id.to_string();
     let author = commit.author().map_err(|e| e.to_string())?;
     let seconds = commit.time().map_err(|e| e.to_string())?.seconds;
@@ -197,6 +216,13 @@ fn events(commit: &gix::Commit<'_>, changes: &[Change]) -> Result<Vec<Incoming>,
     let mut out = Vec::new();
     let mut push = |ty: &str, path: &[u8], file: Option<&File>| -> Result<(), String> {
         let path = path.to_str_lossy().into_owned();
+        let stream = match stream_name(format!("file-{path}")) {
+            Ok(stream) => stream,
+            Err(why) => {
+                out.push(Err((path, why)));
+                return Ok(());
+            }
+        };
         let mut data = json!({"path": path});
         if let Some((blob, mode)) = file {
             data["blob"] = json!(blob.to_string());
@@ -212,7 +238,7 @@ fn events(commit: &gix::Commit<'_>, changes: &[Change]) -> Result<Vec<Incoming>,
         if let Some(t) = time {
             e = e.occurred_at(t);
         }
-        out.push(Incoming { stream: format!("file-{path}"), event: e, time, group: Some(id.clone()) });
+        out.push(Ok(Incoming { stream, event: e, time, group: Some(id.clone()) }));
         Ok(())
     };
     for c in changes {

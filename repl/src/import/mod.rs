@@ -76,9 +76,11 @@ pub fn run(s: &mut Session, what: &Import) -> Outcome {
         Import::Events { file, projection, rejects } | Import::Cloudevents { file, projection, rejects } => {
             events::run(s, file, projection, rejects.as_deref())
         }
-        Import::Xes { file, projection } => xes::run(s, file, projection),
+        Import::Xes { file, projection, rejects } => xes::run(s, file, projection, rejects.as_deref()),
         #[cfg(feature = "git")]
-        Import::Git { path, rev, projection } => git::run(s, path, rev, projection),
+        Import::Git { path, rev, projection, rejects } => {
+            git::run(s, path, rev, projection, rejects.as_deref())
+        }
         #[cfg(not(feature = "git"))]
         Import::Git { .. } => Err(Failure::refused("import/git", "this build reads no git repositories")
             .help("build with the feature `git`")),

@@ -4,7 +4,8 @@
 //! order of the database is the order of time. Event ids derive from trace and place in it.
 
 use super::{
-    events::{Incoming, Sink, install, read_projections, report},
+    events::{Incoming, Sink, install, read_projections, report, report_rejected, stream_name},
+    rejects::Rejects,
     source::Source,
 };
 use crate::{
@@ -20,15 +21,21 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 use serde_json::{Map, Value as Json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// `import xes`.
-pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
+/// `import xes`. An event that is none (it has no name, its time is no time) is set aside, where
+/// there is a file for such; of XML that is not well formed nothing is imported.
+pub fn run(s: &mut Session, file: &str, projections: &[PathBuf], rejects: Option<&Path>) -> Outcome {
     let texts = read_projections(projections)?;
+    let mut rejects = Rejects::open(rejects)?;
     let mut source = Source::open(file)?;
     let text = source.text()?;
     let wrong = |why: String| Failure::refused("import/xes", format!("{}: {why}", source.name));
-    let mut all = parse(&text).map_err(wrong)?;
+    let Parsed { events: mut all, refused } = parse(&text).map_err(wrong)?;
+    for r in refused {
+        let line = 1 + text.as_bytes()[..r.at].iter().filter(|b| **b == b'\n').count() as u64;
+        rejects.put(&source.name, line, &r.why, &text[r.at..r.end])?;
+    }
     // Stable: events of one moment keep the order of the log.
     all.sort_by_key(|e| e.time);
     let mut sink = Sink::new(s, Some(all.len() as u64));
@@ -36,17 +43,33 @@ pub fn run(s: &mut Session, file: &str, projections: &[PathBuf]) -> Outcome {
         sink.push(e, i as u64, &source)?;
     }
     let done = sink.finish(&source)?;
+    let rejected = rejects.finish()?;
     install(s, &texts)?;
     report(s, done);
+    report_rejected(s, rejected, "event");
     Ok(())
+}
+
+/// A log as read.
+struct Parsed {
+    events: Vec<Incoming>,
+    refused: Vec<Refused>,
+}
+
+/// An `<event>` that is no event: where it stands, and why.
+struct Refused {
+    at: usize,
+    end: usize,
+    why: String,
 }
 
 /// Attributes of a trace or an event: `key` to value.
 type Attributes = Map<String, Json>;
 
-fn parse(text: &str) -> Result<Vec<Incoming>, String> {
+fn parse(text: &str) -> Result<Parsed, String> {
     let mut reader = Reader::from_str(text);
-    let mut out = Vec::new();
+    let mut out = Parsed { events: Vec::new(), refused: Vec::new() };
+    let mut begun = 0;
     let mut path: Vec<String> = Vec::new();
     let mut trace = Attributes::new();
     let mut event: Option<Attributes> = None;
@@ -64,7 +87,10 @@ fn parse(text: &str) -> Result<Vec<Incoming>, String> {
                         in_trace = 0;
                         trace = Attributes::new();
                     }
-                    "event" => event = Some(Attributes::new()),
+                    "event" => {
+                        event = Some(Attributes::new());
+                        begun = usize::try_from(at).unwrap_or(0);
+                    }
                     _ => attribute(&tag, &path, &mut trace, &mut event).map_err(bad)?,
                 }
                 path.push(name);
@@ -77,7 +103,13 @@ fn parse(text: &str) -> Result<Vec<Incoming>, String> {
                 if path.pop().as_deref() == Some("event")
                     && let Some(e) = event.take()
                 {
-                    out.push(incoming(e, &trace, traces, in_trace).map_err(bad)?);
+                    match incoming(e, &trace, traces, in_trace) {
+                        Ok(e) => out.events.push(e),
+                        Err(why) => {
+                            let end = usize::try_from(reader.buffer_position()).unwrap_or(text.len());
+                            out.refused.push(Refused { at: begun, end, why });
+                        }
+                    }
                     in_trace += 1;
                 }
             }
@@ -154,5 +186,5 @@ fn incoming(mut e: Attributes, trace: &Attributes, number: usize, place: usize) 
     if let Some(t) = time {
         event = event.occurred_at(t);
     }
-    Ok(Incoming { stream: format!("case-{case}"), event, time, group: None })
+    Ok(Incoming { stream: stream_name(format!("case-{case}"))?, event, time, group: None })
 }

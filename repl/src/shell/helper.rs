@@ -40,6 +40,8 @@ pub struct ShellHelper {
     pub screen: Screen,
     /// The editor was asked for: accept the line as it is.
     pub edit: Arc<AtomicBool>,
+    /// Ctrl-C was pressed: the line is to be passed over.
+    pub given_up: Arc<AtomicBool>,
     /// Brackets to show as a pair.
     pair: Cell<Option<(usize, usize)>>,
     files: FilenameCompleter,
@@ -52,6 +54,7 @@ impl ShellHelper {
             words: Arc::default(),
             screen,
             edit: Arc::default(),
+            given_up: Arc::default(),
             pair: Cell::new(None),
             files: FilenameCompleter::new(),
         }
@@ -252,6 +255,18 @@ impl ConditionalEventHandler for Tab {
 pub struct AskEditor(pub Arc<AtomicBool>);
 
 impl ConditionalEventHandler for AskEditor {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.store(true, Ordering::Relaxed);
+        Some(Cmd::AcceptLine)
+    }
+}
+
+/// Ctrl-C: gives the line up. The line editor's own way of doing so drops the keys it has
+/// read behind it (it answers an error, and its buffer goes with the reader); this one accepts
+/// the line, and the shell passes it over.
+pub struct GiveUp(pub Arc<AtomicBool>);
+
+impl ConditionalEventHandler for GiveUp {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
         self.0.store(true, Ordering::Relaxed);
         Some(Cmd::AcceptLine)

@@ -2,7 +2,7 @@
 
 use super::{
     dispatch::{self, Flow},
-    helper::{AskEditor, Enter, NewLine, ShellHelper, Tab},
+    helper::{AskEditor, Enter, GiveUp, NewLine, ShellHelper, Tab},
 };
 use crate::{
     diagnose,
@@ -51,6 +51,9 @@ pub fn run(s: &mut Session) -> Outcome {
             Err(ReadlineError::Eof) => break,
             Err(e) => return Err(Failure::refused("shell/terminal", e.to_string())),
         };
+        if editor.helper().is_some_and(|h| h.given_up.swap(false, Ordering::Relaxed)) {
+            continue;
+        }
         let asked = editor.helper().is_some_and(|h| h.edit.swap(false, Ordering::Relaxed));
         if asked {
             match dispatch::edit(&text) {
@@ -145,12 +148,13 @@ fn editor(s: &Session) -> Outcome<Line> {
         .build();
     let mut editor: Line = Editor::with_config(config).map_err(terminal)?;
     let helper = ShellHelper::new(s.out.clone());
-    let edit = helper.edit.clone();
+    let (edit, given_up) = (helper.edit.clone(), helper.given_up.clone());
     editor.set_helper(Some(helper));
     let on = |k: KeyEvent, h: Box<dyn rustyline::ConditionalEventHandler>| (k, EventHandler::Conditional(h));
     let mut keys = vec![
         on(KeyEvent(KeyCode::Enter, Modifiers::ALT), Box::new(NewLine)),
         on(KeyEvent(KeyCode::Tab, Modifiers::NONE), Box::new(Tab)),
+        on(KeyEvent::ctrl('C'), Box::new(GiveUp(given_up))),
     ];
     if s.settings.indent {
         keys.push(on(KeyEvent(KeyCode::Enter, Modifiers::NONE), Box::new(Enter)));
