@@ -36,8 +36,11 @@ impl Wake for Alarm {
     }
 }
 
+/// Something that is polled until it is done.
+type Task<'a> = Box<dyn FnMut(&mut Context<'_>) -> Poll<()> + 'a>;
+
 /// Polls every task that was woken, until each has said that it is done.
-fn run(tasks: &mut [Box<dyn FnMut(&mut Context<'_>) -> Poll<()> + '_>]) -> Vec<u64> {
+fn run(tasks: &mut [Task<'_>]) -> Vec<u64> {
     let alarm = || Alarm { rings: true.into(), count: AtomicU64::new(0), thread: std::thread::current() };
     let alarms: Vec<Arc<Alarm>> = tasks.iter().map(|_| Arc::new(alarm())).collect();
     let mut done = vec![false; tasks.len()];
@@ -101,7 +104,7 @@ fn a9_fifty_streams_on_one_thread_see_every_event_once_in_order_while_four_appen
                 }
             });
         }
-        let mut tasks: Vec<Box<dyn FnMut(&mut Context<'_>) -> Poll<()>>> = Vec::new();
+        let mut tasks: Vec<Task<'_>> = Vec::new();
         for joins_after in 0..50u64 {
             let after = Position(joins_after * 11 % 37);
             let mut stream = events(&conn, Start::After(after));
@@ -187,7 +190,7 @@ fn a_stream_is_polled_when_something_was_stored_and_ends_with_the_database() {
             std::thread::sleep(Duration::from_millis(60));
             writer.close();
         });
-        let task: Box<dyn FnMut(&mut Context<'_>) -> Poll<()>> = Box::new(|cx| {
+        let task: Task<'_> = Box::new(|cx| {
             polls += 1;
             loop {
                 match pin!(&mut stream).poll_next(cx) {
@@ -229,7 +232,7 @@ fn transactions_come_as_a_stream_once_each_also_to_who_lags_and_resumes() {
             }
             writer.close();
         });
-        let task: Box<dyn FnMut(&mut Context<'_>) -> Poll<()>> = Box::new(|cx| {
+        let task: Task<'_> = Box::new(|cx| {
             loop {
                 match pin!(&mut stream).poll_next(cx) {
                     Poll::Ready(Some(report)) => {

@@ -94,6 +94,10 @@ pub fn personal(subject: &str, value: impl Into<Value>) -> Value {
 /// What stands in place of a tagged value, given its place; none to leave it.
 type Replace<'r> = dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError> + 'r;
 
+/// What stands in place of a sealed value, given its subject, its place and, while the key is there,
+/// the value.
+type Read<'r> = dyn FnMut(&Arc<str>, &[u8], Option<Value>) -> Result<Value, SealError> + 'r;
+
 /// The keys of the subjects of one database.
 #[derive(Default)]
 pub(crate) struct Seals {
@@ -275,12 +279,7 @@ impl Seals {
     }
 
     /// A value with sealed places replaced, given subject, place and, while its key is there, the value.
-    fn open_places(
-        &self,
-        id: Uuid,
-        v: &Value,
-        read: &mut dyn FnMut(&Arc<str>, &[u8], Option<Value>) -> Result<Value, SealError>,
-    ) -> Result<Value, SealError> {
+    fn open_places(&self, id: Uuid, v: &Value, read: &mut Read<'_>) -> Result<Value, SealError> {
         self.walk(v, &mut Vec::new(), &mut |t, path| {
             let Value::Vector(pair) = &t.1 else { return Ok(None) };
             let (SEALED, [Value::String(subject), Value::Bytes(bytes)]) = (t.0.as_str(), &pair[..]) else {
