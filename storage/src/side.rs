@@ -10,6 +10,7 @@ use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Key};
 use crate::kv::{Db, Step};
 use crate::read::{Locked, Range};
+use crate::scan::VisitRow;
 use annals_model::{T, codec};
 use std::ops::{Bound, ControlFlow};
 
@@ -185,11 +186,7 @@ impl SideRows {
     }
 
     /// Visits the rows by their own keys and newest versions, in the order read.
-    pub fn visit(
-        &self,
-        back: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Res<ControlFlow<()>> {
+    pub fn visit(&self, back: bool, visit: &mut VisitRow<'_>) -> Res<ControlFlow<()>> {
         let same = |x: &Version, y: &Version| {
             self.part(x.key)[..x.prefix as usize] == self.part(y.key)[..y.prefix as usize]
         };
