@@ -19,7 +19,7 @@ use crate::{
     term::theme,
 };
 use annals::{
-    T, Value,
+    Value,
     event::{Data, EventId, Expected, NewEvent, Tag, Version},
 };
 use std::{collections::BTreeSet, io::BufRead, time::Duration};
