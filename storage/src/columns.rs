@@ -625,10 +625,18 @@ impl Core {
                 }
             }
         }
-        if let Some(asked) = self.cache.map.lock().asked.get_mut(&a) {
+        if self.is_present(at)
+            && let Some(asked) = self.cache.map.lock().asked.get_mut(&a)
+        {
             *asked += (out.e.len() - had) as u64;
         }
         Ok(())
+    }
+
+    /// Does the view show what holds now? Only such reads count towards loading a column: one of
+    /// the past would be made anew for every t.
+    fn is_present(&self, at: &At) -> bool {
+        !at.view.history && at.view.since.is_none() && at.view.upto(at.basis) >= self.basis()
     }
 
     /// Is the whole column the cheaper way to answer a probe?
@@ -637,8 +645,7 @@ impl Core {
         if keys as u64 * SCAN_RATIO > rows && rows > 0 {
             return true;
         }
-        let plain = !at.view.history && at.view.since.is_none() && at.view.upto(at.basis) >= self.basis();
-        if !plain {
+        if !self.is_present(at) {
             return false;
         }
         let mut map = self.cache.map.lock();

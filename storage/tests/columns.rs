@@ -73,3 +73,22 @@ fn an_uncached_walk_over_the_past_leaves_the_cache_as_it_was() {
     assert!(store.stats().unwrap().cache_bytes > before);
     assert_eq!(read(&store.uncached(), 20).v, kept.v);
 }
+
+#[test]
+fn probes_of_the_past_load_nothing_however_many() {
+    let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
+    for t in 1..=3 {
+        store.stage(record(t, std::iter::once((1, ENTITIES + t)))).unwrap();
+        store.flush().unwrap();
+    }
+    probe(&store, 1);
+    for round in 0..ENTITIES * 2 {
+        let mut out = ProbeOut::default();
+        let at = At { basis: store.basis(), view: View { as_of: Some(T(1)), ..View::NOW } };
+        let e = ent(round % ENTITIES + 1).raw();
+        store.probe(at, A, Order::Eav, &[e], &Dict::current(), &mut out).unwrap();
+        assert!(!out.v.is_empty());
+    }
+    probe(&store, 1);
+    assert!(!store.is_cached(A));
+}
