@@ -73,7 +73,7 @@ fn now<S: Stream>(stream: Pin<&mut S>) -> Poll<Option<S::Item>> {
 }
 
 fn event(n: u64) -> NewEvent {
-    NewEvent::new(if n % 10 == 0 { "Tenth" } else { "Other" }, json!({ "n": n })).unwrap()
+    NewEvent::new(if n.is_multiple_of(10) { "Tenth" } else { "Other" }, json!({ "n": n })).unwrap()
 }
 
 fn append(conn: &Connection, stream: &str, count: u64) {
