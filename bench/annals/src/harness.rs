@@ -223,6 +223,13 @@ impl Row<'_> {
     }
 }
 
+/// With `PERF_EXPLAIN` in the environment: the steps of every run, to standard error.
+fn explain(answer: &annals::Answer) {
+    if env::var_os("PERF_EXPLAIN").is_some() {
+        eprintln!("{}total ms={:.3}", answer.stats.plan(), answer.stats.used.elapsed_us as f64 / 1e3);
+    }
+}
+
 /// Runs a prepared query to its whole answer and reads every row through `each`.
 pub fn run(
     db: &Db,
@@ -231,6 +238,7 @@ pub fn run(
     mut each: impl FnMut(&Row<'_>) -> u64,
 ) -> (u64, u64) {
     let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
+    explain(&answer);
     let sum = (0..answer.rows.len()).map(|at| each(&Row { rows: &answer.rows, at })).sum();
     (answer.rows.len() as u64, sum)
 }
@@ -260,6 +268,7 @@ pub fn run_entities(
     weights: &[u64],
 ) -> (u64, u64) {
     let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
+    explain(&answer);
     let mut sum = 0;
     for (col, weight) in weights.iter().enumerate() {
         let entities = answer.rows.entities(col).expect("a column of entities");
