@@ -290,7 +290,7 @@ impl Iterator for Changes {
 /// What happened to the rows of a live query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
-    /// The rows as of t. Comes first, unless the query was resumed.
+    /// The rows as of t. Comes first, unless the query was resumed; again when facts were excised meanwhile.
     Snapshot {
         /// As of when.
         t: T,

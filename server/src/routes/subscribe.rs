@@ -11,7 +11,8 @@
 //!    That is exact for every query there is, recursive ones and aggregates included.
 //! 2. Resuming after t starts from the rows at t, which are the same whenever they are
 //!    computed, whatever a late projection files under t afterwards: nothing is lost and
-//!    nothing sent twice.
+//!    nothing sent twice. Excision alone changes them: who resumes from before one gets a
+//!    snapshot again.
 //! 3. A transaction that changes no row sends nothing; once caught up, a
 //!    `checkpoint` moves the id past it. One that touches nothing the query names is
 //!    passed over without running it ([`Touch`]).
@@ -92,17 +93,22 @@ pub async fn subscribe(mut call: Call) -> Answer {
         touch: Mutex::new(Touch::Anything),
     });
     // The first run happens before the answer begins, so that its errors have a status.
-    let start = last.unwrap_or(newest);
     let first = live.clone();
-    let rows = call
+    let (start, resumed, rows) = call
         .server
         .readers
         .run(move |cancel| {
+            // What was excised since is in no database any more: who had it begins anew.
+            let resumed = match last {
+                Some(at) => !first.excised(at, newest)?,
+                None => false,
+            };
+            let start = last.filter(|_| resumed).unwrap_or(newest);
             *first.touch.lock() = first.touch_of(&first.as_known(start)?);
-            first.rows_at(start, cancel)
+            Ok((start, resumed, first.rows_at(start, cancel)?))
         })
         .await?;
-    Ok(sse::stream(&call, start, move |sink| follow(live, sink, start, rows, last.is_some()))?)
+    Ok(sse::stream(&call, start, move |sink| follow(live, sink, start, rows, resumed))?)
 }
 
 async fn follow(live: Arc<Live>, sink: Sink, start: T, rows: Rows, resumed: bool) -> Result<(), Gone> {
@@ -143,6 +149,16 @@ impl Live {
             true => Ok(newest),
             false => Ok(self.database.conn.db_at(t).or_problem()?.uncached()),
         }
+    }
+
+    /// Were facts taken out of the log by a transaction behind `after`?
+    fn excised(&self, after: T, newest: T) -> Result<bool, Problem> {
+        for report in self.database.conn.tx_range(after.next(), newest.next()).or_problem()? {
+            if report.or_problem()?.excises() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn rows_at(&self, t: T, cancel: Cancel) -> Result<Rows, Problem> {
@@ -198,12 +214,9 @@ impl Live {
     /// Can this transaction change the rows? One that touches the schema can change what decides that, and one
     /// that excises does not say what it took.
     fn counts(&self, report: &TxReport) -> bool {
-        if report.excises() {
-            return true;
-        }
         let db = report.db_after();
         let mut touch = self.touch.lock();
-        let counts = touch.by(report.tx_data(), db.schema());
+        let counts = report.excises() || touch.by(report.tx_data(), db.schema());
         if touches_schema(report.tx_data(), db.schema()) {
             *touch = self.touch_of(db);
         }
@@ -214,6 +227,12 @@ impl Live {
         match self.ask.since {
             // What was asserted since an instant to come can begin with any transaction.
             Some(_) => Touch::Anything,
+            // Rules among the arguments, as text or as data or by name.
+            None if self.ask.rules.is_none()
+                && self.query.ast().inputs.iter().any(|i| i.node.to_string() == "%") =>
+            {
+                Touch::Anything
+            }
             None => Touch::of(&self.query, self.ask.rules.as_deref(), &self.ask.args, db.schema()),
         }
     }
