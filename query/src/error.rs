@@ -53,7 +53,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("query/unknown-attribute", "an attribute that the database does not have"),
     ("query/unknown-source", "a source that :in does not name"),
     ("query/unbound", "a variable that no clause and no input binds"),
-    ("query/not-stratified", "a rule depends on its own negation, or on a fold of itself that keeps no value"),
+    (
+        "query/not-stratified",
+        "a rule depends on its own negation, or on a fold of itself that keeps no value",
+    ),
     ("query/not-monotone", "a recursive rule uses a folded value that may still get better"),
     ("query/type", "a value or an argument of a type that cannot fit there"),
     ("query/cardinality", "the operation needs an attribute of cardinality one"),

@@ -44,6 +44,15 @@ impl Bench {
         if !self.wants(op) {
             return;
         }
+        if env::var_os("PERF_COUNT").is_some() {
+            for _ in 0..5 {
+                f(&mut setup()); // plans, columns and pages are there, as in all runs but the first
+            }
+            let mut s = setup();
+            let outcome = counted(|| f(&mut s)).into();
+            println!("{{\"op\": \"{op}\", \"rows\": {}}}", outcome.0);
+            return;
+        }
         let (mut times, mut last, begun) = (Vec::new(), Outcome(0, 0, String::new()), Instant::now());
         loop {
             let mut s = setup();
@@ -221,6 +230,12 @@ impl Row<'_> {
             other => panic!("not a long: {other:?}"),
         }
     }
+}
+
+/// The one call whose instructions `bench/instructions.py` counts.
+#[inline(never)]
+fn counted<O>(f: impl FnOnce() -> O) -> O {
+    f()
 }
 
 /// With `PERF_EXPLAIN` in the environment: the steps of every run, to standard error.

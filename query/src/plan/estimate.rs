@@ -5,7 +5,7 @@ use crate::error::QueryError;
 use crate::eval::Run;
 use crate::eval::rel::Rel;
 use crate::eval::{Sampled, body::State};
-use crate::resolve::ir::{Fold, Arg, Attr, Bind, Body, Clause, Kind, Pattern, Term};
+use crate::resolve::ir::{Arg, Attr, Bind, Body, Clause, Fold, Kind, Pattern, Term};
 use annals_model::{AttrId, Order};
 
 /// The cost of one step.
@@ -145,7 +145,10 @@ pub(crate) fn clause(run: &Run<'_>, s: &State<'_>, c: &Clause) -> Result<Estimat
 fn branch(run: &Run<'_>, s: &State<'_>, b: &Body) -> Result<Estimate, QueryError> {
     let mut best: Option<Estimate> = None;
     for c in &b.clauses {
-        if matches!(c.kind, Kind::Pattern(_) | Kind::Call { .. } | Kind::Or { .. } | Kind::Fold(_) | Kind::Tuples { .. }) {
+        if matches!(
+            c.kind,
+            Kind::Pattern(_) | Kind::Call { .. } | Kind::Or { .. } | Kind::Fold(_) | Kind::Tuples { .. }
+        ) {
             let e = clause(run, s, c)?;
             if best.is_none_or(|b| e.cost() < b.cost()) {
                 best = Some(e);

@@ -13,8 +13,8 @@
 
 mod call;
 pub(crate) mod check;
-pub(crate) mod ir;
 mod fold;
+pub(crate) mod ir;
 mod monotone;
 mod nest;
 mod rules;

@@ -143,7 +143,11 @@ fn what_is_no_time_is_no_time() {
         ("[?x :p/name \"A\"] [(tx-data $ ?x) [[?y]]]", "query/type"),
         ("[(tx-ids $ 1 -5) [?x ...]]", "[]"),
     ] {
-        assert_eq!(ask(std::slice::from_ref(&db), &format!("[:find [?x ...] :where {clause}]")), expected, "{clause}");
+        assert_eq!(
+            ask(std::slice::from_ref(&db), &format!("[:find [?x ...] :where {clause}]")),
+            expected,
+            "{clause}"
+        );
     }
 }
 
