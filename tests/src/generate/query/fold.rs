@@ -155,7 +155,8 @@ impl Gen<'_, '_> {
                 )
             }
             (7, Some(long)) => {
-                let head = call(&name, [x.clone(), call(self.rng.pick(&["min", "max"]), [d.clone()])]);
+                let fold: &str = self.rng.pick::<&str>(&["min", "max"]);
+                let head = call(&name, [x.clone(), call(fold, [d.clone()])]);
                 (
                     vec![
                         vector([head.clone(), vector([x.clone(), long, d.clone()])]),
