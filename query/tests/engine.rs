@@ -3,6 +3,8 @@
 
 #[path = "engine/folds.rs"]
 mod folds;
+#[path = "engine/limits.rs"]
+mod limits;
 
 use annals_model::*;
 use annals_query::budget::Cancel;

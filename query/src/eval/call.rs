@@ -185,7 +185,8 @@ impl Run<'_> {
                 return Ok(());
             }
             binder.add(bind, v, i as u32, self).map_err(misfit)?;
-            if i.is_multiple_of(256) {
+            // What has parts is looked through to find its cell.
+            if i.is_multiple_of(256) || function::has_parts(v) {
                 self.budget.spend(0, binder.left.len() * 8 * (1 + binder.cols.len()))?;
             }
             Ok(())
@@ -354,14 +355,15 @@ impl Run<'_> {
         Ok(out)
     }
 
-    /// Pays for the bytes of a value that a function made: the dictionary keeps it as long as the run lasts.
-    fn pay_value(&self, v: &annals_model::Value) -> Result<(), QueryError> {
+    /// Pays for a value that a function gave, while the function's arguments are alive. The bytes of one
+    /// that it made: the dictionary keeps it as long as the run lasts. And the time to look through one with
+    /// parts, of which a single one may take as long as many rows.
+    fn pay_value(&self, v: &Value) -> Result<(), QueryError> {
         let bytes = function::heap_bytes(v);
-        if bytes == 0 {
-            return Ok(());
+        if bytes > 0 && function::is_made(v) {
+            self.budget.meter().take(bytes as u64);
         }
-        self.budget.meter().take(bytes as u64);
-        if bytes >= 1 << 16 { self.budget.spend(0, 0) } else { Ok(()) }
+        if bytes >= 1 << 16 || function::has_parts(v) { self.budget.spend(0, 0) } else { Ok(()) }
     }
 
     fn call(
@@ -425,7 +427,8 @@ impl Run<'_> {
                 let v = match known.get(&c) {
                     Some(v) => v.clone(),
                     None => {
-                        let v = f.call(&[self.dict.decode(c)]).map_err(fail)?;
+                        let arg = [self.dict.decode(c)];
+                        let v = f.call(&arg).map_err(fail)?;
                         self.pay_value(&v)?;
                         known.insert(c, v.clone());
                         v

@@ -20,7 +20,7 @@ mod table;
 mod tests;
 mod text;
 
-pub(crate) use bound::heap_bytes;
+pub(crate) use bound::{has_parts, heap_bytes, is_made};
 pub use compare::{cells_equal, compare, compare_cells, equal, total_order};
 pub(crate) use data::size;
 pub use number::{add, divide};

@@ -102,39 +102,19 @@ impl Resolver<'_> {
         out: &mut Vec<Clause>,
     ) {
         let pred = self.predicate(&call.name.node, src);
-        let entity = self.entity_params.get(&call.name.node).cloned().unwrap_or_default();
-        let slot = self.slots.iter().position(|(s, _)| s == src);
         let (mut args, mut vars) = (Vec::new(), Vec::new());
         for (i, a) in call.args.iter().enumerate() {
-            let is_entity = entity.get(i).copied().unwrap_or(false);
-            let constant = |r: &mut Self, c: &Value| match slot {
-                Some(slot) if is_entity => r.entity_const(c, slot, a.span),
-                _ => Some(Term::Const(c.clone())),
-            };
             let term = match &a.node {
-                ast::Term::Const(c) => constant(self, c),
+                ast::Term::Const(c) => {
+                    self.argument(&call.name.node, i, Entry::Const(c.clone()), src, a.span)
+                }
                 ast::Term::Blank | ast::Term::Src(_) => Some(Term::Blank),
-                ast::Term::Var(v) => match self.enter(scope, v) {
-                    Entry::Const(c) => constant(self, &c),
-                    Entry::Var(v) => Some(Term::Var(match slot {
-                        Some(slot) if is_entity => self.meaning(v, Meaning::Entity(slot)),
-                        _ => v,
-                    })),
-                },
+                ast::Term::Var(v) => {
+                    let e = self.enter(scope, v);
+                    self.argument(&call.name.node, i, e, src, a.span)
+                }
             };
-            let Some(term) = term else {
-                // Nothing matches, so every variable of the call is as good as bound.
-                let all: Vec<Var> = (call.args.iter())
-                    .filter_map(|a| a.as_var())
-                    .filter_map(|v| match self.enter(scope, v) {
-                        Entry::Var(v) => Some(v),
-                        Entry::Const(_) => None,
-                    })
-                    .collect();
-                let why = "an argument names no entity";
-                out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
-                return;
-            };
+            let Some(term) = term else { return self.no_entity(call, scope, out) };
             if let Term::Var(v) = term
                 && !vars.contains(&v)
             {
@@ -143,6 +123,39 @@ impl Resolver<'_> {
             args.push(term);
         }
         out.push(clause(Kind::Call { pred, args }, call.span, &rule_text(call), vars));
+    }
+
+    /// What the argument of a rule at `column` is to its predicate, whose columns hold entities
+    /// where the rule wants them; none (without complaint) if it names no entity.
+    pub(super) fn argument(
+        &mut self,
+        rule: &Symbol,
+        column: usize,
+        e: Entry,
+        src: &Src,
+        at: Span,
+    ) -> Option<Term> {
+        let slot = self.slots.iter().position(|(s, _)| s == src);
+        match (e, slot.filter(|_| self.is_entity(rule, column))) {
+            (Entry::Const(c), Some(slot)) => self.entity_const(&c, slot, at),
+            (Entry::Const(c), None) => Some(Term::Const(c)),
+            (Entry::Var(v), Some(slot)) => Some(Term::Var(self.meaning(v, Meaning::Entity(slot)))),
+            (Entry::Var(v), None) => Some(Term::Var(v)),
+        }
+    }
+
+    /// A call with an argument that names no entity: nothing matches, so every variable of the
+    /// call is as good as bound.
+    pub(super) fn no_entity(&mut self, call: &ast::RuleCall, scope: &mut Scope, out: &mut Vec<Clause>) {
+        let all: Vec<Var> = (call.args.iter())
+            .filter_map(|a| a.as_var())
+            .filter_map(|v| match self.enter(scope, v) {
+                Entry::Var(v) => Some(v),
+                Entry::Const(_) => None,
+            })
+            .collect();
+        let why = "an argument names no entity";
+        out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
     }
 
     /// The number of a recursive rule under a source, resolving its definitions the first time.

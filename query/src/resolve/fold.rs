@@ -74,21 +74,15 @@ impl Resolver<'_> {
         let mut branches = Vec::new();
         if called {
             let pred = self.predicate(name, src);
-            let mut clauses = Vec::new();
-            let terms: Vec<Term> = entries
-                .iter()
-                .map(|e| match e {
-                    Entry::Var(v) => Term::Var(*v),
-                    Entry::Const(c) => {
-                        let v = self.fresh("_");
-                        let ground = Kind::Function(Expr::Ground(c.clone()), Bind::Var(v));
-                        clauses.push(clause(ground, call.span, "[(ground …)]", vec![v]));
-                        Term::Var(v)
-                    }
-                })
+            let terms: Option<Vec<Term>> = entries
+                .into_iter()
+                .enumerate()
+                .map(|(i, e)| self.argument(name, i, e, src, call.args.get(i).map_or(call.span, |a| a.span)))
                 .collect();
+            // A key that names no entity has no group.
+            let Some(terms) = terms else { return self.no_entity(call, scope, out) };
             let vars: Vec<Var> = terms.iter().filter_map(Term::var).collect();
-            clauses.push(clause(Kind::Call { pred, args: terms }, call.span, &rule_text(call), vars));
+            let clauses = vec![clause(Kind::Call { pred, args: terms }, call.span, &rule_text(call), vars)];
             branches.push(Body { clauses });
         } else {
             self.depth += 1;
@@ -122,7 +116,7 @@ impl Resolver<'_> {
     }
 
     /// Does a parameter of the rule stand in entity places?
-    fn is_entity(&self, name: &Symbol, column: usize) -> bool {
+    pub(super) fn is_entity(&self, name: &Symbol, column: usize) -> bool {
         self.entity_params.get(name).is_some_and(|p| p.get(column) == Some(&true))
     }
 

@@ -5,11 +5,16 @@
 //! off: each rule application is justified by tuples of smaller rank, so proofs are
 //! finite and never circular, also over cyclic data and recursion of every shape.
 //!
+//! An application that a proof needs in several places is proved at the first of them, and only
+//! named at the others: a proof is as long as what it rests on, where a tree that repeats itself
+//! would double with each round. Its steps are paid for as rows and as bytes of the budget.
+//!
 //! Not here: what made the datoms (events, projections); the database knows that.
 
 use super::eval::Timeline;
 use super::rel::{Row, TimeRel};
 use super::spans::Spans;
+use crate::budget::Held;
 use crate::error::QueryError;
 use crate::eval::Run;
 use crate::eval::aggregate::Best;
@@ -18,7 +23,7 @@ use crate::query::{Input, Query, QueryOptions};
 use crate::resolve::VarSet;
 use crate::resolve::ir::{Attr, Body, Clause, Elem, Ent, Fold, Kind, Pattern, Pred, Resolved, Term};
 use annals_model::{AttrId, Cell, Datom, Diagnostic, EntityId, Order, Span, T, Value, cell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// What a row rests on.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +66,8 @@ pub enum Step {
         proof: Proof,
     },
     /// An application of a recursive rule. Where it folds several values, the proof has a
-    /// branch for each.
+    /// branch for each. The proof of one that was proved before, further up in the same proof,
+    /// has no steps.
     Rule {
         /// The rule.
         name: String,
@@ -99,7 +105,9 @@ impl Query {
         options: &QueryOptions,
     ) -> Result<Option<Proof>, QueryError> {
         self.at_one_time(inputs, at, row, options, |run, r, start| {
-            let mut proofs = Proofs { timeline: Timeline::new(run, instant(at)), run, r };
+            let timeline = Timeline::new(run, instant(at));
+            let (held, shown) = (run.budget.held(), HashSet::new());
+            let mut proofs = Proofs { timeline, run, r, shown, held, bytes: 0 };
             let rows = proofs.timeline.body(&r.body, start)?;
             match rows.rows.keys().min() {
                 Some(found) => proofs.body(&r.body, &rows.vars, found, u64::MAX).map(Some),
@@ -180,14 +188,23 @@ struct Proofs<'t, 'r, 'q> {
     timeline: Timeline<'r, 'q>,
     run: &'r Run<'q>,
     r: &'t Resolved,
+    /// Applications of recursive rules that the proof shows already.
+    shown: HashSet<(Pred, Row)>,
+    /// What the steps made so far occupy.
+    held: Held<'r>,
+    bytes: usize,
 }
+
+/// What a step is taken to occupy beside the text of its clause: itself, and values.
+const STEP_BYTES: usize = 256;
 
 impl Proofs<'_, '_, '_> {
     /// Why a body holds for this row over `vars`, using rule tuples below `rank`.
     fn body(&mut self, body: &Body, vars: &[Var], row: &Row, rank: u64) -> Result<Proof, QueryError> {
         let mut steps = Vec::new();
         for c in &body.clauses {
-            self.run.budget.spend(1, 0)?;
+            self.bytes += STEP_BYTES + c.text.len();
+            self.held.spend(1, self.bytes)?;
             steps.extend(self.run.deeper(|| self.clause(c, vars, row, rank))?);
         }
         Ok(Proof { steps })
@@ -317,9 +334,15 @@ impl Proofs<'_, '_, '_> {
         let predicate = &program.preds[pred];
         let args: Vec<Value> = tuple.iter().map(|c| self.run.dict.decode(*c)).collect();
         let name = predicate.name.to_string();
+        if self.shown.contains(&(pred, tuple.clone())) {
+            return Ok(Some(Step::Rule { name, args, proof: Proof { steps: Vec::new() } }));
+        }
         let folded: Vec<usize> = (0..args.len()).filter(|i| predicate.best[*i].is_some()).collect();
         if folded.len() < 2 {
             let proof = self.derived(pred, &tuple, |_| true, own)?;
+            if proof.is_some() {
+                self.shown.insert((pred, tuple));
+            }
             return Ok(proof.map(|proof| Step::Rule { name, args, proof }));
         }
         // Each folded value got to be the best by itself, and has a derivation of its own.
@@ -331,6 +354,7 @@ impl Proofs<'_, '_, '_> {
                 steps.push(Step::Branch { rule: Some(name.clone()), clause, proof });
             }
         }
+        self.shown.insert((pred, tuple));
         Ok(Some(Step::Rule { name, args, proof: Proof { steps } }))
     }
 

@@ -88,6 +88,76 @@ fn a_fold_is_proved_by_the_rows_behind_it() {
 }
 
 #[test]
+fn a_proof_of_two_folds_shows_each_application_once() {
+    let s = schema();
+    let n = 40;
+    let edges = (0..n).map(|i| datom(&s, i, "g/edge", user(i + 1), 1, true)).collect();
+    let inputs = [history(MemSource::new(s.clone(), edges)), edn(PATHS)];
+    let text = "[:find ?d ?p :in $ % ?x ?y :where (path ?x ?y ?d ?p)]";
+    let q = Query::parse(text).unwrap();
+    let ends = [user(0), user(n)].map(|e| Input::Value(Value::Ref(e)));
+    let inputs = [inputs, ends].concat();
+    let (d, p) = (Value::Long(n as i64), Value::vector((0..=n).map(|i| Value::Ref(user(i)))));
+    let o = QueryOptions { timeout_ms: Some(60_000), ..QueryOptions::default() };
+    let proof = q.why(&inputs, T(1), &[d, p], &o).unwrap().expect("it is an answer");
+    let mut seen = Vec::new();
+    applications(&proof, &mut seen);
+    let shown: Vec<_> = seen.iter().filter(|(_, steps)| *steps > 0).map(|(args, _)| args).collect();
+    let again: Vec<_> = seen.iter().filter(|(_, steps)| *steps == 0).map(|(args, _)| args).collect();
+    assert_eq!(shown.len(), n as usize, "each once");
+    assert!((1..=shown.len()).contains(&again.len()), "{} stand a second time", again.len());
+    assert!(again.iter().all(|a| shown.contains(a)), "what is not shown again was shown");
+    assert!(facts(&proof) <= 2 * n as usize, "{} facts", facts(&proof));
+    let o = QueryOptions { max_bytes: 20_000, ..o };
+    let e = q.why(&inputs, T(1), &[Value::Long(n as i64), Value::Nil], &o).unwrap_err();
+    assert_eq!(e.code(), "query/memory-limit");
+}
+
+const PATHS: &str = "[[(path ?x ?y (min ?d) (shortest ?p)) [?x :g/edge ?y] [(ground 1) ?d] [(vector ?x ?y) ?p]] \
+                      [(path ?x ?y (min ?d) (shortest ?p)) (path ?x ?z ?e ?q) [?z :g/edge ?y] [(inc ?e) ?d] [(conj ?q ?y) ?p]]]";
+
+/// The arguments of each application of a recursive rule in a proof, with the steps under it.
+fn applications(p: &Proof, out: &mut Vec<(Vec<Value>, usize)>) {
+    for s in &p.steps {
+        if let Step::Rule { args, proof, .. } = s {
+            out.push((args.clone(), proof.steps.len()));
+        }
+        if let Step::Branch { proof, .. } | Step::Rule { proof, .. } = s {
+            applications(proof, out);
+        }
+    }
+}
+
+/// Beyond some hundred clauses a rule is no longer written out where it is called.
+#[test]
+fn a_fold_means_the_same_behind_many_clauses() {
+    let rules = "[[(from ?x (count ?y)) [?y :g/edge ?x]]]";
+    let padding: String = (0..420).map(|i| format!("[(ground 0) ?pad{i}] ")).collect();
+    let db = || source(company().view_as(View::NOW));
+    let keys = edn("[[:p/name \"A\"] [:p/name \"B\"] [:p/name \"nobody\"]]");
+    for (find, clauses, expected) in [
+        ("?n", "(from [:p/name \"A\"] ?n)", "[[2]]"),
+        ("?n", "(from [:p/name \"nobody\"] ?n)", "[]"),
+        ("?n", "(from :color/red ?n)", "[]"),
+        ("?k ?n", "[(ground [[:p/name \"A\"] [:p/name \"B\"]]) [?k ...]] (from ?k ?n)", ""),
+        ("?g ?n", "(from ?g ?n)", ""),
+        ("?a", "[?x :p/name \"A\"] (from ?x 2) [?x :p/age ?a]", ""),
+    ] {
+        let near = format!("[:find {find} :in $ % [?g ...] :where {clauses}]");
+        let far = format!("[:find {find} :in $ % [?g ...] :where {padding} {clauses}]");
+        let o = QueryOptions::default();
+        let run = |text: &str| {
+            let answer = Query::parse(text).unwrap().run(&[db(), edn(rules), keys.clone()], &o).unwrap();
+            print(&answer.value())
+        };
+        let answer = run(&near);
+        assert_eq!(run(&far), answer, "{clauses}");
+        assert!(expected.is_empty() || answer == expected, "{clauses}: {answer}");
+        assert!(!expected.is_empty() || answer.len() > 2, "{clauses}: {answer}");
+    }
+}
+
+#[test]
 fn a_plan_shows_folds() {
     let o = QueryOptions::default();
     let q = Query::parse("[:find ?s :in $ % :where (ages ?s _)]").unwrap();

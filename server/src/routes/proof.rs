@@ -5,7 +5,7 @@
 //!    whole number is tried as itself and, where an entity can have it, as that entity; what
 //!    explains more is told.
 //! 2. Values in a proof carry their type where a number may be a reference.
-//! 3. A proof is drawn to [`DEEPEST`] levels; below, the number of steps left out stands.
+//! 3. A proof is drawn to a bounded number of levels; below, the number of steps left out stands.
 //! 4. `/plan` runs nothing.
 
 use crate::{

@@ -10,6 +10,7 @@
 use super::FnError;
 use crate::edn::MAX_DEPTH;
 use annals_model::Value;
+use std::sync::Arc;
 
 /// Bytes of text, or of elements, that a value made by a function may hold.
 pub(super) const MAX_BYTES: usize = 256 << 20;
@@ -40,6 +41,24 @@ pub(crate) fn heap_bytes(v: &Value) -> usize {
         Value::Map(entries) => entries.len() * 2 * ELEMENT,
         _ => 0,
     }
+}
+
+/// Whether nothing else holds the parts of a value: so it was made, and not passed on from an
+/// argument, as `get`, `nth` and `min` do. To be asked while the arguments are alive.
+pub(crate) fn is_made(v: &Value) -> bool {
+    match v {
+        Value::String(s) | Value::Uri(s) => Arc::strong_count(s) == 1,
+        Value::Bytes(b) => Arc::strong_count(b) == 1,
+        Value::Vector(items) | Value::List(items) | Value::Set(items) => Arc::strong_count(items) == 1,
+        Value::Map(entries) => Arc::strong_count(entries) == 1,
+        _ => true,
+    }
+}
+
+/// Whether a value has parts, which may hold more than can be seen from outside: a shared one
+/// takes as long to look through as if nothing were shared.
+pub(crate) fn has_parts(v: &Value) -> bool {
+    matches!(v, Value::Vector(_) | Value::List(_) | Value::Set(_) | Value::Map(_) | Value::Tagged(_))
 }
 
 fn walk(v: &Value, depth: usize, left: &mut usize) -> Result<(), FnError> {
