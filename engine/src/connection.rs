@@ -165,6 +165,8 @@ impl Connection {
     /// Refuses writes from now on and ends listeners. The files are released when
     /// the last clone of the connection, and the last [`Db`] of it, is dropped.
     pub fn close(&self) {
+        // When it cannot be written, the events of which nothing followed are looked at again.
+        let _ = self.keep_places();
         self.0.writer.close();
         self.0.shared.events().close();
         self.0.listeners.close();

@@ -756,19 +756,25 @@ fn a_reactor_is_told_at_least_once_under_one_key_and_never_by_a_rebuild() {
     assert_eq!(told.lock().unwrap().len(), 6);
 }
 
-/// Tells a number for each event, after it was let through.
-struct Gate(&'static AtomicU32, Arc<AtomicU32>);
+/// Counts events that come to it, and those that were let through.
+struct Gate {
+    open: &'static AtomicU32,
+    came: &'static AtomicU32,
+    told: Arc<AtomicU32>,
+}
 impl Gate {
     fn new(open: bool) -> (Gate, &'static AtomicU32, Arc<AtomicU32>) {
         let gate: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(u32::from(open))));
+        let came: &'static AtomicU32 = Box::leak(Box::default());
         let told = Arc::new(AtomicU32::new(0));
-        (Gate(gate, told.clone()), gate, told)
+        (Gate { open: gate, came, told: told.clone() }, gate, told)
     }
     fn pass(&self) {
-        while self.0.load(Ordering::SeqCst) == 0 {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        while self.open.load(Ordering::SeqCst) == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.1.fetch_add(1, Ordering::SeqCst);
+        self.told.fetch_add(1, Ordering::SeqCst);
     }
 }
 struct Hangs(Gate);
@@ -836,10 +842,11 @@ fn a_reactor_that_hangs_stops_neither_other_reactors_nor_processes_nor_the_queue
 fn a_runner_that_is_dropped_waits_five_seconds_for_a_reactor_and_no_longer() {
     let conn = annals::in_memory().unwrap();
     let (hangs, gate, told) = Gate::new(false);
+    let came = hangs.came;
     conn.register_reactor(Hangs(hangs)).unwrap();
     let runner = conn.run_processes();
     conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    soon("it is told", || came.load(Ordering::SeqCst) == 1);
     let began = std::time::Instant::now();
     drop(runner);
     let took = began.elapsed();
@@ -885,12 +892,17 @@ fn events_of_which_nothing_follows_are_passed_over_without_a_transaction_each() 
     append(&conn, 3_000);
     let before = conn.db().basis_t();
     rest(&conn);
-    assert_eq!(conn.db().basis_t(), before, "nothing followed, and nothing was written");
+    assert_eq!(conn.db().basis_t(), before.next(), "nothing followed: only the places are kept at the end");
     assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 3_000 && p.lag == 0));
     drop(conn);
-    // A restart looks at them again, and no more than some thousand.
     let conn = open();
-    assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 0));
+    assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 3_000), "where it stopped");
+    // Ended without a word, it looks at them again, and at no more than some thousand.
+    append(&conn, 20);
+    drain(&conn);
+    drop(conn);
+    let conn = open();
+    assert!(conn.processes().unwrap().iter().all(|p| p.position.0 == 3_000));
     append(&conn, 9_000);
     let before = conn.db().basis_t();
     rest(&conn);
@@ -898,7 +910,7 @@ fn events_of_which_nothing_follows_are_passed_over_without_a_transaction_each() 
     assert!((2..=8).contains(&written), "{written} transactions for 12,000 events and two who look");
     drop(conn);
     let conn = open();
-    assert!(conn.processes().unwrap().iter().all(|p| p.lag < 5_000), "{:?}", conn.processes());
+    assert!(conn.processes().unwrap().iter().all(|p| p.lag == 0), "{:?}", conn.processes());
     // What has an effect moves the checkpoint at once.
     conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
     rest(&conn);
@@ -908,6 +920,86 @@ fn events_of_which_nothing_follows_are_passed_over_without_a_transaction_each() 
     assert!(conn.processes().unwrap().iter().all(|p| p.lag == 0));
     rest(&conn);
     assert_eq!((told.load(Ordering::SeqCst), conn.process_state::<Picky>("s-1").unwrap()), (1, Some(1)));
+}
+
+/// Writes about what it is given to want.
+struct Letters {
+    wants: &'static str,
+    told: Arc<AtomicU32>,
+}
+impl Reactor for Letters {
+    const NAME: &'static str = "letters";
+    fn wants(&self) -> Vec<Item> {
+        vec![Item::types([self.wants]).unwrap()]
+    }
+    fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
+        self.told.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_program_that_wants_more_is_not_offered_what_the_one_before_passed_over() {
+    for with_runner in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let told = Arc::new(AtomicU32::new(0));
+        let open = |wants| {
+            let conn = reopen(&Options::new(), dir.path().join("db"));
+            conn.register_reactor(Letters { wants, told: told.clone() }).unwrap();
+            conn
+        };
+        let conn = open("Shipped");
+        let placed = (0..300).fold(Append::to("order-1"), |a, _| a.event("Placed", "{}").unwrap());
+        conn.append(placed).unwrap();
+        if with_runner {
+            let runner = conn.run_processes();
+            soon("all is looked at", || conn.processes().unwrap()[0].lag == 0);
+            drop(runner);
+        } else {
+            drain(&conn);
+            conn.close();
+        }
+        drop(conn);
+        let conn = open("Placed");
+        drain(&conn);
+        assert_eq!(told.load(Ordering::SeqCst), 0, "no letters about old orders");
+        conn.append(Append::to("order-2").event("Placed", "{}").unwrap()).unwrap();
+        drain(&conn);
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    }
+}
+
+/// Does not know what it wants, until it is told.
+struct Undecided(Arc<AtomicU32>);
+impl Reactor for Undecided {
+    const NAME: &'static str = "undecided";
+    fn wants(&self) -> Vec<Item> {
+        assert!(self.0.load(Ordering::SeqCst) > 0, "who knows");
+        vec![]
+    }
+    fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reactor_that_panics_over_what_it_wants_waits_and_is_asked_again() {
+    let hand = Hand::at(NOON);
+    let conn = hand.options().in_memory().unwrap();
+    let decided = Arc::new(AtomicU32::new(0));
+    conn.register_reactor(Undecided(decided.clone())).unwrap();
+    conn.append(Append::to("s-1").event("Begun", "{}").unwrap()).unwrap();
+    let runner = conn.run_processes();
+    soon("it is seen to fail", || {
+        let state = conn.processes().unwrap()[0].state.clone();
+        matches!(state, ProcessState::Waiting { why, .. } if why == "wants panicked: who knows")
+    });
+    decided.store(1, Ordering::SeqCst);
+    conn.resume_process("undecided").unwrap();
+    soon("it goes on", || decided.load(Ordering::SeqCst) == 2);
+    drop(runner);
+    assert_eq!(conn.processes().unwrap()[0].lag, 0);
 }
 
 #[test]

@@ -285,11 +285,17 @@ impl Seat {
     /// Has the task woken at the next announcement after `beat`. False when there has been one:
     /// look again.
     pub fn wake_after(&self, beat: u64, task: &Waker) -> bool {
+        // Cloning and dropping a waker is code of somebody's executor, and may drop a task with a
+        // seat of its own: not under the lock.
+        let task = task.clone();
         let mut held = self.events.sleepers.lock();
         if self.events.beat() != beat {
+            drop(held);
             return false;
         }
-        held.tasks.entry(self.id).and_modify(|w| w.clone_from(task)).or_insert_with(|| task.clone());
+        let old = held.tasks.insert(self.id, task);
+        drop(held);
+        drop(old);
         true
     }
     /// What is announced.
@@ -300,7 +306,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.events.sleepers.lock().tasks.remove(&self.id);
+        let old = self.events.sleepers.lock().tasks.remove(&self.id);
+        drop(old);
     }
 }
 

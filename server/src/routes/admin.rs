@@ -61,6 +61,7 @@ pub async fn erase(call: Call) -> Answer {
             }
             let db = conn.db();
             let names = erased.processes.iter().map(|p| Tree::from(p.as_str()));
+            let others = erased.elsewhere_rows.iter().map(|p| Tree::from(p.as_str()));
             let doc = Doc::new()
                 .with("basis-t", db.t())
                 .with("events", erased.events)
@@ -68,7 +69,8 @@ pub async fn erase(call: Call) -> Answer {
                 .with("snapshots", erased.snapshots)
                 .maybe("t", erased.t)
                 .with("elsewhere", datoms(&erased.elsewhere, db.schema()))
-                .with("processes", names.collect::<Tree>());
+                .with("processes", names.collect::<Tree>())
+                .with("elsewhere-rows", others.collect::<Tree>());
             Ok((db.t(), doc))
         })
         .await?;

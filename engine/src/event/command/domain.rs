@@ -40,6 +40,8 @@ pub(crate) struct Domain {
     reactors: RwLock<Arc<Vec<Arc<ReactorSeat>>>>,
     /// How far processes and reactors have looked, when more than is stored.
     looked: Mutex<HashMap<String, Position>>,
+    /// Instances of processes that ended because of an erasure.
+    ended: Mutex<HashMap<String, u64>>,
     /// Those that do not run; the others do.
     states: Mutex<HashMap<String, ProcessState>>,
     /// Queued commands that failed and wait.
@@ -131,6 +133,12 @@ impl Domain {
             || self.reactors().iter().any(|r| r.reactor.name() == name)
     }
 
+    /// The names of all processes and reactors.
+    pub fn names(&self) -> Vec<&'static str> {
+        let (processes, reactors) = (self.processes(), self.reactors());
+        processes.iter().map(|p| p.name()).chain(reactors.iter().map(|r| r.reactor.name())).collect()
+    }
+
     /// Adds a process; its name, when it is in use.
     pub fn add_process(&self, p: Arc<dyn AnyProcess>) -> Result<(), &'static str> {
         let mut held = self.processes.write();
@@ -176,6 +184,18 @@ impl Domain {
             None => {
                 looked.insert(name.to_owned(), upto);
             }
+        }
+    }
+
+    /// How many instances of a process ended because of an erasure.
+    pub fn ended(&self, name: &str) -> u64 {
+        self.ended.lock().get(name).copied().unwrap_or(0)
+    }
+
+    /// Notes that so many more did.
+    pub fn note_ended(&self, name: &str, more: u64) {
+        if more > 0 {
+            *self.ended.lock().entry(name.to_owned()).or_default() += more;
         }
     }
 

@@ -4,7 +4,7 @@
 //! 1. Facts go by provenance, not by likeness: of each event with values of the subject, what
 //!    its projections say is compared with what they say when the values are erased, and the
 //!    difference goes. Equal values that come from elsewhere stay, and are reported.
-//! 2. The facts go first, then what stands in the clear beside them (`redact`), then the key, then
+//! 2. The facts go first, then what stands in the clear in rows of the subject (`redact`), then the key, then
 //!    the snapshots of aggregates, which need no key to be found: an erasure that was cut short can
 //!    be begun again and finds what is left.
 //! 3. From its beginning nothing more is stored under the subject, and no projection runs.
@@ -19,7 +19,7 @@ use crate::event::{
     marks::TELLING,
     projection::Code,
     record::Recorded,
-    redact,
+    redact::{self, ELSEWHERE, Ties},
     registry::Events,
     runtime::Runtime,
     table::{self, Key},
@@ -48,14 +48,14 @@ pub struct Erased {
     /// Texts of the subject that are still facts, from elsewhere: of plain transactions, or of
     /// other subjects with the same. At most 100 are listed.
     pub elsewhere: Vec<Datom>,
-    /// States of process managers, timers, queued commands and outcomes of commands that held a
-    /// text of the subject in the clear, by name. It was taken out, from their past versions too;
-    /// work under way goes on without it.
+    /// States of process managers, timers, queued commands and outcomes of commands that belong to
+    /// the subject's events and held a text of it in the clear, by name. It was taken out, from their
+    /// past versions too; work under way goes on without it.
     pub processes: Vec<String>,
+    /// Others' states, timers, commands and outcomes that hold an equal text, by name: they are left
+    /// as they are. At most 100 are listed.
+    pub elsewhere_rows: Vec<String>,
 }
-
-/// Most facts from elsewhere that are listed.
-const ELSEWHERE: usize = 100;
 
 /// Opens a subject again when an erasure does not come to its end.
 struct Closed<'a>(&'a Events, &'a str);
@@ -73,7 +73,9 @@ impl Connection {
     ///
     /// What is left to the caller: copies of the key file, and backups made before, hold key and facts
     /// until they are destroyed; tags and types of events are never personal values; facts of
-    /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts).
+    /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts). Payloads that
+    /// were submitted without marking what is personal, and refusals that repeat them, have nothing
+    /// that ties them to the subject (`elsewhere_rows` names them).
     ///
     /// # Errors
     /// A database in memory has nothing to excise from; reading, writing or excising failed. Until
@@ -92,6 +94,7 @@ impl Connection {
         let mut texts: HashSet<Value> = HashSet::new();
         let mut looked = Position::ZERO;
         let mut streams: BTreeSet<StreamId> = BTreeSet::new();
+        let mut ties = Ties::default();
         // Until no event is left that was under way when it began.
         loop {
             let db = self.db();
@@ -100,6 +103,7 @@ impl Connection {
                 let found = affected(&events, &db, subject, looked, &mut texts)?;
                 done.events += found.len() as u64;
                 streams.extend(found.iter().map(|e| e.stream.clone()));
+                tie(&events, &found, &mut ties);
                 self.excise_facts(&events, &runtimes, &db, subject, &found, &mut done)?;
                 looked = head;
                 continue;
@@ -107,9 +111,10 @@ impl Connection {
             break;
         }
         let db = self.db();
-        let records = self.shared().store().log(T(0), db.t().next())?;
-        let redaction = redact::plan(records, &db.events(), &texts)?;
+        let records = || self.shared().store().log(T(0), db.t().next());
+        let redaction = redact::plan(records, &db.events(), subject, &texts, ties)?;
         done.processes = redaction.names;
+        done.elsewhere_rows = redaction.elsewhere;
         if !redaction.plan.is_empty() {
             done.t = Some(self.excise_planned(redaction.plan, redaction.rows, reason())?.report.t());
         }
@@ -179,6 +184,22 @@ fn affected(
         Ok(std::ops::ControlFlow::Continue(()))
     })?;
     Ok(found)
+}
+
+/// Notes what events have to do with: the processes of this program say whom they are for.
+fn tie(events: &Events, found: &[Recorded], ties: &mut Ties) {
+    for e in found {
+        ties.events.insert(e.event.id.0);
+        ties.times.insert(e.t);
+        let taken = events.taken(e.clone(), false);
+        // What cannot be read was routed to nobody.
+        for part in taken.parts().unwrap_or_default() {
+            for p in events.domain.processes().iter() {
+                let instances = p.instances(part).into_iter();
+                ties.instances.extend(instances.map(|i| (p.name().to_owned(), i)));
+            }
+        }
+    }
 }
 
 /// What the transaction of an excision says of itself.

@@ -424,6 +424,21 @@ pub(crate) fn has_erased(v: &Value) -> bool {
     }
 }
 
+/// Does a stored value hold one that is sealed under this subject?
+pub(crate) fn is_sealed_under(v: &Value, subject: &str) -> bool {
+    match v {
+        Value::Tagged(t) => match &t.1 {
+            Value::Vector(pair) if t.0.as_str() == SEALED => pair.first() == Some(&Value::string(subject)),
+            inner => is_sealed_under(inner, subject),
+        },
+        Value::Map(m) => m.iter().any(|(_, v)| is_sealed_under(v, subject)),
+        Value::Vector(items) | Value::List(items) | Value::Set(items) => {
+            items.iter().any(|v| is_sealed_under(v, subject))
+        }
+        _ => false,
+    }
+}
+
 /// Does the payload hold sealed values?
 pub(crate) fn is_sealed(data: &Data) -> bool {
     // Every event read is looked through: the searcher is made once.

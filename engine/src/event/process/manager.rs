@@ -19,6 +19,8 @@
 //! 5. A state, timer or command that holds a personal value of an event is stored sealed, under
 //!    the key of the same subject (`personal::marks`). Once that is forgotten, the instance reads
 //!    `:annals/erased` there (`None`, in an optional field), and what was to be sent is refused.
+//!    An instance whose state cannot be read so ends, with its timers, at its next event: for
+//!    that event it is as if it had stopped (`ProcessStatus::ended` counts them).
 //!
 //! Not here: carrying out the commands (`outbox`), time ([`crate::event::timer`]), and
 //! who calls all this ([`crate::event::runner`]).
@@ -35,7 +37,7 @@ use crate::event::{
     projection::panic_text,
     record::{Meta, Recorded},
     refusal::Refusal,
-    seal::Seals,
+    seal::{Seals, has_erased},
     subscribe::Start,
     table::{self, Key, Tables},
     timer::{self, Timer, TimerId},
@@ -240,6 +242,8 @@ pub(crate) struct Work {
     states: BTreeMap<String, Option<Kept>>,
     timers: BTreeMap<(String, String), Option<Timer>>,
     sends: Vec<Queued>,
+    /// Instances that ended because their state cannot be read without what was erased.
+    pub ended: u64,
 }
 
 /// The state of an instance, opened, and the personal values that it may hold.
@@ -254,7 +258,7 @@ struct Kept {
 impl Work {
     pub fn new(log: EventLog, process: &'static str) -> Work {
         let (states, timers) = (BTreeMap::new(), BTreeMap::new());
-        Work { log, process, states, timers, sends: Vec::new() }
+        Work { log, process, states, timers, sends: Vec::new(), ended: 0 }
     }
 
     fn state(&self, instance: &str) -> Result<Option<Kept>, DbError> {
@@ -421,6 +425,8 @@ pub(crate) fn checkpoint_key(name: &str) -> Key {
 pub(crate) trait AnyProcess: Send + Sync {
     fn name(&self) -> &'static str;
     fn wants(&self) -> Vec<Item>;
+    /// The instances that an event is for; none when it cannot be told.
+    fn instances(&self, e: &Recorded) -> Vec<String>;
     /// Takes one event.
     fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault>;
     /// Takes the refusal of a command that an instance sent.
@@ -428,7 +434,8 @@ pub(crate) trait AnyProcess: Send + Sync {
     -> Result<(), Fault>;
 }
 
-fn guarded<R>(what: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
+/// Runs the program's code; a panic in it is a fault.
+pub(crate) fn guarded<R>(what: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| Fault::Panicked(what, panic_text(&*panic)))
 }
 
@@ -437,6 +444,11 @@ fn read_state<P: ProcessManager>(instance: &str, stored: Option<&Value>) -> Resu
         Some(v) => wire::from_value(v).map_err(|e| Fault::State(instance.to_owned(), e.0)),
         None => Ok(P::State::default()),
     }
+}
+
+/// Can a state no longer be read because a value in it was erased?
+fn is_lost<P: ProcessManager>(kept: &Kept) -> bool {
+    has_erased(&kept.state) && read_state::<P>("", Some(&kept.state)).is_err()
 }
 
 /// What an instance that `route` named does with an event: commands, and its state after.
@@ -459,6 +471,13 @@ impl<P: ProcessManager> AnyProcess for P {
     fn wants(&self) -> Vec<Item> {
         ProcessManager::wants(self)
     }
+    fn instances(&self, e: &Recorded) -> Vec<String> {
+        let routes = guarded("route", || self.route(e)).unwrap_or_default().into_iter();
+        let names = routes.map(|r| match r {
+            Route::Start(i) | Route::Continue(i) | Route::Stop(i) => i,
+        });
+        names.collect()
+    }
     fn take(&self, e: &Recorded, work: &mut Work) -> Result<(), Fault> {
         let seen = work.seen(e)?;
         // An event may be for one instance more than once: `Start` and `Stop` of it, say.
@@ -470,7 +489,13 @@ impl<P: ProcessManager> AnyProcess for P {
                 Route::Stop(i) => (i, true, true),
             };
             Tag::new(&instance)?;
-            let stored = work.state(&instance)?;
+            let mut stored = work.state(&instance)?;
+            if stored.as_ref().is_some_and(|kept| is_lost::<P>(kept)) {
+                // With its value gone it can never be read again: the instance has ended.
+                work.stop(&instance)?;
+                work.ended += 1;
+                stored = None;
+            }
             if stored.is_none() && must_be_there {
                 if stops {
                     // Nothing to handle; what may be left of it goes all the same.
@@ -509,7 +534,7 @@ impl<P: ProcessManager> AnyProcess for P {
         refusal: &Refusal,
         work: &mut Work,
     ) -> Result<(), Fault> {
-        let Some(stored) = work.state(instance)? else { return Ok(()) };
+        let Some(stored) = work.state(instance)?.filter(|kept| !is_lost::<P>(kept)) else { return Ok(()) };
         let state = read_state::<P>(instance, Some(&stored.state))?;
         let mut marks = stored.marks;
         marks.extend(&sent.marks);

@@ -13,5 +13,5 @@ pub(crate) mod status;
 pub(crate) mod step;
 pub mod timer;
 
-pub(crate) use manager::{AnyProcess, Fault, Work, checkpoint, checkpoint_key, instances};
+pub(crate) use manager::{AnyProcess, Fault, Work, checkpoint, checkpoint_key, guarded, instances};
 pub use manager::{Out, Outgoing, ProcessError, ProcessManager, Route};

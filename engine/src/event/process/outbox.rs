@@ -131,7 +131,8 @@ impl Queued {
         Value::map(map)
     }
 
-    fn of_value(v: &Value) -> Option<Queued> {
+    /// What was stored, sealed as it is; none when it is not a command.
+    pub fn of_value(v: &Value) -> Option<Queued> {
         let get = |name: &str| v.get(&k(name));
         let string = |name: &str| match get(name) {
             Some(Value::String(s)) => Some(s.clone()),

@@ -4,7 +4,7 @@
 //!    its own, also one that is registered later. What hangs in one of them holds up no other.
 //! 2. They sleep until something is stored, and look at the clock only while a timer or a
 //!    retry is due.
-//! 3. Dropping the runner ends them between two steps. A reactor that is in the middle of an effect
+//! 3. Dropping the runner ends them between two steps, and stores how far they have looked. A reactor that is in the middle of an effect
 //!    is waited for `GRACE`; then it is left to end by itself, with the database open until it does.
 //!
 //! Not here: what a step is (`step`, `send`).
@@ -75,12 +75,12 @@ impl Connection {
         }
     }
 
-    /// A thread for each reactor that has none yet.
+    /// A thread for each reactor that has none, or none any more.
     fn run_reactors(&self, shared: &Arc<Shared>) {
         let mut threads = shared.reactors.lock();
         for seat in self.shared().events().domain.reactors().iter() {
             let name = seat.reactor.name();
-            if threads.contains_key(name) {
+            if threads.get(name).is_some_and(|t| !t.is_finished()) {
                 continue;
             }
             let (conn, own, seat) = (self.clone(), shared.clone(), seat.clone());
@@ -185,5 +185,7 @@ impl Drop for ProcessRunner {
                 let _ = thread.join();
             }
         }
+        // Where it cannot be written, as in a database that is closed, it is looked at again.
+        let _ = self.conn.keep_places();
     }
 }

@@ -68,6 +68,9 @@ pub struct ProcessStatus {
     pub lag: u64,
     /// Instances of a process.
     pub instances: u64,
+    /// Instances that ended, since the database was opened, because their state cannot be read
+    /// without a value that was erased. An optional field, or one with a default, avoids it.
+    pub ended: u64,
     /// How it fares.
     pub state: ProcessState,
 }
@@ -114,6 +117,7 @@ impl Connection {
                 position,
                 lag: head.0.saturating_sub(position.0),
                 instances: if is_reactor { 0 } else { process::instances(&log.tables, name)? },
+                ended: domain.ended(name),
                 state: domain.state(name),
             });
         }

@@ -10,8 +10,9 @@
 //!    timers and checkpoints have one writer. Each reactor has a lock of its own: one that hangs
 //!    holds up nobody else.
 //! 4. Events of which nothing follows are passed over without a transaction, but for one in
-//!    `RARELY`: after a crash at most so many are looked at again. What has an effect, in the
-//!    database or outside, moves the checkpoint at once.
+//!    `RARELY`. The place is stored when a runner is dropped and when the database is closed; after
+//!    a crash at most so many are looked at again, by a program that may want others. What has
+//!    an effect, in the database or outside, moves the checkpoint at once.
 //! 5. What fails waits and is tried again: twice the pause each time, from 100 ms to a
 //!    minute, by the connection's clock. A process that faults halts until it is resumed
 //!    or registered by another run of the program.
@@ -20,7 +21,7 @@ use crate::event::{
     append::AppendError,
     domain::ReactorSeat,
     id::Position,
-    process::{AnyProcess, ProcessError, Work, checkpoint, checkpoint_key},
+    process::{AnyProcess, ProcessError, Work, checkpoint, checkpoint_key, guarded},
     status::{ProcessState, Step},
     table, timer,
 };
@@ -86,6 +87,35 @@ impl Connection {
         Ok(())
     }
 
+    /// Stores how far processes and reactors have looked, where that is more than is stored: so
+    /// that a program which comes after this one, and may want other events, begins there.
+    pub(crate) fn keep_places(&self) -> Result<(), AppendError> {
+        let events = self.shared().events().clone();
+        let tables = self.db().events().tables;
+        let mut places = Vec::new();
+        for name in events.domain.names() {
+            let stored = checkpoint(&tables, name)?;
+            let looked = events.domain.looked(name, stored);
+            if looked > stored {
+                places.push((name, looked));
+            }
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        self.write(move |txn| -> Result<(), AppendError> {
+            let tables = events.log(txn.db_before()).tables;
+            for (name, looked) in places {
+                // A reactor may have got further meanwhile.
+                if looked > checkpoint(&tables, name)? {
+                    txn.row(checkpoint_row(name, looked));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
     fn step_process(&self, p: &Arc<dyn AnyProcess>, batch: usize) -> Result<Option<Step>, ProcessError> {
         let domain = &self.shared().events().domain;
         if domain.state(p.name()) != ProcessState::Running {
@@ -97,7 +127,15 @@ impl Connection {
         if after >= log.head()? {
             return Ok(None);
         }
-        let (found, mut upto) = log.all(&p.wants(), after, batch)?;
+        let wants = match guarded("wants", || p.wants()) {
+            Ok(wants) => wants,
+            Err(e) => {
+                let at = after.next();
+                domain.set_state(p.name(), ProcessState::Halted { at, why: e.to_string() });
+                return Ok(Some(Step::Halted { process: p.name(), at }));
+            }
+        };
+        let (found, mut upto) = log.all(&wants, after, batch)?;
         let mut work = Work::new(log.clone(), p.name());
         let mut halted = None;
         for parts in found.chunk_by(|a, b| a.position == b.position) {
@@ -115,7 +153,7 @@ impl Connection {
                 }
             }
         }
-        let name = p.name();
+        let (name, ended) = (p.name(), work.ended);
         if !work.is_empty() || upto.0 >= stored.0 + RARELY {
             self.commit_rows(move |t| {
                 let mut rows = work.rows(t, 0)?;
@@ -124,6 +162,7 @@ impl Connection {
             })?;
         }
         domain.note_looked(name, upto);
+        domain.note_ended(name, ended);
         Ok(Some(match halted {
             Some(at) => Step::Halted { process: name, at },
             None => Step::Took { process: name, upto },
@@ -179,14 +218,21 @@ impl Connection {
         if after >= log.head()? {
             return Ok(None);
         }
-        let (found, upto) = log.all(&r.wants(), after, 1)?;
         let name = r.name();
+        let failed = |at: Position, why: String| {
+            let attempts = attempts + 1;
+            let retry_at = later(now, attempts);
+            domain.set_state(name, ProcessState::Waiting { at, why, attempts, retry_at });
+            Ok(Some(Step::Failed { reactor: name, at }))
+        };
+        let wants = match guarded("wants", || r.wants()) {
+            Ok(wants) => wants,
+            Err(e) => return failed(after.next(), e.to_string()),
+        };
+        let (found, upto) = log.all(&wants, after, 1)?;
         for e in &found {
             if let Err(why) = r.react(e) {
-                let (at, attempts) = (e.position, attempts + 1);
-                let retry_at = later(now, attempts);
-                domain.set_state(name, ProcessState::Waiting { at, why, attempts, retry_at });
-                return Ok(Some(Step::Failed { reactor: name, at }));
+                return failed(e.position, why);
             }
         }
         if !found.is_empty() || upto.0 >= stored.0 + RARELY {

@@ -53,9 +53,11 @@ impl Stream for EventStream {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
+            // Closed before looking: nothing was stored after what is found.
+            let closed = this.subscription.is_closed();
             let beat = this.seat.events().beat();
             match this.subscription.look() {
-                Ok(None) if this.subscription.is_closed() => return Poll::Ready(None),
+                Ok(None) if closed => return Poll::Ready(None),
                 Ok(None) if this.seat.wake_after(beat, cx.waker()) => return Poll::Pending,
                 Ok(None) => {}
                 Ok(Some(feed)) => return Poll::Ready(Some(Ok(feed))),

@@ -144,11 +144,13 @@ impl Subscription {
     /// The next item, or none when nothing came in time.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Feed>, DbError> {
         loop {
+            // Closed before looking: nothing was stored after what is found.
+            let closed = self.is_closed();
             let beat = self.events().beat();
             if let Some(feed) = self.look()? {
                 return Ok(Some(feed));
             }
-            if !self.events().wait(beat, timeout) || self.is_closed() {
+            if closed || !self.events().wait(beat, timeout) {
                 return Ok(None);
             }
         }
@@ -164,9 +166,10 @@ impl Iterator for Subscription {
     type Item = Result<Feed, DbError>;
     fn next(&mut self) -> Option<Result<Feed, DbError>> {
         loop {
+            let closed = self.is_closed();
             match self.next_within(Duration::from_secs(60)) {
                 Ok(Some(feed)) => return Some(Ok(feed)),
-                Ok(None) if self.is_closed() => return None,
+                Ok(None) if closed => return None,
                 Ok(None) => {}
                 Err(e) => return Some(Err(e)),
             }
