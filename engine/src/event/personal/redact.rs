@@ -160,7 +160,8 @@ where
         let what = TABLES.iter().find(|(n, _)| *n == table).map_or("", |(_, what)| *what);
         let name = format!("{what} {}", name(table, &key));
         let decided = || Uuid::from_slice(&key).is_ok_and(|id| ties.commands.contains(&id));
-        if !own && !(table == table::COMMAND && decided()) {
+        let hers = own || (table == table::COMMAND && decided());
+        if !hers {
             if redaction.elsewhere.len() < ELSEWHERE {
                 redaction.elsewhere.push(name);
             }
