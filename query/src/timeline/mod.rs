@@ -170,16 +170,8 @@ fn aggregated(
     }
     let mut out: HashMap<Vec<Value>, Spans, Hasher> = HashMap::with_hasher(Hasher::default());
     for members in groups.values_mut() {
-        members.sort_by(|a, b| a.0.cmp(b.0));
-        let mut edges: Vec<T> =
-            members.iter().flat_map(|(_, times)| times.iter()).flat_map(|(s, e)| [s, e]).collect();
-        edges.sort_unstable();
-        edges.dedup();
-        for stretch in edges.windows(2) {
-            let alive: Vec<&Row> =
-                members.iter().filter(|(_, times)| times.contains(stretch[0])).map(|(row, _)| *row).collect();
-            run.budget.spend(alive.len(), 0)?;
-            let Some(first) = alive.first() else { continue };
+        stretches(run, members, |span, alive| {
+            let first = alive[0];
             let mut values = Vec::with_capacity(r.find.len());
             for (e, args) in r.find.iter().zip(constants) {
                 let at = position(var_of(e));
@@ -197,8 +189,32 @@ fn aggregated(
                 });
             }
             let entry = out.entry(values).or_default();
-            *entry = entry.or(&Spans::one(stretch[0], stretch[1]));
-        }
+            *entry = entry.or(&span);
+            Ok(())
+        })?;
     }
     Ok(out)
+}
+
+/// Calls `each` for every stretch of time in which the same members of a group are there, with those
+/// members in order. Stretches in which none is there are passed over.
+fn stretches(
+    run: &Run<'_>,
+    members: &mut [(&Row, &Spans)],
+    mut each: impl FnMut(Spans, &[&Row]) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    members.sort_by(|a, b| a.0.cmp(b.0));
+    let mut edges: Vec<T> =
+        members.iter().flat_map(|(_, times)| times.iter()).flat_map(|(s, e)| [s, e]).collect();
+    edges.sort_unstable();
+    edges.dedup();
+    for stretch in edges.windows(2) {
+        let there: Vec<&Row> =
+            members.iter().filter(|(_, times)| times.contains(stretch[0])).map(|(row, _)| *row).collect();
+        run.budget.spend(there.len(), 0)?;
+        if !there.is_empty() {
+            each(Spans::one(stretch[0], stretch[1]), &there)?;
+        }
+    }
+    Ok(())
 }

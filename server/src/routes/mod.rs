@@ -10,6 +10,7 @@ pub mod commands;
 pub mod console;
 pub mod copy;
 pub mod entity;
+pub mod examine;
 pub mod log;
 pub mod meta;
 pub mod preview;

@@ -7,13 +7,10 @@
 use crate::{
     answer::{self, Answer},
     call::Call,
-    extract::{self, Format},
-    routes::projections::{projection_problem, set_aside},
+    extract,
+    routes::projections::{definition, projection_problem, set_aside},
     token::Scope,
-    wire::{
-        problem::{Class, Problem},
-        tree::{Doc, Tree},
-    },
+    wire::tree::{Doc, Tree},
 };
 use annals::event::{PreviewFact, ProjectionError, ProjectionSpec};
 use axum::http::StatusCode;
@@ -25,14 +22,7 @@ const LISTED: u64 = 1_000;
 pub async fn preview(mut call: Call) -> Answer {
     let database = call.database(Scope::Admin)?;
     let params = std::mem::take(&mut call.params).only(&["limit"])?;
-    let max = call.limits().body_bytes;
-    let (sent, body) = call.body(max).await?;
-    let format = call.accept_tree(Some(sent))?;
-    if sent != Format::Edn {
-        return Err(Problem::new(Class::MediaType, "request/media-type", "a projection is written in EDN")
-            .hint("send Content-Type: application/edn")
-            .into());
-    }
+    let (format, body) = definition(&mut call).await?;
     let limit = params.number("limit")?.unwrap_or(LISTED).min(call.limits().result_rows);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (t, doc) = call

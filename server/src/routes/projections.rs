@@ -22,6 +22,7 @@ use annals::{
     event::{Mode, Parked, Position, ProjectionError, ProjectionState, ProjectionStatus},
 };
 use axum::http::{StatusCode, header};
+use bytes::Bytes;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -124,17 +125,22 @@ pub async fn list(call: Call) -> Answer {
     Ok(answer::tree(StatusCode::OK, format, t, doc))
 }
 
-/// `POST …/projections`: registers one, as EDN.
-pub async fn add(mut call: Call) -> Answer {
-    let database = call.database(Scope::Admin)?;
+/// The body of a request that sends a projection, and the form of its answer.
+pub(super) async fn definition(call: &mut Call) -> Result<(Format, Bytes), Problem> {
     let max = call.limits().body_bytes;
     let (sent, body) = call.body(max).await?;
     let format = call.accept_tree(Some(sent))?;
     if sent != Format::Edn {
         return Err(Problem::new(Class::MediaType, "request/media-type", "a projection is written in EDN")
-            .hint("send Content-Type: application/edn")
-            .into());
+            .hint("send Content-Type: application/edn"));
     }
+    Ok((format, body))
+}
+
+/// `POST …/projections`: registers one, as EDN.
+pub async fn add(mut call: Call) -> Answer {
+    let database = call.database(Scope::Admin)?;
+    let (format, body) = definition(&mut call).await?;
     let (t, doc) = call
         .server
         .writers

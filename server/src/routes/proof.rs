@@ -9,23 +9,16 @@
 //! 4. `/plan` runs nothing.
 
 use crate::{
-    answer::{self, Answer},
+    answer::Answer,
     ask::Ask,
     call::Call,
-    failure::Failure,
-    prepared::{inputs, placed},
-    routes::{
-        query::{nested, options},
-        transact::datom,
-    },
-    token::Scope,
+    routes::{examine::examined, query::nested, transact::datom},
     wire::{
         problem::{Class, Problem},
         tree::{Doc, Tree},
     },
 };
-use annals::{EntityId, Missing, Proof, ProofStep, QueryError, Schema, Value};
-use axum::http::StatusCode;
+use annals::{EntityId, Missing, Proof, ProofStep, Schema, Value};
 
 /// Levels of a proof that are told: readers bound the depth of what they read.
 const DEEPEST: usize = 48;
@@ -50,79 +43,47 @@ fn rows(ask: &Ask) -> Result<Vec<Vec<Value>>, Problem> {
 }
 
 /// `POST …/prove` `{query, args, rules, as_of, row}`: why a row is in the answer.
-pub async fn prove(mut call: Call) -> Answer {
-    let database = call.database(Scope::Read)?;
-    let (sent, ask, _) = Ask::post(&mut call).await?;
-    let format = call.accept_tree(Some(sent))?;
-    let rows = rows(&ask)?;
-    let server = call.server.clone();
-    let (t, doc) = call
-        .server
-        .readers
-        .run(move |cancel| {
-            let db = ask.view(database.conn.db())?;
-            let query = server.prepared.query(&ask.query)?;
-            let options = options(&server, &ask, &query, cancel);
-            let refused = |e: QueryError| placed(e.problem(), &ask.query);
-            for row in &rows {
-                if let Some(proof) =
-                    db.prove_with(&query, inputs(&query, &ask), row, &options).map_err(refused)?
-                {
-                    let mut left = MOST;
-                    let doc = Doc::new()
-                        .with("basis-t", db.t())
-                        .with("row", Value::vector(row.iter().cloned()))
-                        .with("because", because(&proof, db.schema(), 0, &mut left));
-                    return Ok((db.t(), doc));
-                }
+pub async fn prove(call: Call) -> Answer {
+    examined(call, |asked, doc| {
+        let options = asked.options();
+        for row in &rows(&asked.ask)? {
+            let proof = asked.db.prove_with(&asked.query, asked.inputs(), row, &options);
+            if let Some(proof) = proof.map_err(|e| asked.refused(e))? {
+                let mut left = MOST;
+                return Ok(doc
+                    .with("row", Value::vector(row.iter().cloned()))
+                    .with("because", because(&proof, asked.db.schema(), 0, &mut left)));
             }
-            Err(Problem::new(Class::NotFound, "query/no-such-row", "the row is not in the answer")
-                .hint("ask /why-not for the clause that keeps it out"))
-        })
-        .await?;
-    Ok(answer::tree(StatusCode::OK, format, t, doc))
+        }
+        Err(Problem::new(Class::NotFound, "query/no-such-row", "the row is not in the answer")
+            .hint("ask /why-not for the clause that keeps it out"))
+    })
+    .await
 }
 
 /// `POST …/why-not` `{query, args, rules, as_of, row}`: the clause that keeps a row out.
-pub async fn why_not(mut call: Call) -> Answer {
-    let database = call.database(Scope::Read)?;
-    let (sent, ask, _) = Ask::post(&mut call).await?;
-    let format = call.accept_tree(Some(sent))?;
-    let rows = rows(&ask)?;
-    let server = call.server.clone();
-    let (t, doc) = call
-        .server
-        .readers
-        .run(move |cancel| {
-            let db = ask.view(database.conn.db())?;
-            let query = server.prepared.query(&ask.query)?;
-            let options = options(&server, &ask, &query, cancel);
-            let mut furthest: Option<Missing> = None;
-            let mut present = false;
-            for row in &rows {
-                let found = db
-                    .why_not_with(&query, inputs(&query, &ask), row, &options)
-                    .map_err(|e| placed(e.problem(), &ask.query))?;
-                match found {
-                    None => present = true,
-                    Some(m) => {
-                        if furthest.as_ref().is_none_or(|f| m.satisfied.len() > f.satisfied.len()) {
-                            furthest = Some(m);
-                        }
-                    }
+pub async fn why_not(call: Call) -> Answer {
+    examined(call, |asked, doc| {
+        let options = asked.options();
+        let mut furthest: Option<Missing> = None;
+        let mut present = false;
+        for row in &rows(&asked.ask)? {
+            let found = asked.db.why_not_with(&asked.query, asked.inputs(), row, &options);
+            match found.map_err(|e| asked.refused(e))? {
+                None => present = true,
+                Some(m) if furthest.as_ref().is_none_or(|f| m.satisfied.len() > f.satisfied.len()) => {
+                    furthest = Some(m);
                 }
+                Some(_) => {}
             }
-            let doc = Doc::new().with("basis-t", db.t()).with("present", present);
-            Ok((
-                db.t(),
-                match furthest.filter(|_| !present) {
-                    None => doc,
-                    Some(m) => missing(doc, &m, ask.query.offset),
-                },
-            ))
+        }
+        let doc = doc.with("present", present);
+        Ok(match furthest.filter(|_| !present) {
+            None => doc,
+            Some(m) => missing(doc, &m, asked.ask.query.offset),
         })
-        .await?;
-    Ok(answer::tree(StatusCode::OK, format, t, doc))
+    })
+    .await
 }
 
 fn missing(doc: Doc, m: &Missing, offset: usize) -> Doc {
@@ -133,38 +94,22 @@ fn missing(doc: Doc, m: &Missing, offset: usize) -> Doc {
 }
 
 /// `POST …/plan` `{query, args, rules, as_of}`: the steps a query would take. Nothing is run.
-pub async fn plan(mut call: Call) -> Answer {
-    let database = call.database(Scope::Read)?;
-    let (sent, ask, _) = Ask::post(&mut call).await?;
-    let format = call.accept_tree(Some(sent))?;
-    let server = call.server.clone();
-    let (t, doc) = call
-        .server
-        .readers
-        .run(move |cancel| {
-            let db = ask.view(database.conn.db())?;
-            let query = server.prepared.query(&ask.query)?;
-            let options = options(&server, &ask, &query, cancel);
-            let plan = db
-                .explain_with(&query, inputs(&query, &ask), &options)
-                .map_err(|e| placed(e.problem(), &ask.query))?;
-            let steps: Vec<(u32, Doc)> = plan
-                .steps
-                .iter()
-                .map(|s| {
-                    let doc =
-                        Doc::new().with("op", s.how).with("detail", &*s.clause).with("expected", s.estimated);
-                    (s.depth, doc)
-                })
-                .collect();
-            let doc = Doc::new()
-                .with("basis-t", db.t())
-                .with("text", plan.to_string())
-                .with("plan", nested(&steps));
-            Ok((db.t(), doc))
-        })
-        .await?;
-    Ok(answer::tree(StatusCode::OK, format, t, doc))
+pub async fn plan(call: Call) -> Answer {
+    examined(call, |asked, doc| {
+        let plan = asked.db.explain_with(&asked.query, asked.inputs(), &asked.options());
+        let plan = plan.map_err(|e| asked.refused(e))?;
+        let steps: Vec<(u32, Doc)> = plan
+            .steps
+            .iter()
+            .map(|s| {
+                let doc =
+                    Doc::new().with("op", s.how).with("detail", &*s.clause).with("expected", s.estimated);
+                (s.depth, doc)
+            })
+            .collect();
+        Ok(doc.with("text", plan.to_string()).with("plan", nested(&steps)))
+    })
+    .await
 }
 
 fn because(p: &Proof, schema: &Schema, depth: usize, left: &mut usize) -> Tree {

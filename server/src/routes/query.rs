@@ -14,7 +14,7 @@ use crate::{
     extract::{self, Format, Params},
     failure::{Failure, OrProblem},
     prepared::{inputs, placed},
-    routes::{entity, projections},
+    routes::{entity, examine::examined, projections},
     state::{Database, Server},
     token::Scope,
     wire::{
@@ -403,59 +403,47 @@ fn pull_request(sent: Format, body: &Bytes) -> Result<PullRequest, Problem> {
 }
 
 /// `POST …/explain`: runs the query and says what each step did.
-pub async fn explain(mut call: Call) -> Answer {
-    let database = call.database(Scope::Read)?;
-    let (sent, ask, _) = Ask::post(&mut call).await?;
-    let format = call.accept_tree(Some(sent))?;
-    let server = call.server.clone();
-    let (t, doc) = call
-        .server
-        .readers
-        .run(move |cancel| {
-            let db = ask.view(database.conn.db())?;
-            let query = server.prepared.query(&ask.query)?;
-            let answer = run(&server, &db, &query, &ask, cancel)?;
-            let mut text = String::new();
-            for s in &answer.stats.steps {
-                let pad = "  ".repeat(s.depth as usize);
-                text.push_str(&format!(
-                    "{pad}{} {} rows={} us={} runs={}\n",
-                    s.how, s.clause, s.rows, s.micros, s.runs
-                ));
-            }
-            let steps: Vec<(u32, Doc)> = answer
-                .stats
-                .steps
-                .iter()
-                .map(|s| {
-                    let doc = Doc::new()
-                        .with("op", s.how)
-                        .with("detail", &*s.clause)
-                        .with("actual", s.rows)
-                        .with("runs", s.runs)
-                        .with("us", s.micros);
-                    (s.depth, doc)
-                })
-                .collect();
-            let used = answer.stats.used;
-            let doc = Doc::new()
-                .with("basis-t", db.t())
-                .with("text", text)
-                .with("plan", nested(&steps))
-                .with("rows", answer.rows.len())
-                .with("rows-read", used.rows_read)
-                .with("rows-made", used.rows)
-                .with("peak-bytes", used.peak_bytes)
-                .with("prepare-us", answer.stats.prepare_us)
-                .with("elapsed-us", used.elapsed_us)
-                .with(
-                    "warnings",
-                    answer.warnings.iter().map(|w| Tree::from(w.message.as_str())).collect::<Tree>(),
-                );
-            Ok((db.t(), doc))
-        })
-        .await?;
-    Ok(answer::tree(StatusCode::OK, format, t, doc))
+pub async fn explain(call: Call) -> Answer {
+    examined(call, |asked, doc| {
+        let answer = run(&asked.server, &asked.db, &asked.query, &asked.ask, asked.cancel.clone())?;
+        let mut text = String::new();
+        for s in &answer.stats.steps {
+            let pad = "  ".repeat(s.depth as usize);
+            text.push_str(&format!(
+                "{pad}{} {} rows={} us={} runs={}\n",
+                s.how, s.clause, s.rows, s.micros, s.runs
+            ));
+        }
+        let steps: Vec<(u32, Doc)> = answer
+            .stats
+            .steps
+            .iter()
+            .map(|s| {
+                let doc = Doc::new()
+                    .with("op", s.how)
+                    .with("detail", &*s.clause)
+                    .with("actual", s.rows)
+                    .with("runs", s.runs)
+                    .with("us", s.micros);
+                (s.depth, doc)
+            })
+            .collect();
+        let used = answer.stats.used;
+        Ok(doc
+            .with("text", text)
+            .with("plan", nested(&steps))
+            .with("rows", answer.rows.len())
+            .with("rows-read", used.rows_read)
+            .with("rows-made", used.rows)
+            .with("peak-bytes", used.peak_bytes)
+            .with("prepare-us", answer.stats.prepare_us)
+            .with("elapsed-us", used.elapsed_us)
+            .with(
+                "warnings",
+                answer.warnings.iter().map(|w| Tree::from(w.message.as_str())).collect::<Tree>(),
+            ))
+    })
+    .await
 }
 
 /// Steps with their depths as a tree.

@@ -7,6 +7,7 @@
 use super::*;
 use crate::eval::aggregate::Best;
 use crate::resolve::ir::Fold;
+use crate::timeline::stretches;
 
 /// The rows of a recursive rule that folds.
 pub(super) struct BestRows {
@@ -129,21 +130,7 @@ impl Timeline<'_, '_> {
             groups.entry(row[..n_keys].into()).or_default().push((row, times));
         }
         for (key, mut members) in groups {
-            members.sort_by(|a, b| a.0.cmp(b.0));
-            let mut edges: Vec<T> =
-                members.iter().flat_map(|(_, times)| times.iter()).flat_map(|(s, e)| [s, e]).collect();
-            edges.sort_unstable();
-            edges.dedup();
-            for stretch in edges.windows(2) {
-                let there: Vec<&Row> = members
-                    .iter()
-                    .filter(|(_, times)| times.contains(stretch[0]))
-                    .map(|(row, _)| *row)
-                    .collect();
-                self.run.budget.spend(there.len(), 0)?;
-                if there.is_empty() {
-                    continue;
-                }
+            stretches(self.run, &mut members, |span, there| {
                 let mut made: Vec<Cell> = key.to_vec();
                 for (i, c) in f.columns.iter().enumerate() {
                     let cells: Vec<Cell> = there.iter().map(|row| row[n_keys + i]).collect();
@@ -158,8 +145,9 @@ impl Timeline<'_, '_> {
                         made.push(self.run.dict.encode(&value));
                     }
                 }
-                out.add(made.into(), Spans::one(stretch[0], stretch[1]));
-            }
+                out.add(made.into(), span);
+                Ok(())
+            })?;
         }
         Ok(out)
     }
