@@ -2,8 +2,8 @@
 
 use crate::{
     Db, DbError, IntoTx, OpenError, Options, TransactError, TxReport, bootstrap as boot,
-    db::Shared,
     listen::{Listener, Listeners},
+    shared::Shared,
     store::{LogIter, Record, StorageError, Store},
     transact::{Author, Txn},
     writer::Writer,

@@ -10,129 +10,20 @@
 use crate::{
     DbError, Eid, IntoTimePoint, IntoTx, TimePoint, TransactError, TxReport, bootstrap as boot,
     filter::Filter,
-    hook::Hook,
-    options::Clock,
-    query::Prepared,
-    schema_cache::{SchemaCache, SchemaInfo, pad},
+    schema_cache::{SchemaInfo, pad},
+    shared::Shared,
     snapshot::{Overlay, Snapshot},
-    store::{Prefix, Record, Store},
-    transact::{self, Counters, function::Registry},
+    store::{Prefix, Record},
+    transact::{self, Counters},
 };
 use annals_model::{
-    AttrId, Attribute, Datom, EntityId, Instant, Keyword, Partition, Schema, T, Value, ValueType, View,
+    AttrId, Attribute, Datom, EntityId, Keyword, Partition, Schema, T, Value, ValueType, View,
 };
-use parking_lot::RwLock;
 use std::{
     fmt,
     ops::{Bound, ControlFlow},
     sync::{Arc, OnceLock},
 };
-
-/// What all values of one database share.
-pub(crate) struct Shared {
-    store: Store,
-    schemas: SchemaCache,
-    registry: Registry,
-    clock: Arc<dyn Clock>,
-    hook: OnceLock<Arc<dyn Hook>>,
-    events: OnceLock<Arc<crate::event::Events>>,
-    prepared: Prepared,
-    newest: RwLock<Newest>,
-}
-
-/// The newest durable transaction and what it left behind.
-struct Newest {
-    t: T,
-    info: SchemaInfo,
-    counters: Counters,
-}
-
-impl Shared {
-    pub fn new(store: Store, registry: Registry, clock: Arc<dyn Clock>) -> Result<Shared, DbError> {
-        let snap = Snapshot { store: store.clone(), basis: store.basis(), overlay: None };
-        let schemas = SchemaCache::load(&snap)?;
-        let info = schemas.at(snap.t());
-        store.set_hints(info.hints());
-        let newest = RwLock::new(Newest { t: snap.t(), info, counters: Counters::of(&store) });
-        Ok(Shared {
-            store,
-            schemas,
-            registry,
-            clock,
-            hook: OnceLock::new(),
-            events: OnceLock::new(),
-            prepared: Prepared::default(),
-            newest,
-        })
-    }
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-    pub fn schemas(&self) -> &SchemaCache {
-        &self.schemas
-    }
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-    pub fn now(&self) -> Instant {
-        self.clock.now()
-    }
-    pub fn hook(&self) -> Option<&Arc<dyn Hook>> {
-        self.hook.get()
-    }
-    /// Installs the events' answers; once, at open.
-    pub fn set_hook(&self, hook: Arc<dyn Hook>) {
-        let _ = self.hook.set(hook);
-    }
-    /// Installs the events of the database; once, at open.
-    pub fn set_events(&self, events: Arc<crate::event::Events>) {
-        self.set_hook(events.clone());
-        let _ = self.events.set(events);
-    }
-    /// The events of the database.
-    pub fn events(&self) -> &Arc<crate::event::Events> {
-        self.events.get().expect("set when the connection is made")
-    }
-    pub fn prepared(&self) -> &Prepared {
-        &self.prepared
-    }
-    pub fn counters(&self) -> Counters {
-        self.newest.read().counters
-    }
-    /// Notes a transaction that has become durable.
-    pub fn published(&self, t: T, counters: Counters, schema: Option<&SchemaInfo>) {
-        let mut newest = self.newest.write();
-        newest.t = t;
-        newest.counters = counters;
-        if let Some(info) = schema {
-            self.store.set_hints(info.hints());
-            newest.info = info.clone();
-        }
-    }
-    /// The present, at the newest durable transaction.
-    pub fn newest(self: &Arc<Shared>) -> Db {
-        let newest = self.newest.read();
-        self.db_with(newest.t, newest.info.clone())
-    }
-    /// The database as it stood when `basis` was its newest transaction.
-    pub fn db_at(self: &Arc<Shared>, basis: T) -> Db {
-        self.db_with(basis, self.schemas.at(basis))
-    }
-    /// The same, for callers that know the schema.
-    pub fn db_with(self: &Arc<Shared>, basis: T, info: SchemaInfo) -> Db {
-        let snap = Snapshot { store: self.store.clone(), basis, overlay: None };
-        Db(Arc::new(Inner {
-            shared: self.clone(),
-            snap,
-            view: View::NOW,
-            named: OnceLock::from(info.schema.clone()),
-            info: info.clone(),
-            newest: info,
-            counters: None,
-            filter: None,
-        }))
-    }
-}
 
 /// A database as of one moment: a value.
 ///
@@ -173,6 +64,21 @@ impl fmt::Debug for Db {
 }
 
 impl Db {
+    /// The database as it stood at `basis`, whose schema is `info`.
+    pub(crate) fn new(shared: Arc<Shared>, basis: T, info: SchemaInfo) -> Db {
+        let snap = Snapshot { store: shared.store().clone(), basis, overlay: None };
+        Db(Arc::new(Inner {
+            shared,
+            snap,
+            view: View::NOW,
+            named: OnceLock::from(info.schema.clone()),
+            info: info.clone(),
+            newest: info,
+            counters: None,
+            filter: None,
+        }))
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }

@@ -38,6 +38,7 @@ mod report;
 mod rules;
 mod schema_cache;
 mod seek;
+mod shared;
 mod snapshot;
 mod source;
 mod store;

@@ -4,7 +4,7 @@
 //!    hold up the writer: the listener reads it from the log instead.
 //! 2. A listener sees transactions only once they are durable.
 
-use crate::{DbError, TxReport, db::Shared};
+use crate::{DbError, TxReport, shared::Shared};
 use annals_model::T;
 use futures_core::Stream;
 use parking_lot::{Condvar, Mutex};

@@ -2,7 +2,7 @@
 
 use crate::{
     Db,
-    db::Shared,
+    shared::Shared,
     store::{Record, Row},
 };
 use annals_model::{Datom, EntityId, Instant, T};

@@ -25,8 +25,8 @@ use self::{
 };
 use crate::{
     Db, TransactError, TxReport,
-    db::Shared,
     listen::Listeners,
+    shared::Shared,
     store::{Record, StorageError, Store},
     transact::{Author, Txn},
 };

@@ -9,8 +9,8 @@
 use super::Writer;
 use crate::{
     Db, TransactError, TxReport,
-    db::Shared,
     schema_cache::SchemaInfo,
+    shared::Shared,
     store::{Record, StorageError},
     transact::{Counters, Txn, function},
 };

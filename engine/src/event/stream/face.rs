@@ -12,7 +12,7 @@ use crate::event::{
     table::{self, Key, StreamState, Tables},
     upcast::{UpcastError, Upcaster},
 };
-use crate::{Connection, Db, DbError, OpenError, db::Shared, snapshot::Snapshot};
+use crate::{Connection, Db, DbError, OpenError, shared::Shared, snapshot::Snapshot};
 use annals_model::T;
 use std::{path::Path, sync::Arc};
 
