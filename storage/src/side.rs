@@ -4,7 +4,9 @@
 //! 2. A deletion is a version too.
 //! 3. A range is read in chunks: each sees all layers at one moment, is copied out, and holds
 //!    nothing of the store while its rows are visited. Chunks end between rows, never between
-//!    the versions of one.
+//!    the versions of one, after so many versions or `CHUNK_BYTES`.
+//! 4. Of a row only the newest version that the basis knows is copied: a row that was written
+//!    ten thousand times is as large, in a chunk, as one that was written once.
 
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Key};
@@ -13,6 +15,9 @@ use crate::read::{Locked, Range};
 use crate::scan::VisitRow;
 use annals_model::{T, codec};
 use std::ops::{Bound, ControlFlow};
+
+/// A chunk ends at the row with which a layer has put so many bytes into it.
+const CHUNK_BYTES: usize = 16 << 20;
 
 impl Locked<'_> {
     /// The newest version of a side row that the basis knows: its bytes go to `out`. False when
@@ -58,15 +63,19 @@ impl Locked<'_> {
         let (mut edge, mut layers): (Option<Key>, usize) = (None, 0);
         if let Some(base) = &self.layers.base {
             let mut seen = Seen::default();
-            base.walk(Db::Rows, &range.from, range.to.as_deref(), back, &mut |k, v| match seen
-                .next(k, n, back)?
-            {
+            chunk.begin_layer();
+            base.walk(Db::Rows, &range.from, range.to.as_deref(), back, &mut |k, v| match seen.next(
+                k,
+                n,
+                chunk.is_full(),
+                back,
+            )? {
                 Some(end) => {
                     edge = Some(end);
                     Ok(Step::Stop)
                 }
                 None => {
-                    chunk.push(basis, k, seen.prefix, read_row(v)?)?;
+                    chunk.push(basis, k, seen.prefix, read_row(v)?, back)?;
                     Ok(Step::Next)
                 }
             })?;
@@ -74,17 +83,18 @@ impl Locked<'_> {
         }
         for d in self.deltas.iter().filter(|d| !d.rows.is_empty() && !range.is_empty()) {
             let mut seen = Seen::default();
+            chunk.begin_layer();
             let rows = d.rows.range::<Key, _>(range.bounds());
             let mut rows: Box<dyn Iterator<Item = _>> =
                 if back { Box::new(rows.rev()) } else { Box::new(rows) };
             for (k, v) in &mut rows {
-                if let Some(end) = seen.next(k, n, back)? {
+                if let Some(end) = seen.next(k, n, chunk.is_full(), back)? {
                     // What lies past the nearest edge was only read by some layers.
                     let nearer = |old: Key| if back { old.max(end.clone()) } else { old.min(end.clone()) };
                     edge = Some(edge.map_or(end.clone(), nearer));
                     break;
                 }
-                chunk.push(basis, k, seen.prefix, v.as_deref())?;
+                chunk.push(basis, k, seen.prefix, v.as_deref(), back)?;
             }
             layers += usize::from(seen.n > 0);
         }
@@ -103,12 +113,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// Moves on to a key; after `n` versions the next row ends the chunk, and the edge is told.
-    fn next(&mut self, k: &[u8], n: usize, back: bool) -> Res<Option<Key>> {
+    /// Moves on to a key; after `n` versions, or in a full chunk, the next row ends it, and the edge
+    /// is told.
+    fn next(&mut self, k: &[u8], n: usize, full: bool, back: bool) -> Res<Option<Key>> {
         let same = self.prefix > 0 && k.get(..self.prefix) == Some(&self.key[..self.prefix]);
         if !same {
             let prefix = key::row_prefix_len(k)?;
-            if self.n >= n {
+            if self.n >= n || (full && self.n > 0) {
                 // Forward, the next chunk begins here; backward, it ends at the row just done.
                 let edge = if back { &self.key[..self.prefix] } else { &k[..prefix] };
                 return Ok(Some(Key::from_slice(edge)));
@@ -137,12 +148,24 @@ struct Version {
 pub(crate) struct SideRows {
     bytes: Vec<u8>,
     rows: Vec<Version>,
+    /// The layer that is being copied begins with this version, and at this byte.
+    layer: (usize, usize),
 }
 
 impl SideRows {
     fn clear(&mut self) {
         self.bytes.clear();
         self.rows.clear();
+        self.layer = (0, 0);
+    }
+
+    fn begin_layer(&mut self) {
+        self.layer = (self.rows.len(), self.bytes.len());
+    }
+
+    /// Has the layer put all into it that it may?
+    fn is_full(&self) -> bool {
+        self.bytes.len() - self.layer.1 >= CHUNK_BYTES
     }
 
     fn part(&self, (from, to): (u32, u32)) -> &[u8] {
@@ -158,10 +181,21 @@ impl SideRows {
         }
     }
 
-    fn push(&mut self, basis: T, key: &[u8], prefix: usize, value: Option<&[u8]>) -> Res<()> {
+    /// Takes in a version, unless the basis does not know it or the layer has given a newer one.
+    /// Forward, the versions of a row come oldest first; backward, newest first.
+    fn push(&mut self, basis: T, key: &[u8], prefix: usize, value: Option<&[u8]>, back: bool) -> Res<()> {
         let (t, _) = codec::get_uint(&key[prefix..]).map_err(StorageError::index)?;
         if T(t) > basis {
             return Ok(());
+        }
+        if let Some(last) = self.rows[self.layer.0..].last().copied()
+            && self.part(last.key)[..last.prefix as usize] == key[..prefix]
+        {
+            if back {
+                return Ok(());
+            }
+            self.rows.pop();
+            self.bytes.truncate(last.key.0 as usize);
         }
         let key = self.put(key)?;
         let value = value.map(|v| self.put(v)).transpose()?;
@@ -210,5 +244,58 @@ pub(crate) fn read_row(stored: &[u8]) -> Res<Option<&[u8]>> {
         Some((0, [])) => Ok(None),
         Some((1, value)) => Ok(Some(value)),
         _ => Err(StorageError::index(Damage::Layout("a side row is neither bytes nor a deletion"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_written_often_is_copied_once() {
+        let value = vec![7; 100_000];
+        for back in [false, true] {
+            let mut chunk = SideRows::default();
+            chunk.begin_layer();
+            let mut ts: Vec<u64> = (1..=500).collect();
+            if back {
+                ts.reverse();
+            }
+            for t in ts {
+                let key = key::of_row(1, b"state", T(t));
+                let prefix = key::row_prefix_len(&key).unwrap();
+                // The last that the basis knows is a shorter one; what is newer is not looked at.
+                let value = if t == 400 { &value[..10] } else { &value };
+                chunk.push(T(400), &key, prefix, Some(value), back).unwrap();
+            }
+            assert!(chunk.bytes.len() < 200, "{} bytes", chunk.bytes.len());
+            let mut seen = Vec::new();
+            let _ = chunk
+                .visit(back, &mut |k, v| {
+                    seen.push((k.to_vec(), v.len()));
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(seen, [(b"state".to_vec(), 10)]);
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_full_after_so_many_bytes() {
+        let mut chunk = SideRows::default();
+        for layer in 0..2u8 {
+            chunk.begin_layer();
+            let mut seen = Seen::default();
+            let mut rows = 0;
+            for i in 0..100u8 {
+                let key = key::of_row(1, &[b'a' + layer, i + 3], T(1));
+                if seen.next(&key, usize::MAX, chunk.is_full(), false).unwrap().is_some() {
+                    break;
+                }
+                chunk.push(T(9), &key, seen.prefix, Some(&vec![0; 1 << 20]), false).unwrap();
+                rows += 1;
+            }
+            assert_eq!(rows, 16);
+        }
     }
 }
