@@ -3,10 +3,12 @@
 //!
 //! 1. Keys live beside the log, in a file of their own that is rewritten when one
 //!    is forgotten; they are in no log record, index or backup of the log.
-//! 2. A sealed value is `#annals/sealed [subject bytes]` in the stored payload.
+//! 2. A sealed value is `#annals/sealed [subject bytes]` in the stored payload. One that is not
+//!    personal itself but holds what is (`marks`) has a third part: what it holds, sealed likewise.
 //!    Readers see the value while the key is there, and `:annals/erased` after.
-//! 3. The nonce comes from the event id and the field's path: one key never
-//!    meets one nonce twice with different values, since ids are unique.
+//! 3. The nonce comes from an id, the field's path, and which of the two parts it is: one key never
+//!    meets one nonce twice with different values, since an id is of one sealing: an event's
+//!    own, or one that was made for it.
 //! 4. A forgotten subject stays in the file as forgotten: its name gets no new key.
 
 use crate::event::{
@@ -21,6 +23,7 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
 use hashbrown::HashSet;
 use parking_lot::RwLock;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
 };
@@ -91,12 +94,26 @@ pub fn personal(subject: &str, value: impl Into<Value>) -> Value {
     Value::Tagged(Arc::new((Symbol::new(PERSONAL), Value::vector([Value::string(subject), value.into()]))))
 }
 
-/// What stands in place of a tagged value, given its place; none to leave it.
-type Replace<'r> = dyn FnMut(&(Symbol, Value), &[u8]) -> Result<Option<Value>, SealError> + 'r;
+/// What stands in place of a value, given its place; none to look into it.
+type Replace<'r> = dyn FnMut(&Value, &[u8]) -> Result<Option<Value>, SealError> + 'r;
 
 /// What stands in place of a sealed value, given its subject, its place and, while the key is there,
-/// the value.
-type Read<'r> = dyn FnMut(&Arc<str>, &[u8], Option<Value>) -> Result<Value, SealError> + 'r;
+/// what it is.
+type Read<'r> = dyn FnMut(&Arc<str>, &[u8], Option<Plain>) -> Result<Value, SealError> + 'r;
+
+/// A sealed value, opened.
+struct Plain {
+    value: Value,
+    /// What in it is personal; none when all of it is.
+    held: Option<Value>,
+}
+
+/// Which part of a sealed value.
+#[derive(Clone, Copy)]
+enum Part {
+    Value,
+    Held,
+}
 
 /// The keys of the subjects of one database.
 #[derive(Default)]
@@ -178,43 +195,77 @@ impl Seals {
         Ok(Some(Data::of(&self.seal_value(id.0, &given)?)?))
     }
 
-    /// A value with what is personal sealed. `id` tells it from every other value that is sealed:
-    /// under one id, one place never holds two values. A personal value may be one again, of another
-    /// subject.
-    pub fn seal_value(&self, id: Uuid, given: &Value) -> Result<Value, SealError> {
-        self.walk(given, &mut Vec::new(), &mut |t, path| {
+    /// A value with what is marked as personal sealed. `id` tells it from every other value that is
+    /// sealed: under one id, one place never holds two values.
+    fn seal_value(&self, id: Uuid, given: &Value) -> Result<Value, SealError> {
+        self.walk(given, &mut Vec::new(), &mut |v, path| {
+            let Value::Tagged(t) = v else { return Ok(None) };
             let Value::Vector(pair) = &t.1 else { return Ok(None) };
             let (PERSONAL, [Value::String(subject), v]) = (t.0.as_str(), &pair[..]) else { return Ok(None) };
-            let key = self.key(subject)?;
-            let v = match v {
-                Value::Tagged(inner) if inner.0.as_str() == PERSONAL => {
-                    let id = Uuid::new_v5(&id, path);
-                    self.seal_value(id, v)?
-                }
-                v => v.clone(),
-            };
-            let mut plain = Vec::new();
-            crate::event::data::encode(&v, &mut plain, 0)?;
-            let cipher = ChaCha20Poly1305::new(&Key::from(key));
-            let bytes = cipher
-                .encrypt(&nonce(id, path), plain.as_slice())
-                .map_err(|_| SealError::Data(DataError::Serialize("value too large to seal".into())))?;
-            let parts = Value::vector([Value::String(subject.clone()), Value::Bytes(bytes.into())]);
-            Ok(Some(Value::Tagged(Arc::new((Symbol::new(SEALED), parts)))))
+            let bytes = self.encrypt(subject, id, path, Part::Value, v)?;
+            Ok(Some(sealed([Value::String(subject.clone()), bytes])))
         })
     }
 
-    /// A value sealed under this id with everything opened, each opened value noted; `:annals/erased`
-    /// stands for what nobody can read any more.
+    /// A value with everything sealed that holds one of these marks; none when nothing does. An id is
+    /// for one sealing: the same value sealed again takes another.
+    pub fn seal_held(&self, id: Uuid, given: &Value, marks: &Marks) -> Result<Option<Value>, SealError> {
+        let mut any = false;
+        let stored = self.walk(given, &mut Vec::new(), &mut |v, path| {
+            let held: Vec<_> = marks.held(v).into_iter().collect();
+            any |= !held.is_empty();
+            Ok(if held.is_empty() { None } else { Some(self.seal_under(id, path, v, &held)?) })
+        })?;
+        Ok(any.then_some(stored))
+    }
+
+    /// A value under the keys of several subjects, the last outermost, each with what it holds of them.
+    fn seal_under(
+        &self,
+        id: Uuid,
+        path: &[u8],
+        v: &Value,
+        held: &[(Arc<str>, BTreeSet<Value>)],
+    ) -> Result<Value, SealError> {
+        let Some(((subject, marks), within)) = held.split_last() else { return Ok(v.clone()) };
+        let v = self.seal_under(Uuid::new_v5(&id, path), &[], v, within)?;
+        let bytes = self.encrypt(subject, id, path, Part::Value, &v)?;
+        let marks = self.encrypt(subject, id, path, Part::Held, &Value::vector(marks.iter().cloned()))?;
+        Ok(sealed([Value::String(subject.clone()), bytes, marks]))
+    }
+
+    fn encrypt(
+        &self,
+        subject: &str,
+        id: Uuid,
+        path: &[u8],
+        part: Part,
+        v: &Value,
+    ) -> Result<Value, SealError> {
+        let cipher = ChaCha20Poly1305::new(&Key::from(self.key(subject)?));
+        let mut plain = Vec::new();
+        crate::event::data::encode(v, &mut plain, 0)?;
+        let bytes = cipher
+            .encrypt(&nonce(id, path, part), plain.as_slice())
+            .map_err(|_| SealError::Data(DataError::Serialize("value too large to seal".into())))?;
+        Ok(Value::Bytes(bytes.into()))
+    }
+
+    /// A value sealed under this id with everything opened, and noted what in it is personal;
+    /// `:annals/erased` stands for what nobody can read any more.
     pub fn open_value(&self, id: Uuid, v: &Value, marks: &mut Marks) -> Result<Value, SealError> {
-        self.open_places(id, v, &mut |subject, path, plain| match plain {
-            Some(plain) => {
-                let inner = Uuid::new_v5(&id, path);
-                let plain = self.open_value(inner, &plain, marks)?;
-                marks.note(subject, &plain);
-                Ok(plain)
+        self.open_places(id, v, &mut |subject, path, plain| {
+            let Some(Plain { value, held }) = plain else { return Ok(Value::keyword(ERASED)) };
+            match held {
+                Some(Value::Vector(held)) => {
+                    held.iter().for_each(|mark| marks.add(subject, mark));
+                    self.open_value(Uuid::new_v5(&id, path), &value, marks)
+                }
+                _ => {
+                    marks.note(subject, &value);
+                    Ok(value)
+                }
             }
-            None => Ok(Value::keyword(ERASED)),
         })
     }
 
@@ -272,7 +323,7 @@ impl Seals {
             return Ok(r);
         }
         let opened = self.open_places(r.event.id.0, &r.event.data.value()?, &mut |subject, _, plain| {
-            Ok(read(subject, plain))
+            Ok(read(subject, plain.map(|p| p.value)))
         })?;
         r.event.data = Data::of(&opened)?;
         Ok(r)
@@ -280,16 +331,25 @@ impl Seals {
 
     /// A value with sealed places replaced, given subject, place and, while its key is there, the value.
     fn open_places(&self, id: Uuid, v: &Value, read: &mut Read<'_>) -> Result<Value, SealError> {
-        self.walk(v, &mut Vec::new(), &mut |t, path| {
-            let Value::Vector(pair) = &t.1 else { return Ok(None) };
-            let (SEALED, [Value::String(subject), Value::Bytes(bytes)]) = (t.0.as_str(), &pair[..]) else {
+        self.walk(v, &mut Vec::new(), &mut |v, path| {
+            let Value::Tagged(t) = v else { return Ok(None) };
+            let Value::Vector(parts) = &t.1 else { return Ok(None) };
+            let (SEALED, [Value::String(subject), Value::Bytes(bytes), rest @ ..]) =
+                (t.0.as_str(), &parts[..])
+            else {
                 return Ok(None);
             };
             let key = self.keys.read().get(subject).flatten();
-            let plain = key.and_then(|key| {
-                ChaCha20Poly1305::new(&Key::from(key)).decrypt(&nonce(id, path), bytes.as_ref()).ok()
-            });
-            let plain = plain.map(|plain| Data::stored(&plain).value()).transpose()?;
+            let open = |bytes: &[u8], part| -> Result<Option<Value>, SealError> {
+                let cipher = key.map(|key| ChaCha20Poly1305::new(&Key::from(key)));
+                let plain = cipher.and_then(|c| c.decrypt(&nonce(id, path, part), bytes).ok());
+                Ok(plain.map(|plain| Data::stored(&plain).value()).transpose()?)
+            };
+            let held = match rest {
+                [Value::Bytes(held)] => open(held, Part::Held)?,
+                _ => None,
+            };
+            let plain = open(bytes, Part::Value)?.map(|value| Plain { value, held });
             Ok(Some(read(subject, path, plain)?))
         })
     }
@@ -309,14 +369,13 @@ impl Seals {
         self.closing.write().remove(subject);
     }
 
-    /// Replaces tagged values; `path` tells the places apart.
+    /// Replaces values; `path` tells the places apart.
     fn walk(&self, v: &Value, path: &mut Vec<u8>, replace: &mut Replace<'_>) -> Result<Value, SealError> {
+        if let Some(other) = replace(v, path)? {
+            return Ok(other);
+        }
         let n = path.len();
         Ok(match v {
-            Value::Tagged(t) => match replace(t, path)? {
-                Some(v) => v,
-                None => v.clone(),
-            },
             Value::Map(entries) => {
                 let mut out = Vec::with_capacity(entries.len());
                 for (k, v) in entries.iter() {
@@ -377,10 +436,18 @@ fn mentions(data: &Data, tag: &str) -> bool {
     !tag.is_empty() && memchr::memmem::find(data.bytes(), tag.as_bytes()).is_some()
 }
 
-fn nonce(id: Uuid, path: &[u8]) -> Nonce {
+/// A sealed value of its parts: subject, bytes and perhaps what it holds.
+fn sealed<const N: usize>(parts: [Value; N]) -> Value {
+    Value::Tagged(Arc::new((Symbol::new(SEALED), Value::vector(parts))))
+}
+
+fn nonce(id: Uuid, path: &[u8], part: Part) -> Nonce {
     let mut bytes = Vec::with_capacity(32);
     put_bytes(&mut bytes, id.as_bytes());
     put_bytes(&mut bytes, path);
+    if let Part::Held = part {
+        bytes.push(1);
+    }
     let hash = blake3::hash(&bytes);
     let mut nonce = [0; 12];
     nonce.copy_from_slice(&hash.as_bytes()[..12]);
@@ -477,5 +544,33 @@ mod tests {
         ] {
             assert!(matches!(seals.seal(id, &data(bad)), Err(SealError::Unplaced)), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_sealed_with_a_personal_value_is_no_mark_itself() {
+        let (seals, id) = (Seals::in_memory(), Uuid::from_u128(7));
+        let mut marks = Marks::default();
+        marks.note(&Arc::from("ada"), &Value::from("Ada Lovelace"));
+        marks.note(&Arc::from("zoe"), &Value::from("Zoe Nightingale"));
+        let state = crate::event::read_edn(
+            r#"{:text "Dear Ada Lovelace, order shipped to Zoe Nightingale" :status "shipped" :last "Lovelace"}"#,
+        );
+        let state = state.unwrap();
+        let stored = seals.seal_held(id, &state, &marks).unwrap().unwrap();
+        let mut again = Marks::default();
+        assert_eq!(seals.open_value(id, &stored, &mut again).unwrap(), state);
+        // What is read back is what was seen, of both; and the text around it is nobody's.
+        assert_eq!(again.held(&Value::from("shipped")), Default::default());
+        assert_eq!(again.held(&Value::from("order")), Default::default());
+        for text in ["Ada Lovelace", "Lovelace", "Nightingale"] {
+            assert_eq!(again.held(&Value::from(text)), marks.held(&Value::from(text)), "{text}");
+        }
+        // Erasing one of two makes it unreadable, and leaves what is the other's.
+        seals.forget("ada").unwrap();
+        let mut left = Marks::default();
+        let opened = seals.open_value(id, &stored, &mut left).unwrap();
+        assert_eq!(opened.get(&Value::keyword("text")), Some(&Value::keyword(ERASED)));
+        assert_eq!(opened.get(&Value::keyword("status")), Some(&Value::from("shipped")));
+        assert!(left.held(&Value::from("Lovelace")).is_empty());
     }
 }

@@ -10,7 +10,8 @@
 //!    out once, whenever the process stops.
 //! 3. Commands leave in order; one that fails for a reason that may pass stays, with
 //!    growing pauses, and those for the same aggregate wait behind it.
-//! 4. What is personal in a payload is stored sealed; a command with an erased value is refused.
+//! 4. What is personal in a payload is stored sealed, each time it is stored under another id; a command
+//!    with an erased value is refused.
 
 use crate::event::{
     append::AppendError,
@@ -30,6 +31,7 @@ use crate::{Connection, DbError};
 use annals_model::{Instant, Keyword, Value};
 use annals_storage::Row;
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use uuid::Uuid;
 
 /// A command in the queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +65,9 @@ pub struct QueuedCommand {
     pub sender: Option<(String, String)>,
 }
 
+/// The field with the id under which the payload is sealed.
+const SEAL: &str = "seal";
+
 fn k(name: &str) -> Value {
     Value::keyword(name)
 }
@@ -80,32 +85,38 @@ impl Queued {
         }
     }
 
-    /// As it is stored: what is personal in its payload sealed, under the command's id.
+    /// As it is stored: what is personal in its payload sealed, under an id that is stored with
+    /// it. A timer that fires is stored again, with other marks perhaps: each time takes an id of its own.
     pub fn stored(&self, seals: &Seals) -> Result<Value, DbError> {
-        let payload = self.marks.mark(&self.to.payload);
-        let payload = match payload == self.to.payload {
-            true => payload,
-            false => seals.seal_value(self.id.0, &payload)?,
-        };
-        let to = CommandTo { payload, ..self.to.clone() };
-        Ok(Queued { to, ..self.clone() }.to_value())
+        let id = Uuid::new_v4();
+        Ok(Value::map(match seals.seal_held(id, &self.to.payload, &self.marks)? {
+            None => self.entries(&self.to.payload),
+            Some(payload) => {
+                let mut map = self.entries(&payload);
+                map.push((k(SEAL), Value::Uuid(id)));
+                map
+            }
+        }))
     }
 
     /// What was stored, opened; none when it is not a command.
     pub fn opened(v: &Value, seals: &Seals) -> Result<Option<Queued>, DbError> {
         let Some(mut queued) = Queued::of_value(v) else { return Ok(None) };
-        queued.to.payload = seals.open_value(queued.id.0, &queued.to.payload, &mut queued.marks)?;
+        if let Some(Value::Uuid(id)) = v.get(&k(SEAL)) {
+            queued.to.payload = seals.open_value(*id, &queued.to.payload, &mut queued.marks)?;
+        }
         queued.erased = has_erased(&queued.to.payload);
         Ok(Some(queued))
     }
 
-    fn to_value(&self) -> Value {
+    /// The fields, with this for a payload.
+    fn entries(&self, payload: &Value) -> Vec<(Value, Value)> {
         let mut map = vec![
             (k("id"), Value::Uuid(self.id.0)),
             (k("category"), Value::string(&self.to.category)),
             (k("key"), Value::string(&self.to.id)),
             (k("type"), Value::string(&self.to.ty)),
-            (k("payload"), self.to.payload.clone()),
+            (k("payload"), payload.clone()),
             (k("retry"), Value::Long(self.retry.0.into())),
         ];
         let text = |s: &Arc<str>| Value::String(s.clone());
@@ -128,7 +139,7 @@ impl Queued {
         if let Some((process, instance)) = &self.sender {
             map.push((k("sender"), Value::vector([Value::string(process), Value::string(instance)])));
         }
-        Value::map(map)
+        map
     }
 
     /// What was stored, sealed as it is; none when it is not a command.
@@ -341,13 +352,9 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
-    #[test]
-    fn what_is_queued_is_read_back() {
-        let mut meta = Meta { causation: Some(Uuid::from_u128(4)), ..Meta::default() };
-        meta.more.insert(Arc::from("ip"), Value::string("::1"));
-        let bare = Queued {
+    fn bare() -> Queued {
+        Queued {
             to: CommandTo {
                 category: "order".into(),
                 id: "7".into(),
@@ -363,7 +370,14 @@ mod tests {
             marks: Marks::default(),
             erased: false,
             sender: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_read_back() {
+        let mut meta = Meta { causation: Some(Uuid::from_u128(4)), ..Meta::default() };
+        meta.more.insert(Arc::from("ip"), Value::string("::1"));
+        let bare = bare();
         let full = Queued {
             meta,
             if_version: Some(Version(3)),
@@ -373,7 +387,31 @@ mod tests {
             ..bare.clone()
         };
         for q in [bare, full] {
-            assert_eq!(Queued::of_value(&q.to_value()), Some(q));
+            assert_eq!(Queued::of_value(&Value::map(q.entries(&q.to.payload))), Some(q));
+        }
+    }
+
+    #[test]
+    fn a_payload_stored_twice_meets_two_nonces() {
+        let seals = Seals::in_memory();
+        let mut marks = Marks::default();
+        marks.note(&Arc::from("zoe"), &Value::string("Nightingale"));
+        let mut q = bare();
+        q.to.payload = Value::map([(k("to"), Value::string("Ada and Nightingale"))]);
+        q.marks = marks.clone();
+        // As a timer, and, when it fires, in the queue: by then another of the text is known.
+        let timer = q.stored(&seals).unwrap();
+        q.marks.note(&Arc::from("ada"), &Value::string("Ada and"));
+        let queued = q.stored(&seals).unwrap();
+        let id = |v: &Value| v.get(&k(SEAL)).cloned().unwrap();
+        assert_ne!(id(&timer), id(&queued));
+        for (stored, marks) in [(timer, marks), (queued, q.marks.clone())] {
+            let opened = Queued::opened(&stored, &seals).unwrap().unwrap();
+            assert_eq!((&opened.to.payload, opened.erased), (&q.to.payload, false));
+            assert_eq!(
+                opened.marks.held(&q.to.payload.get(&k("to")).unwrap()).len(),
+                marks.held(&q.to.payload.get(&k("to")).unwrap()).len()
+            );
         }
     }
 }
