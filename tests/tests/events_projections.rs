@@ -4,8 +4,9 @@
 use annals::{
     Connection, EntityId, Options, T, Value,
     event::{
-        Append, AppendError, Cause, CommandId, CommandOutcome, Feed, Item, NewEvent, Position, Projection,
-        ProjectionSpec, ProjectionState, Start, StreamId, Upcaster, Version, personal,
+        Append, AppendError, Cause, CommandId, CommandOutcome, Feed, Item, NewEvent, Position,
+        PreviewOptions, Projection, ProjectionSpec, ProjectionState, Start, StreamId, Upcaster, Version,
+        personal,
     },
 };
 use serde_json::json;
@@ -384,6 +385,16 @@ fn what_if_a_changed_projection_is_compared_and_nothing_is_written() {
     assert_eq!(conn.db().basis_t(), t, "nothing was written");
     let same = conn.preview_projection(ProjectionSpec::edn(&sums("s", "")).unwrap()).unwrap();
     assert_eq!((same.added.len(), same.removed.len(), same.same), (0, 0, 6));
+    // Who asks may go away, and is not given more than was agreed.
+    let within = |cancel: &annals::Cancel, max_facts| {
+        let options = PreviewOptions { cancel: cancel.clone(), max_facts };
+        conn.preview_projection_with(ProjectionSpec::edn(&changed).unwrap(), &options)
+    };
+    assert_eq!(within(&annals::Cancel::new(), 6).unwrap().added.len(), 2);
+    assert_eq!(within(&annals::Cancel::new(), 3).unwrap_err().code(), "projection/too-large");
+    let gone = annals::Cancel::new();
+    gone.cancel();
+    assert_eq!(within(&gone, 6).unwrap_err().code(), "projection/cancelled");
     // Entities without identity are told apart by what made them.
     let log = r#"{:projection/name :log :projection/version 1
         :projection/schema [{:db/ident :log/amount :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]

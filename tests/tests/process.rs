@@ -924,13 +924,13 @@ fn events_of_which_nothing_follows_are_passed_over_without_a_transaction_each() 
 
 /// Writes about what it is given to want.
 struct Letters {
-    wants: &'static str,
+    wants: &'static [&'static str],
     told: Arc<AtomicU32>,
 }
 impl Reactor for Letters {
     const NAME: &'static str = "letters";
     fn wants(&self) -> Vec<Item> {
-        vec![Item::types([self.wants]).unwrap()]
+        vec![Item::types(self.wants).unwrap()]
     }
     fn react(&self, _: &Recorded, _: Uuid) -> Result<(), String> {
         self.told.fetch_add(1, Ordering::SeqCst);
@@ -943,12 +943,12 @@ fn a_program_that_wants_more_is_not_offered_what_the_one_before_passed_over() {
     for with_runner in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let told = Arc::new(AtomicU32::new(0));
-        let open = |wants| {
+        let open = |wants: &'static [&'static str]| {
             let conn = reopen(&Options::new(), dir.path().join("db"));
             conn.register_reactor(Letters { wants, told: told.clone() }).unwrap();
             conn
         };
-        let conn = open("Shipped");
+        let conn = open(&["Shipped"]);
         let placed = (0..300).fold(Append::to("order-1"), |a, _| a.event("Placed", "{}").unwrap());
         conn.append(placed).unwrap();
         if with_runner {
@@ -960,13 +960,40 @@ fn a_program_that_wants_more_is_not_offered_what_the_one_before_passed_over() {
             conn.close();
         }
         drop(conn);
-        let conn = open("Placed");
+        let conn = open(&["Placed"]);
         drain(&conn);
         assert_eq!(told.load(Ordering::SeqCst), 0, "no letters about old orders");
         conn.append(Append::to("order-2").event("Placed", "{}").unwrap()).unwrap();
         drain(&conn);
         assert_eq!(told.load(Ordering::SeqCst), 1);
     }
+}
+
+#[test]
+fn a_program_that_wants_more_after_a_crash_does_what_was_left_to_do_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicU32::new(0));
+    let open = |wants: &'static [&'static str]| {
+        let conn = reopen(&Options::new(), dir.path().join("db"));
+        conn.register_reactor(Letters { wants, told: told.clone() }).unwrap();
+        conn
+    };
+    let add = |conn: &Connection, ty: &str, n: usize| {
+        let all = (0..n).fold(Append::to("order-1"), |a, _| a.event(ty, "{}").unwrap());
+        conn.append(all).unwrap();
+    };
+    let conn = open(&["Shipped"]);
+    add(&conn, "Placed", 300);
+    drain(&conn);
+    add(&conn, "Shipped", 1);
+    // Neither closed nor run by a runner: nothing is stored of how far it has looked.
+    drop(conn);
+    let conn = open(&["Placed", "Shipped"]);
+    drain(&conn);
+    assert_eq!(told.load(Ordering::SeqCst), 1, "the shipment, and none of the old orders");
+    add(&conn, "Placed", 1);
+    drain(&conn);
+    assert_eq!(told.load(Ordering::SeqCst), 2);
 }
 
 /// Does not know what it wants, until it is told.

@@ -345,14 +345,15 @@ impl Conn {
         })
     }
 
-    /// What a changed projection would say. Nothing is written.
-    pub fn preview(&self, text: &str, limit: usize) -> Outcome<Preview> {
+    /// What a changed projection would say. Nothing is written. `cancel` stops it.
+    pub fn preview(&self, text: &str, limit: usize, cancel: &annals::Cancel) -> Outcome<Preview> {
         let c = match self {
-            Conn::Remote(c) => return Ok(c.preview_projection(text, limit)?),
+            Conn::Remote(c) => return Ok(c.preview_projection(text, limit, Some(cancel))?),
             Conn::Local(c) => c,
         };
         let spec = event::ProjectionSpec::edn(text).map_err(event::ProjectionError::Malformed)?;
-        let diff = c.preview_projection(spec)?;
+        let options = event::PreviewOptions { cancel: cancel.clone(), ..Default::default() };
+        let diff = c.preview_projection_with(spec, &options)?;
         let facts = |all: &[event::PreviewFact]| {
             let one = |f: &event::PreviewFact| [f.entity.clone(), f.attr.clone().into(), f.value.clone()];
             all.iter().take(limit).map(one).collect()

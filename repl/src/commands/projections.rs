@@ -6,6 +6,7 @@
 use crate::{
     backend::Conn,
     fail::{Failure, Outcome},
+    interrupt,
     output::{Rows, table::counted},
     session::{Session, read_edn, read_text},
     term::theme,
@@ -82,7 +83,8 @@ const PREVIEWED: usize = 200;
 pub fn preview(s: &mut Session, file: &Path) -> Outcome {
     let text = read(file)?;
     let name = file.display().to_string();
-    let p = s.conn.preview(&text, PREVIEWED).map_err(|f| f.of(&name, &text))?;
+    let said = interrupt::cancellable(None, |cancel| s.conn.preview(&text, PREVIEWED, cancel));
+    let p = said.map_err(|f| f.of(&name, &text))?;
     let mut rows = Rows::list([":change", ":entity", ":attribute", ":value"]);
     for (change, facts) in [("removed", &p.removed), ("added", &p.added)] {
         rows.rows.extend(

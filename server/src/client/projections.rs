@@ -7,7 +7,7 @@ use super::{
     transport::{Ask, Media, encode},
 };
 use annals::{
-    T, Value,
+    Cancel, T, Value,
     event::{EventId, EventType, Parked, Position, Skipped, StreamId},
 };
 use hyper::Method;
@@ -140,10 +140,15 @@ impl Connection {
     }
 
     /// What a changed projection, written in EDN, would say; at most `limit` facts are listed on each
-    /// side. Nothing is written. Scope admin.
-    pub fn preview_projection(&self, text: &str, limit: usize) -> Result<Preview, ClientError> {
+    /// side. Nothing is written. Scope admin. `cancel`, once raised, ends it here and on the server.
+    pub fn preview_projection(
+        &self,
+        text: &str,
+        limit: usize,
+        cancel: Option<&Cancel>,
+    ) -> Result<Preview, ClientError> {
         let ask = Ask::post("/projections/preview", Media::Edn, text).param("limit", limit);
-        let doc = self.members(ask)?;
+        let doc = self.members(Ask { cancel, ..ask })?;
         let facts = |name: &str| {
             let one = |f: &Value| {
                 let f = Members::of(f.clone())?;

@@ -2,7 +2,8 @@
 //!
 //! 1. Nothing is written. It runs over all events in memory, so it needs the scope of those who
 //!    register projections.
-//! 2. Counts are those of the whole difference; of the facts `limit` are listed on each side.
+//! 2. It ends when its client goes away, and holds no more facts than a query may rows.
+//! 3. Counts are those of the whole difference; of the facts `limit` are listed on each side.
 
 use crate::{
     answer::{self, Answer},
@@ -12,7 +13,7 @@ use crate::{
     token::Scope,
     wire::tree::{Doc, Tree},
 };
-use annals::event::{PreviewFact, ProjectionError, ProjectionSpec};
+use annals::event::{PreviewFact, PreviewOptions, ProjectionError, ProjectionSpec};
 use axum::http::StatusCode;
 
 /// Facts listed on each side, unless `limit` says otherwise.
@@ -24,15 +25,19 @@ pub async fn preview(mut call: Call) -> Answer {
     let params = std::mem::take(&mut call.params).only(&["limit"])?;
     let (format, body) = definition(&mut call).await?;
     let limit = params.number("limit")?.unwrap_or(LISTED).min(call.limits().result_rows);
+    let max_facts = call.limits().query_rows;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (t, doc) = call
         .server
         .readers
-        .run(move |_| {
+        .run(move |cancel| {
             let spec = ProjectionSpec::edn(extract::utf8(&body)?)
                 .map_err(|e| projection_problem(&ProjectionError::Malformed(e)))?;
             let t = database.conn.db().t();
-            let diff = database.conn.preview_projection(spec).map_err(|e| projection_problem(&e))?;
+            let diff = database
+                .conn
+                .preview_projection_with(spec, &PreviewOptions { cancel, max_facts })
+                .map_err(|e| projection_problem(&e))?;
             let doc = Doc::new()
                 .with("basis-t", t)
                 .with("name", diff.name.as_str())

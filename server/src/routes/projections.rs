@@ -40,6 +40,8 @@ pub(super) fn projection_problem(e: &ProjectionError) -> Problem {
         | ProjectionError::Owned { .. } => ErrorClass::Conflict,
         ProjectionError::Unknown(_) | ProjectionError::NoEvent { .. } => ErrorClass::NotFound,
         ProjectionError::NoThread(_) => ErrorClass::Environment,
+        ProjectionError::Cancelled => ErrorClass::Cancelled,
+        ProjectionError::TooLarge { .. } => ErrorClass::Budget,
         _ => ErrorClass::Meaning,
     };
     failure::problem(class, e.code(), vec![annals::Diagnostic::new(e.code(), e.to_string())])

@@ -1,7 +1,7 @@
 //! Commands over HTTP: carried out once, refused with the rule's code, asked after.
 
 use crate::common::{Reply, Running, SCHEMA};
-use annals::event::{Aggregate, Decide, Event};
+use annals::event::{Aggregate, Append, Decide, Event};
 use annals_server::{Config, Scope, Token, TokenFile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -279,6 +279,40 @@ fn a_key_is_of_its_principal_alone() {
     assert_ne!(done["command"].as_str(), Some(id.as_str()));
     assert_eq!(status(&ada, "order-1").ok()["status"], "rejected");
     assert_eq!(status(&ben, "order-1").ok()["status"], "done");
+}
+
+#[test]
+fn a_command_that_waits_is_dropped_by_who_sent_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens");
+    let token = |name: &str| {
+        let (token, text) = Token::create(name, vec![Scope::Read, Scope::Write], vec!["*".into()], None);
+        TokenFile::new(&file).add(token).unwrap();
+        format!("Bearer {text}")
+    };
+    let (ada, ben) = (token("ada"), token("ben"));
+    let conn = annals::in_memory().unwrap();
+    conn.register_commands::<Stock>().unwrap();
+    // An event that cannot be read: whatever is asked of this stock waits until somebody mends it.
+    conn.append(Append::to("stock-bolt").event("Received", r#"{"amount": "some"}"#).unwrap()).unwrap();
+    let s = Running::over(Config { token_file: Some(file.clone()), ..Config::default() }, conn);
+    let by = |who: &str, method: &str, rest: &str| {
+        s.request(method, &format!("{DB}/commands/order-1{rest}"), &[("authorization", who)], b"")
+    };
+    let headers =
+        [("authorization", ada.as_str()), ("idempotency-key", "order-1"), ("prefer", "respond-async")];
+    done(send(&s, &headers, &order("bolt", 1)), 202);
+    let queued = || s.conn.queued_commands().unwrap().len();
+    let status = || by(&ada, "GET", "").ok()["status"].as_str().unwrap().to_owned();
+    assert_eq!((queued(), ["accepted", "running", "failed"].contains(&&*status())), (1, true));
+    by(&ben, "DELETE", "?why=mine").refused(404, "command/unknown");
+    assert_eq!(queued(), 1);
+    assert_eq!(by(&ada, "DELETE", "?why=too+late").status, 204);
+    assert_eq!(queued(), 0);
+    let outcome = by(&ada, "GET", "").ok();
+    assert_eq!((&outcome["status"], &outcome["code"]), (&json!("rejected"), &json!("command/dropped")));
+    assert!(outcome["message"].as_str().unwrap().ends_with(":ada: too late"), "{outcome}");
+    by(&ada, "DELETE", "").refused(409, "command/decided");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 use crate::common::Running;
 use annals::event::{Append, Position};
-use annals_server::client::{Connection, connect};
+use annals_server::{
+    Config, Limits,
+    client::{Connection, connect},
+};
 use serde_json::json;
 
 const DB: &str = "/v1/db/orders";
@@ -34,18 +37,29 @@ fn a_preview_tells_the_difference_and_writes_nothing() {
     s.conn.catch_up("arrivals").unwrap();
     let t = s.conn.db().t();
     let changed = ARRIVALS.replace("$data.n}", "(* 10 $data.n)}");
-    let preview = conn.preview_projection(&changed, 100).unwrap();
+    let preview = conn.preview_projection(&changed, 100, None).unwrap();
     assert_eq!((preview.n_added, preview.n_removed, preview.same, preview.live), (2, 2, 2, Some(1)));
     assert_eq!(preview.added[0][1], annals::Value::keyword("arrival/n"));
     assert!(preview.added.iter().any(|f| f[2] == annals::Value::Long(20)));
     assert_eq!(s.conn.db().t(), t);
     // Fewer are listed, all are counted.
-    let few = conn.preview_projection(&changed, 1).unwrap();
+    let few = conn.preview_projection(&changed, 1, None).unwrap();
     assert_eq!((few.added.len(), few.n_added), (1, 2));
-    let refused = conn.preview_projection("{:projection/name :x}", 1).unwrap_err();
+    let refused = conn.preview_projection("{:projection/name :x}", 1, None).unwrap_err();
     assert_eq!(refused.class(), annals::ErrorClass::Meaning, "{refused}");
     let json = s.json(&format!("{DB}/projections/preview"), json!({"projection/name": "x"}));
     json.refused(415, "request/media-type");
+}
+
+#[test]
+fn a_preview_holds_no_more_facts_than_a_query_may_rows() {
+    let limits = Limits { query_rows: 9, ..Limits::default() };
+    let s = Running::with(Config { limits, ..Config::default() });
+    for n in 0..6 {
+        arrive(&s, &n.to_string(), &format!("{{\"n\": {n}}}"));
+    }
+    let refused = s.edn(&format!("{DB}/projections/preview"), ARRIVALS).refused(422, "projection/too-large");
+    assert!(refused["detail"].as_str().unwrap().contains("more than 9 facts"), "{refused}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ use crate::event::{
     subscribe::Start,
     table::{self, Key, Tables},
     timer::{self, Timer, TimerId},
+    wants::Wants,
     wire,
 };
 use crate::{Connection, DbError};
@@ -192,7 +193,9 @@ pub trait ProcessManager: Send + Sync + 'static {
     /// (`#[serde(default)]`), or the process halts at the instance's next event.
     type State: Default + Serialize + DeserializeOwned;
 
-    /// Which events it looks at; all, when none are given.
+    /// Which events it looks at; all, when none are given. A program that wants more than the one before
+    /// it meets those to come: of the events stored when it is registered it is offered what that one
+    /// wanted too. This goes by what is named here, not by what `route` answers to.
     fn wants(&self) -> Vec<Item> {
         Vec::new()
     }
@@ -383,11 +386,9 @@ const STATE: &str = "annals/state";
 impl Kept {
     /// As it is stored: what holds a personal value sealed.
     fn stored(&self, seals: &Seals) -> Result<Value, DbError> {
-        let marked = self.marks.mark(&self.state);
-        if marked == self.state {
-            return Ok(marked);
-        }
-        let sealed = seals.seal_value(self.id, &marked)?;
+        let Some(sealed) = seals.seal_held(self.id, &self.state, &self.marks)? else {
+            return Ok(self.state.clone());
+        };
         Ok(Value::Tagged(Arc::new((Symbol::new(STATE), Value::vector([Value::Uuid(self.id), sealed])))))
     }
 
@@ -599,7 +600,7 @@ impl Connection {
     /// A name in use or that is not one; a database that cannot be written.
     pub fn register_process<P: ProcessManager>(&self, process: P) -> Result<(), ProcessError> {
         let start = process.start();
-        self.begin(P::NAME, start)?;
+        self.begin(P::NAME, start, guarded("wants", || process.wants()).ok())?;
         let domain = &self.shared().events().domain;
         domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)?;
         domain.retry_those(crate::event::refusal::UNHEARD);
@@ -607,18 +608,38 @@ impl Connection {
         Ok(())
     }
 
-    /// Stores where a process or reactor begins, unless it has begun.
-    pub(crate) fn begin(&self, name: &'static str, start: Start) -> Result<(), ProcessError> {
+    /// Stores where a process or reactor begins, unless it has begun, and what it wants, unless that
+    /// cannot be told.
+    pub(crate) fn begin(
+        &self,
+        name: &'static str,
+        start: Start,
+        wants: Option<Vec<Item>>,
+    ) -> Result<(), ProcessError> {
         Tag::new(name)?;
         if self.shared().events().domain.knows(name) {
             return Err(ProcessError::Twice(name));
         }
-        if self.db().events().tables.row(table::COUNTER, checkpoint_key(name))?.is_some() {
+        let log = self.db().events();
+        let mut rows = Vec::new();
+        let done = match log.tables.row(table::COUNTER, checkpoint_key(name))? {
+            Some(bytes) => Position(table::read_number(&bytes).map_err(DbError::from)?),
+            None => {
+                let at = self.subscribe(Vec::new(), start)?.position();
+                rows.push(table::put(table::COUNTER, checkpoint_key(name), table::number(at.0)));
+                at
+            }
+        };
+        if let Some(wants) = wants {
+            rows.extend(Wants::register(Wants::stored(&log.tables, name)?, name, wants, done, log.head()?)?);
+        }
+        if rows.is_empty() {
             return Ok(());
         }
-        let at = self.subscribe(Vec::new(), start)?.position();
         self.write(move |txn| -> Result<(), crate::event::append::AppendError> {
-            txn.row(table::put(table::COUNTER, checkpoint_key(name), table::number(at.0)));
+            for row in rows {
+                txn.row(row);
+            }
             Ok(())
         })?;
         Ok(())

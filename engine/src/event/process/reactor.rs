@@ -10,7 +10,12 @@
 //!    a projection does not tell it anything: it follows the log, not the projections.
 
 use crate::Connection;
-use crate::event::{append::Item, process::ProcessError, record::Recorded, subscribe::Start};
+use crate::event::{
+    append::Item,
+    process::{ProcessError, guarded},
+    record::Recorded,
+    subscribe::Start,
+};
 use uuid::Uuid;
 
 /// An effect outside the database.
@@ -43,7 +48,8 @@ use uuid::Uuid;
 pub trait Reactor: Send + Sync + 'static {
     /// Its name. Written to disk: never change it.
     const NAME: &'static str;
-    /// Which events it is told of; all, when none are given.
+    /// Which events it is told of; all, when none are given. A program that wants more than the one
+    /// before it is told of those to come, not of what was stored when it is registered.
     fn wants(&self) -> Vec<Item> {
         Vec::new()
     }
@@ -95,7 +101,7 @@ impl Connection {
     /// # Errors
     /// A name in use or that is not one; a database that cannot be written.
     pub fn register_reactor<R: Reactor>(&self, reactor: R) -> Result<(), ProcessError> {
-        self.begin(R::NAME, reactor.start())?;
+        self.begin(R::NAME, reactor.start(), guarded("wants", || Reactor::wants(&reactor)).ok())?;
         let domain = &self.shared().events().domain;
         domain.add_reactor(Box::new(reactor)).map_err(ProcessError::Twice)?;
         // A runner that is at work gives it a thread.

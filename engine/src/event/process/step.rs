@@ -11,7 +11,8 @@
 //!    holds up nobody else.
 //! 4. Events of which nothing follows are passed over without a transaction, but for one in
 //!    `RARELY`. The place is stored when a runner is dropped and when the database is closed; after
-//!    a crash at most so many are looked at again, by a program that may want others. What has
+//!    a crash at most so many are looked at again, by a program that is not offered what the one before
+//!    did not want (`wants`). What has
 //!    an effect, in the database or outside, moves the checkpoint at once.
 //! 5. What fails waits and is tried again: twice the pause each time, from 100 ms to a
 //!    minute, by the connection's clock. A process that faults halts until it is resumed
@@ -24,6 +25,7 @@ use crate::event::{
     process::{AnyProcess, ProcessError, Work, checkpoint, checkpoint_key, guarded},
     status::{ProcessState, Step},
     table, timer,
+    wants::Wants,
 };
 use crate::{Connection, DbError};
 use annals_model::Instant;
@@ -135,7 +137,10 @@ impl Connection {
                 return Ok(Some(Step::Halted { process: p.name(), at }));
             }
         };
-        let (found, mut upto) = log.all(&wants, after, batch)?;
+        let (mut found, mut upto) = log.all(&wants, after, batch)?;
+        if let Some(wants) = Wants::stored(&log.tables, p.name())? {
+            found.retain(|e| !wants.passes_over(e));
+        }
         let mut work = Work::new(log.clone(), p.name());
         let mut halted = None;
         for parts in found.chunk_by(|a, b| a.position == b.position) {
@@ -229,7 +234,10 @@ impl Connection {
             Ok(wants) => wants,
             Err(e) => return failed(after.next(), e.to_string()),
         };
-        let (found, upto) = log.all(&wants, after, 1)?;
+        let (mut found, upto) = log.all(&wants, after, 1)?;
+        if let Some(wants) = Wants::stored(&log.tables, name)? {
+            found.retain(|e| !wants.passes_over(e));
+        }
         for e in &found {
             if let Err(why) = r.react(e) {
                 return failed(e.position, why);

@@ -77,6 +77,15 @@ pub enum ProjectionError {
         /// The newest position.
         head: Position,
     },
+    /// Whoever asked for a preview went away.
+    #[error("somebody stopped the preview")]
+    Cancelled,
+    /// A preview would hold more facts than it may.
+    #[error("the projection says more than {max_facts} facts, which is what a preview may hold")]
+    TooLarge {
+        /// What it may hold.
+        max_facts: u64,
+    },
     /// The system gave no thread for the runner.
     #[error("no thread for the runner of projections: {0}")]
     NoThread(Arc<std::io::Error>),
@@ -102,6 +111,8 @@ impl ProjectionError {
             ProjectionError::Poison { .. } => "projection/poison",
             ProjectionError::Entangled { .. } => "projection/entangled",
             ProjectionError::NoEvent { .. } => "projection/no-event",
+            ProjectionError::Cancelled => "projection/cancelled",
+            ProjectionError::TooLarge { .. } => "projection/too-large",
             ProjectionError::NoThread(_) => "projection/no-thread",
             ProjectionError::Transact(e) => e.code(),
             ProjectionError::Db(e) => e.code(),

@@ -5,7 +5,10 @@
 //! 2. Two versions make entities of their own. Facts are compared under names that do not
 //!    depend on ids: the identity an entity has, else the transaction that first said
 //!    something of it and its number among those.
-//! 3. An event that cannot be taken is listed, and later ones of its stream with it, whatever
+//! 3. It is run within bounds: whoever asked may go away, and the facts held at one moment are counted
+//!    ([`PreviewOptions`]); both are looked at after each transaction's events and every thousand
+//!    facts.
+//! 4. An event that cannot be taken is listed, and later ones of its stream with it, whatever
 //!    the policy: a preview shows all that is wrong at once.
 
 use crate::event::{
@@ -21,8 +24,42 @@ use crate::event::{
 };
 use crate::{Connection, Db, DbError, store::Prefix, transact::speculate};
 use annals_model::{AttrId, Attribute, Datom, EntityId, Keyword, T, Value, View, tx::TxData};
+use annals_query::budget::Cancel;
 use hashbrown::{HashMap, HashSet};
-use std::{cell::Cell, collections::BTreeSet, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, ops::ControlFlow, sync::Arc};
+
+/// Within what bounds a preview runs.
+#[derive(Clone, Debug)]
+pub struct PreviewOptions {
+    /// Stops it from another thread.
+    pub cancel: Cancel,
+    /// Facts that it may hold of each version, and events that it may list as refused: some 100 to
+    /// 200 bytes each.
+    pub max_facts: u64,
+}
+
+impl Default for PreviewOptions {
+    /// Nobody stops it; ten million facts.
+    fn default() -> PreviewOptions {
+        PreviewOptions { cancel: Cancel::new(), max_facts: 10_000_000 }
+    }
+}
+
+impl PreviewOptions {
+    /// May it go on, holding so many facts?
+    fn check(&self, held: usize) -> Result<(), ProjectionError> {
+        if self.cancel.is_cancelled() {
+            return Err(ProjectionError::Cancelled);
+        }
+        match held as u64 > self.max_facts {
+            true => Err(ProjectionError::TooLarge { max_facts: self.max_facts }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Facts between two looks at the bounds.
+const LOOK: usize = 1_024;
 
 /// A fact that one of two versions says, without the ids that only it uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +122,35 @@ impl Connection {
     /// `projection/owned` when an attribute belongs to somebody else, what its schema may be refused
     /// with; or the database could not be read.
     pub fn preview_projection(&self, spec: ProjectionSpec) -> Result<FactDiff, ProjectionError> {
+        self.preview_projection_with(spec, &PreviewOptions::default())
+    }
+
+    /// As [`Connection::preview_projection`], within bounds of the caller's.
+    ///
+    /// ```
+    /// use annals::event::{Append, PreviewOptions, ProjectionError, ProjectionSpec};
+    /// let conn = annals::in_memory()?;
+    /// conn.append(Append::to("order-1").event("Placed", "{}")?)?;
+    /// conn.append(Append::to("order-2").event("Placed", "{}")?)?;
+    /// let spec = ProjectionSpec::edn(r#"
+    /// {:projection/name :orders, :projection/version 1
+    ///  :projection/schema [{:db/ident :order/id :db/valueType :db.type/string
+    ///                       :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}]
+    ///  :projection/on [{:event "Placed" :assert [{:order/id $stream.key}]}]}"#);
+    /// let few = PreviewOptions { max_facts: 1, ..Default::default() };
+    /// let refused = conn.preview_projection_with(spec.map_err(ProjectionError::Malformed)?, &few);
+    /// assert_eq!(refused.unwrap_err().code(), "projection/too-large");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there; `projection/cancelled` when somebody raised the flag, `projection/too-large` when there
+    /// are more facts than it may hold.
+    pub fn preview_projection_with(
+        &self,
+        spec: ProjectionSpec,
+        options: &PreviewOptions,
+    ) -> Result<FactDiff, ProjectionError> {
         let events = self.shared().events().clone();
         let db = self.db();
         let all = events.runtimes();
@@ -100,12 +166,13 @@ impl Connection {
             .filter_map(|(name, by)| installed.schema().attribute_named(&by).map(|a| (name, a.clone())))
             .collect();
 
-        let said = run(&events, &db, &spec, &attrs)?;
+        let said = run(&events, &db, &spec, &attrs, options)?;
         let mut refused = said.refused;
         refused.sort_by_key(|p| p.position);
-        let after = Named::new(&attrs, said.facts, said.first, |e| Ok(e.counter() < said.counter))?;
+        let own = |e: EntityId| Ok(e.counter() < said.counter);
+        let after = Named::new(&attrs, said.facts, said.first, own, options)?;
         let before = match &live {
-            Some(live) => facts_of(&db, live)?,
+            Some(live) => facts_of(&db, live, options)?,
             None => BTreeSet::new(),
         };
         Ok(FactDiff {
@@ -136,7 +203,8 @@ fn run(
     db: &Db,
     spec: &ProjectionSpec,
     attrs: &[(Keyword, Arc<Attribute>)],
-) -> Result<Said, DbError> {
+    options: &PreviewOptions,
+) -> Result<Said, ProjectionError> {
     let binding = Binding::new(attrs.iter().cloned());
     let schema = db.schema().clone();
     let counter = db.counters().user;
@@ -151,6 +219,7 @@ fn run(
     while after < head {
         let (batch, upto): (Vec<Taken>, _) = events.complete_batch(&log, after, BATCH)?;
         for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
+            options.check(cache.entries() + refused.len())?;
             let refused_before = refused.len();
             loop {
                 let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
@@ -172,26 +241,49 @@ fn run(
         }
         after = upto;
     }
-    let facts = cache.facts().map(|(e, a, v)| (e, a, v.clone())).collect();
+    let facts: Vec<_> = cache.facts().map(|(e, a, v)| (e, a, v.clone())).collect();
+    options.check(facts.len())?;
     Ok(Said { facts, first, counter, events: head.0, refused })
 }
 
 /// What a version says now.
-fn facts_of(db: &Db, r: &Runtime) -> Result<BTreeSet<PreviewFact>, DbError> {
+fn facts_of(
+    db: &Db,
+    r: &Runtime,
+    options: &PreviewOptions,
+) -> Result<BTreeSet<PreviewFact>, ProjectionError> {
     let schema = db.schema();
     let attrs: Vec<(Keyword, Arc<Attribute>)> =
         r.attrs.iter().filter_map(|(name, a)| Some((name.clone(), schema.attribute(*a)?.clone()))).collect();
     let own: HashSet<AttrId> = attrs.iter().map(|(_, a)| a.id).collect();
     let mut facts = Vec::new();
     let mut first: HashMap<EntityId, T> = HashMap::new();
-    let history = View { history: true, ..View::NOW };
+    let each = |view: View, a: AttrId, take: &mut dyn FnMut(Datom) -> usize| {
+        let (mut looked, mut may) = (0, Ok(()));
+        let visited = db.snapshot().scan(view, &Prefix::A(a), &mut |d| {
+            let held = take(d);
+            looked += 1;
+            if looked % LOOK == 0 {
+                may = options.check(held);
+            }
+            if may.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        visited.map_err(DbError::from)?;
+        may
+    };
     for (_, a) in &attrs {
-        let datoms = db.snapshot().datoms(View::NOW, &Prefix::A(a.id))?;
-        facts.extend(datoms.into_iter().map(|d| (d.e, d.a, d.v)));
-        for d in db.snapshot().datoms(history, &Prefix::A(a.id))?.iter().filter(|d| d.added) {
-            let t = first.entry(d.e).or_insert(d.t);
-            *t = d.t.min(*t);
-        }
+        each(View::NOW, a.id, &mut |d| {
+            facts.push((d.e, d.a, d.v));
+            facts.len()
+        })?;
+        options.check(facts.len())?;
+        each(View { history: true, ..View::NOW }, a.id, &mut |d| {
+            if d.added {
+                let t = first.entry(d.e).or_insert(d.t);
+                *t = d.t.min(*t);
+            }
+            0
+        })?;
     }
     // An entity that others say something of is not the projection's own.
     let foreign = |e: EntityId| -> Result<bool, DbError> {
@@ -199,7 +291,7 @@ fn facts_of(db: &Db, r: &Runtime) -> Result<BTreeSet<PreviewFact>, DbError> {
             || Position::of_entity(e).is_some()
             || db.snapshot().datoms(View::NOW, &Prefix::E(e))?.iter().any(|d: &Datom| !own.contains(&d.a)))
     };
-    Named::new(&attrs, facts, first, foreign)
+    Named::new(&attrs, facts, first, foreign, options)
 }
 
 /// Facts under names that do not depend on ids.
@@ -215,7 +307,8 @@ impl Named<'_> {
         facts: Vec<(EntityId, AttrId, Value)>,
         first: HashMap<EntityId, T>,
         foreign: impl Fn(EntityId) -> Result<bool, DbError>,
-    ) -> Result<BTreeSet<PreviewFact>, DbError> {
+        options: &PreviewOptions,
+    ) -> Result<BTreeSet<PreviewFact>, ProjectionError> {
         let by_id = attrs.iter().map(|pair| (pair.1.id, pair)).collect();
         let mut named = Named { attrs: by_id, names: HashMap::new() };
         // Identities in the order they are declared in; one that points to another entity is none.
@@ -227,7 +320,10 @@ impl Named<'_> {
         }
         let mut nameless: Vec<(T, EntityId)> = Vec::new();
         let mut seen = HashSet::new();
-        for (e, _, _) in &facts {
+        for (i, (e, _, _)) in facts.iter().enumerate() {
+            if i % LOOK == 0 {
+                options.check(0)?;
+            }
             if seen.insert(*e) && !named.names.contains_key(e) && !foreign(*e)? {
                 nameless.push((first.get(e).copied().unwrap_or_default(), *e));
             }

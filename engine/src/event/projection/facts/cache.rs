@@ -36,6 +36,10 @@ impl Cache {
     pub fn facts(&self) -> impl Iterator<Item = (EntityId, AttrId, &Value)> {
         self.values.iter().flat_map(|((e, a), values)| values.iter().map(|v| (*e, *a, v)))
     }
+    /// Entities' attributes that are remembered: at least one for each fact but those of one with many values.
+    pub fn entries(&self) -> usize {
+        self.values.len()
+    }
     /// Takes back what a refused transaction did.
     pub fn undo(&mut self, undo: Undo) {
         for (key, old) in undo.values.into_iter().rev() {
