@@ -35,7 +35,7 @@ pub use command::{aggregate, decision, dispatch, event_type, fixture, repository
 pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire, wire_name};
 pub use personal::seal;
 pub(crate) use personal::{erase, keys, marks, redact};
-pub(crate) use process::{outbox, status, step, wants};
+pub(crate) use process::{outbox, status, step, wants, work};
 pub use process::{reactor, runner, timer};
 pub(crate) use projection::{
     batch, driver, error as projection_error, inline, parked, preview, register, runtime, skip, steer,

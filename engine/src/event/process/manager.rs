@@ -22,31 +22,26 @@
 //!    An instance whose state cannot be read so ends, with its timers, at its next event: for
 //!    that event it is as if it had stopped (`ProcessStatus::ended` counts them).
 //!
-//! Not here: carrying out the commands (`outbox`), time ([`crate::event::timer`]), and
+//! Not here: the rows that follow (`work`), registering (`register`), carrying out the commands (`outbox`), time ([`crate::event::timer`]), and
 //! who calls all this ([`crate::event::runner`]).
 
+use crate::DbError;
 use crate::event::{
     aggregate::Aggregate,
     append::Item,
-    command::{CommandTo, Retry},
-    data::{Data, DataError},
-    id::{BadName, CommandId, Position, Tag},
-    log::EventLog,
-    marks::Marks,
-    outbox::{Queued, gone},
+    command::CommandTo,
+    data::DataError,
+    id::{BadName, Tag},
+    outbox::Queued,
     projection::panic_text,
-    record::{Meta, Recorded},
+    record::Recorded,
     refusal::Refusal,
-    seal::{Seals, has_erased},
+    seal::has_erased,
     subscribe::Start,
-    table::{self, Key, Tables},
-    timer::{self, Timer, TimerId},
-    wants::Wants,
     wire,
+    work::{Kept, Work},
 };
-use crate::{Connection, DbError};
-use annals_model::{Instant, Symbol, T, Value};
-use annals_storage::Row;
+use annals_model::{Instant, Value};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -237,191 +232,6 @@ pub(crate) enum Fault {
     Db(#[from] DbError),
 }
 
-/// What one process has changed in the transaction being made.
-#[derive(Clone)]
-pub(crate) struct Work {
-    log: EventLog,
-    process: &'static str,
-    states: BTreeMap<String, Option<Kept>>,
-    timers: BTreeMap<(String, String), Option<Timer>>,
-    sends: Vec<Queued>,
-    /// Instances that ended because their state cannot be read without what was erased.
-    pub ended: u64,
-}
-
-/// The state of an instance, opened, and the personal values that it may hold.
-#[derive(Clone)]
-struct Kept {
-    state: Value,
-    marks: Marks,
-    /// What made it: it is sealed under an id of its own.
-    id: Uuid,
-}
-
-impl Work {
-    pub fn new(log: EventLog, process: &'static str) -> Work {
-        let (states, timers) = (BTreeMap::new(), BTreeMap::new());
-        Work { log, process, states, timers, sends: Vec::new(), ended: 0 }
-    }
-
-    fn state(&self, instance: &str) -> Result<Option<Kept>, DbError> {
-        match self.states.get(instance) {
-            Some(state) => Ok(state.clone()),
-            None => stored_state(&self.log, self.process, instance),
-        }
-    }
-
-    /// The personal values of an event that is taken: its reader has them opened.
-    fn seen(&self, e: &Recorded) -> Result<Marks, DbError> {
-        match self.log.tables.event(e.position)? {
-            Some(stored) => Ok(self.log.seals.marks(&stored)?),
-            None => Ok(Marks::default()),
-        }
-    }
-
-    fn stop(&mut self, instance: &str) -> Result<(), DbError> {
-        self.states.insert(instance.to_owned(), None);
-        for (id, _) in timer::of(&self.log, Some(self.process), Some(instance))? {
-            self.timers.insert((id.instance, id.name), None);
-        }
-        for ((i, _), timer) in &mut self.timers {
-            if i == instance {
-                *timer = None;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in what an instance sent; ids follow from `cause` and `label`.
-    fn take(
-        &mut self,
-        instance: &str,
-        sent: Vec<Outgoing>,
-        cause: Uuid,
-        label: &str,
-        correlation: Option<Arc<str>>,
-        marks: &Marks,
-    ) -> Result<(), BadName> {
-        let queued = |n: usize, to: CommandTo| {
-            let mut meta =
-                Meta { correlation: correlation.clone(), causation: Some(cause), ..Meta::default() };
-            meta.more.insert(Arc::from("process"), Value::string(self.process));
-            meta.more.insert(Arc::from("instance"), Value::string(instance));
-            Queued {
-                to,
-                id: CommandId::derived(cause, label, n as u64),
-                meta,
-                if_version: None,
-                retry: Retry::default(),
-                keep_until: None,
-                tx: Vec::new(),
-                marks: marks.clone(),
-                erased: false,
-                sender: Some((self.process.to_owned(), instance.to_owned())),
-            }
-        };
-        for (n, outgoing) in sent.into_iter().enumerate() {
-            match outgoing {
-                Outgoing::Command(to) => {
-                    let q = queued(n, to);
-                    self.sends.push(q);
-                }
-                Outgoing::At { when, name, command } => {
-                    Tag::new(&name)?;
-                    let send = queued(n, command);
-                    self.timers.insert((instance.to_owned(), name), Some(Timer { when, send }));
-                }
-                Outgoing::Cancel { name } => {
-                    Tag::new(&name)?;
-                    self.timers.insert((instance.to_owned(), name), None);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Does nothing follow from what was taken?
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.timers.is_empty() && self.sends.is_empty()
-    }
-
-    /// The commands of this work, and the timers it sets and cancels.
-    pub fn sent(&self) -> Vec<Outgoing> {
-        let commands = self.sends.iter().map(|q| Outgoing::Command(q.to.clone()));
-        let timers = self.timers.iter().map(|((_, name), timer)| match timer {
-            Some(t) => Outgoing::At { when: t.when, name: name.clone(), command: t.send.to.clone() },
-            None => Outgoing::Cancel { name: name.clone() },
-        });
-        commands.chain(timers).collect()
-    }
-
-    /// The rows of all of it, for transaction `t`; commands are numbered from `from`.
-    pub fn rows(&self, t: T, from: u64) -> Result<Vec<Row>, DbError> {
-        let mut rows = Vec::new();
-        for (instance, state) in &self.states {
-            let key = Key::new().text(self.process).text(instance);
-            match state {
-                Some(kept) => {
-                    let stored = kept.stored(&self.log.seals)?;
-                    rows.push(table::put(table::PROCESS, key, Data::of(&stored)?.bytes()));
-                }
-                None => rows.push(gone(table::PROCESS, key.done())),
-            }
-        }
-        for ((instance, name), timer) in &self.timers {
-            let id =
-                TimerId { process: self.process.to_owned(), instance: instance.clone(), name: name.clone() };
-            rows.extend(timer::change(&self.log, &id, timer.as_ref())?);
-        }
-        for (n, send) in self.sends.iter().enumerate() {
-            rows.extend(send.rows(&self.log, t, from + n as u64)?);
-        }
-        Ok(rows)
-    }
-}
-
-/// The tag of a state with sealed values: `#annals/state [id state]`.
-const STATE: &str = "annals/state";
-
-impl Kept {
-    /// As it is stored: what holds a personal value sealed.
-    fn stored(&self, seals: &Seals) -> Result<Value, DbError> {
-        let Some(sealed) = seals.seal_held(self.id, &self.state, &self.marks)? else {
-            return Ok(self.state.clone());
-        };
-        Ok(Value::Tagged(Arc::new((Symbol::new(STATE), Value::vector([Value::Uuid(self.id), sealed])))))
-    }
-
-    fn opened(stored: Value, seals: &Seals) -> Result<Kept, DbError> {
-        let mut marks = Marks::default();
-        if let Value::Tagged(t) = &stored
-            && let (STATE, Value::Vector(pair)) = (t.0.as_str(), &t.1)
-            && let [Value::Uuid(id), sealed] = &pair[..]
-        {
-            let state = seals.open_value(*id, sealed, &mut marks)?;
-            return Ok(Kept { state, marks, id: *id });
-        }
-        Ok(Kept { state: stored, marks, id: Uuid::nil() })
-    }
-}
-
-fn stored_state(log: &EventLog, process: &str, instance: &str) -> Result<Option<Kept>, DbError> {
-    match log.tables.row(table::PROCESS, Key::new().text(process).text(instance))? {
-        Some(bytes) => Ok(Some(Kept::opened(Data::stored(&bytes).value()?, &log.seals)?)),
-        None => Ok(None),
-    }
-}
-
-/// How many instances a process has.
-pub(crate) fn instances(tables: &Tables, process: &str) -> Result<u64, DbError> {
-    Ok(tables.under(table::PROCESS, Key::new().text(process))?.len() as u64)
-}
-
-/// Where a process or reactor has got to.
-pub(crate) fn checkpoint_key(name: &str) -> Key {
-    Key::new().text("process").text(name)
-}
-
 /// A process manager without its types.
 pub(crate) trait AnyProcess: Send + Sync {
     fn name(&self) -> &'static str;
@@ -544,125 +354,5 @@ impl<P: ProcessManager> AnyProcess for P {
         let label = format!("{}/{instance}/rejected", P::NAME);
         work.take(instance, out.finish()?, sent.id.0, &label, sent.meta.correlation.clone(), &marks)?;
         Ok(())
-    }
-}
-
-/// A process or reactor could not be registered or steered.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessError {
-    /// The name is in use.
-    #[error("{0} is registered already")]
-    Twice(&'static str),
-    /// There is none of this name in this program.
-    #[error("there is no process or reactor {0} in this program")]
-    Unknown(String),
-    /// The name is not one.
-    #[error(transparent)]
-    Name(#[from] BadName),
-    /// A stored state does not have the type's shape.
-    #[error("the state of instance {instance} of {process} cannot be read: {why}")]
-    State {
-        /// The process.
-        process: &'static str,
-        /// The instance.
-        instance: String,
-        /// What does not fit.
-        why: String,
-    },
-    /// The database could not be written.
-    #[error(transparent)]
-    Append(#[from] crate::event::append::AppendError),
-    /// The database could not be read.
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl ProcessError {
-    /// Stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            ProcessError::Twice(_) => "process/registered-twice",
-            ProcessError::Unknown(_) => "process/unknown",
-            ProcessError::Name(_) => "event/bad-name",
-            ProcessError::State { .. } => "process/bad-state",
-            ProcessError::Append(e) => e.code(),
-            ProcessError::Db(e) => e.code(),
-        }
-    }
-}
-
-impl Connection {
-    /// Registers a process manager; [`Connection::run_processes`] or
-    /// [`Connection::step_processes`] drives it. The first time, its place in the log is stored.
-    ///
-    /// # Errors
-    /// A name in use or that is not one; a database that cannot be written.
-    pub fn register_process<P: ProcessManager>(&self, process: P) -> Result<(), ProcessError> {
-        let start = process.start();
-        self.begin(P::NAME, start, guarded("wants", || process.wants()).ok())?;
-        let domain = &self.shared().events().domain;
-        domain.add_process(Arc::new(process)).map_err(ProcessError::Twice)?;
-        domain.retry_those(crate::event::refusal::UNHEARD);
-        self.shared().events().announce();
-        Ok(())
-    }
-
-    /// Stores where a process or reactor begins, unless it has begun, and what it wants, unless that
-    /// cannot be told.
-    pub(crate) fn begin(
-        &self,
-        name: &'static str,
-        start: Start,
-        wants: Option<Vec<Item>>,
-    ) -> Result<(), ProcessError> {
-        Tag::new(name)?;
-        if self.shared().events().domain.knows(name) {
-            return Err(ProcessError::Twice(name));
-        }
-        let log = self.db().events();
-        let mut rows = Vec::new();
-        let done = match log.tables.row(table::COUNTER, checkpoint_key(name))? {
-            Some(bytes) => Position(table::read_number(&bytes).map_err(DbError::from)?),
-            None => {
-                let at = self.subscribe(Vec::new(), start)?.position();
-                rows.push(table::put(table::COUNTER, checkpoint_key(name), table::number(at.0)));
-                at
-            }
-        };
-        if let Some(wants) = wants {
-            rows.extend(Wants::register(Wants::stored(&log.tables, name)?, name, wants, done, log.head()?)?);
-        }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.write(move |txn| -> Result<(), crate::event::append::AppendError> {
-            for row in rows {
-                txn.row(row);
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// The state of an instance of a process; none when it is not there.
-    pub fn process_state<P: ProcessManager>(&self, instance: &str) -> Result<Option<P::State>, ProcessError> {
-        let stored = stored_state(&self.db().events(), P::NAME, instance)?;
-        let read = |kept: Kept| {
-            wire::from_value(&kept.state).map_err(|e| ProcessError::State {
-                process: P::NAME,
-                instance: instance.to_owned(),
-                why: e.0,
-            })
-        };
-        stored.map(read).transpose()
-    }
-}
-
-/// Where a process or reactor has got to.
-pub(crate) fn checkpoint(tables: &Tables, name: &str) -> Result<Position, DbError> {
-    match tables.row(table::COUNTER, checkpoint_key(name))? {
-        Some(bytes) => Ok(Position(table::read_number(&bytes)?)),
-        None => Ok(Position::ZERO),
     }
 }

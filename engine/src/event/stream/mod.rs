@@ -1,11 +1,12 @@
 //! Streams: what is appended, how it is judged and stored, and how it is read.
 //!
-//! [`append`] says what, `judge` whether it may be, `commit` makes it; `table` is the rows,
+//! [`append`] says what (`append_error` why not), `judge` whether it may be, `commit` makes it; `table` is the rows,
 //! [`record`] an event in them. [`log`] and [`subscribe`] read, the latter as an `async_feed` too; [`upcast`] shows old shapes as
 //! new ones; `virtual_source` shows events to Datalog. `face` is a connection's calls, `copy`,
 //! [`import`] and `speculate` are appends made of something else.
 
 pub mod append;
+pub(crate) mod append_error;
 pub(crate) mod async_feed;
 pub(crate) mod commit;
 pub(crate) mod copy;
