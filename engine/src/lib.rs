@@ -90,6 +90,7 @@ pub use annals_query::{
     plan::{Plan, Step},
     query::{Query, QueryOptions},
     rows::{Answer, Batches, Rows, Shape, Stats},
+    stream::RowStream,
     timeline::{Missing, Proof, Spans, Step as ProofStep, TimelineRow},
 };
 

@@ -15,8 +15,9 @@ use annals_query::{
     plan::Plan,
     pull as pulling,
     query::{self as prepared, Query, QueryOptions},
-    rows::{Answer, Batches},
+    rows::Answer,
     source::Source,
+    stream::RowStream,
     timeline::{Missing, Proof, TimelineRow},
 };
 use hashbrown::HashMap;
@@ -155,32 +156,38 @@ impl Db {
         q.run(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, options)?)
     }
 
-    /// Runs a query whose answer is too large to hold as values: its rows come a batch of at
-    /// most `rows` at a time.
+    /// Runs a query whose answer is too large to hold, or that need not be taken to its end: its
+    /// rows come a batch of at most `rows` at a time, and are made as they are asked for.
     ///
-    /// The joins have run when this returns, and what they left is held at eight bytes a value;
-    /// values are made batch by batch. `options.sorted = false` saves putting the rows in order.
+    /// What is held meanwhile is what the joins work on, not the answer, unless rows must be
+    /// remembered so that none comes twice (docs/library.md says when). A query that aggregates,
+    /// orders or limits is run to its end at the first batch's cost; it is still given in batches.
     ///
     /// ```
     /// let conn = annals::in_memory()?;
-    /// let all = "[:find ?e ?k :where [?e :db/ident ?k]]";
-    /// let whole = conn.db().query(all, ())?;
+    /// let pairs = "[:find ?a ?b :where [?a :db/ident _] [?b :db/ident _]]";
+    /// let whole = conn.db().query(pairs, ())?;
     /// let mut rows = 0;
-    /// for batch in conn.db().query_stream(all, (), &Default::default(), 10)? {
+    /// for batch in conn.db().query_stream(pairs, (), &Default::default(), 10)? {
+    ///     let batch = batch?; // a limit or the deadline may be reached on the way
     ///     assert!(batch.len() <= 10);
     ///     rows += batch.len();
     /// }
     /// assert_eq!(rows, whole.rows.len());
     /// # Ok::<(), annals::Error>(())
     /// ```
+    ///
+    /// # Errors
+    /// Those that are known before anything runs. Later ones are the last item of the stream.
     pub fn query_stream(
         &self,
         q: impl IntoQuery,
         inputs: impl IntoInputs,
         options: &QueryOptions,
         rows: usize,
-    ) -> Result<Batches, QueryError> {
-        Ok(self.query_with(q, inputs, options)?.rows.batches(rows))
+    ) -> Result<RowStream, QueryError> {
+        let q = q.into_query(self)?;
+        q.stream(&self.matched(&q, inputs.into_inputs())?, &*self.with_rules(&q, options)?, rows)
     }
 
     /// The steps a query would take, with the rows expected at each. (What a run

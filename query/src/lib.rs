@@ -24,7 +24,9 @@ pub mod query;
 mod resolve;
 pub mod rows;
 pub mod source;
+pub mod stream;
 pub mod timeline;
 
 pub use query::{Input, Inputs, Query, QueryOptions};
 pub use rows::{Answer, Rows, Shape, Stats};
+pub use stream::RowStream;

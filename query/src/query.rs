@@ -61,23 +61,30 @@ impl PartialEq for Key {
 }
 
 /// A query with its inputs, resolved and ready to run.
-struct Ready<'o> {
-    budget: Budget,
-    library: &'o Arc<Library>,
-    given: Vec<Input>,
-    resolved: Arc<Resolved>,
-    slots: Vec<Given>,
+pub(crate) struct Ready<'o> {
+    pub(crate) budget: Budget,
+    pub(crate) library: &'o Arc<Library>,
+    pub(crate) given: Vec<Input>,
+    pub(crate) resolved: Arc<Resolved>,
+    pub(crate) slots: Vec<Given>,
 }
 
 impl Ready<'_> {
     fn begin(&self, options: &QueryOptions) -> Run<'_> {
         let program = self.resolved.program.clone();
         let mut run = Run::new(&self.slots, Dict::current(), &self.budget, program, self.library);
-        run.optimise = options.optimise;
-        run.operator = options.fixpoint;
-        run.threads = options.threads;
-        run.joins = options.joins;
+        run.configure(options);
         run
+    }
+}
+
+impl Run<'_> {
+    /// Runs as these options say.
+    pub(crate) fn configure(&mut self, options: &QueryOptions) {
+        self.optimise = options.optimise;
+        self.operator = options.fixpoint;
+        self.threads = options.threads;
+        self.joins = options.joins;
     }
 }
 
@@ -263,7 +270,11 @@ impl Query {
     }
 
     /// Matches inputs, reads rules and resolves: all that comes before a run.
-    fn ready<'o>(&self, inputs: &[Input], options: &'o QueryOptions) -> Result<Ready<'o>, QueryError> {
+    pub(crate) fn ready<'o>(
+        &self,
+        inputs: &[Input],
+        options: &'o QueryOptions,
+    ) -> Result<Ready<'o>, QueryError> {
         let ast = &self.inner.ast;
         let budget = options.budget(ast);
         let library = options.library.as_ref().unwrap_or_else(|| Library::standard());

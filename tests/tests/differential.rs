@@ -296,10 +296,12 @@ fn library(name: &str, args: &[Value]) -> Option<Result<Value, String>> {
 struct Way {
     name: &'static str,
     options: QueryOptions,
+    /// Rows of a batch, if they are taken batch by batch.
+    batch: Option<usize>,
 }
 
 fn ways() -> Vec<Way> {
-    let way = |name, options| Way { name, options };
+    let way = |name, options| Way { name, options, batch: None };
     let fixpoint = |fixpoint| QueryOptions { fixpoint, ..QueryOptions::default() };
     vec![
         way("as usual", QueryOptions::default()),
@@ -311,6 +313,7 @@ fn ways() -> Vec<Way> {
         way("on three threads", QueryOptions { threads: Threads::Exactly(3), ..QueryOptions::default() }),
         way("cycles at once", QueryOptions { joins: JoinChoice::Leapfrog, ..QueryOptions::default() }),
         way("rows unsorted", QueryOptions { sorted: false, ..QueryOptions::default() }),
+        Way { name: "rows streamed", options: QueryOptions::default(), batch: Some(3) },
     ]
 }
 
@@ -320,7 +323,7 @@ fn engine_rows(
     db: &Db,
     args: &[query::Arg],
     newest: &Db,
-    options: &QueryOptions,
+    Way { options, batch, .. }: &Way,
 ) -> Result<(bool, Vec<Vec<Value>>), String> {
     let source = |db: Db| annals_query::query::Input::Source(Arc::new(db));
     let inputs: Vec<_> = args
@@ -331,8 +334,18 @@ fn engine_rows(
             query::Arg::Value(v) => annals_query::query::Input::Value(v.clone()),
         })
         .collect();
+    let is_one = |shape: &Shape| !matches!(shape, Shape::Rel | Shape::Coll);
+    if let Some(size) = batch {
+        let stream = q.stream(&inputs, options, *size).map_err(|e| e.to_string())?;
+        let one = is_one(&stream.shape);
+        let batches: Vec<_> = stream.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        if batches.iter().any(|b| b.is_empty() || b.len() > *size) {
+            return Err(format!("a batch of none, or of more than {size} rows"));
+        }
+        return Ok((one, batches.concat()));
+    }
     let answer = q.run(&inputs, options).map_err(|e| e.to_string())?;
-    let one = !matches!(answer.shape, Shape::Rel | Shape::Coll);
+    let one = is_one(&answer.shape);
     Ok((one, answer.rows.iter().collect()))
 }
 
@@ -381,7 +394,7 @@ impl Scene<'_> {
         way: &Way,
     ) -> Option<String> {
         let actual = match Query::parse(&print(&q.form())) {
-            Ok(prepared) => engine_rows(&prepared, &self.shown, &q.args, self.newest, &way.options),
+            Ok(prepared) => engine_rows(&prepared, &self.shown, &q.args, self.newest, way),
             Err(e) => Err(e.to_string()),
         };
         match (expected, actual) {

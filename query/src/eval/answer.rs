@@ -26,18 +26,7 @@ pub(crate) fn answer(
     parts: Vec<Rel>,
     options: &QueryOptions,
 ) -> Result<Answer, QueryError> {
-    let mut needed: Vec<Var> = Vec::new();
-    for e in &r.find {
-        let (Elem::Var(v) | Elem::Pull { var: v, .. } | Elem::Aggregate { var: v, .. }) = e;
-        if !needed.contains(v) {
-            needed.push(*v);
-        }
-    }
-    for v in &r.with {
-        if !needed.contains(v) {
-            needed.push(*v);
-        }
-    }
+    let needed = needed(r);
     let constants = constants(run, r, &parts)?;
     let rows = run.body(&r.body, parts, &needed)?.distinct(run.budget)?;
     let shown = if r.find.iter().any(|e| matches!(e, Elem::Aggregate { .. })) {
@@ -46,6 +35,47 @@ pub(crate) fn answer(
         plain(run, r, &rows)
     };
     finish(run, q, r, given, shown, options)
+}
+
+/// The variables of `:find` and `:with`, each once.
+pub(crate) fn needed(r: &Resolved) -> Vec<Var> {
+    let mut needed: Vec<Var> = Vec::new();
+    let found = r.find.iter().map(|e| {
+        let (Elem::Var(v) | Elem::Pull { var: v, .. } | Elem::Aggregate { var: v, .. }) = e;
+        *v
+    });
+    for v in found.chain(r.with.iter().copied()) {
+        if !needed.contains(&v) {
+            needed.push(v);
+        }
+    }
+    needed
+}
+
+/// Some of the rows of `:where` as rows of the answer, for a query without aggregates, `:having`
+/// and `:order-by`.
+pub(crate) fn block(
+    run: &Run<'_>,
+    q: &ast::Query,
+    r: &Resolved,
+    given: &[Input],
+    rows: &Rel,
+) -> Result<Rows, QueryError> {
+    let Shown { cols, len } = plain(run, r, rows);
+    let (cols, order) = pulls(run, q, r, given, cols, None, len)?;
+    Ok(Rows::new(run.dict.clone(), cols, order, len))
+}
+
+/// The shape that `:find` and the keys of a map ask for.
+pub(crate) fn shape(q: &ast::Query) -> Shape {
+    match (&q.ret, q.find.spec) {
+        (Some(ret), FindSpec::Rel) => Shape::Maps(ret.keys()),
+        (Some(ret), _) => Shape::Map(ret.keys()),
+        (None, FindSpec::Rel) => Shape::Rel,
+        (None, FindSpec::Coll) => Shape::Coll,
+        (None, FindSpec::Tuple) => Shape::Tuple,
+        (None, FindSpec::Scalar) => Shape::Scalar,
+    }
 }
 
 /// Columns of the answer before ordering.
@@ -276,16 +306,8 @@ fn finish(
         rows = Some(cut);
     }
     let (cols, rows) = pulls(run, q, r, given, cols, rows, n)?;
-    let shape = match (&q.ret, q.find.spec) {
-        (Some(ret), FindSpec::Rel) => Shape::Maps(ret.keys()),
-        (Some(ret), _) => Shape::Map(ret.keys()),
-        (None, FindSpec::Rel) => Shape::Rel,
-        (None, FindSpec::Coll) => Shape::Coll,
-        (None, FindSpec::Tuple) => Shape::Tuple,
-        (None, FindSpec::Scalar) => Shape::Scalar,
-    };
     Ok(Answer {
-        shape,
+        shape: shape(q),
         rows: Rows::new(run.dict.clone(), cols, rows, n),
         basis_t: basis(given),
         stats: Stats::default(),

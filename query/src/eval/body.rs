@@ -29,9 +29,9 @@ pub(crate) struct State<'b> {
     pub(crate) parts: Vec<Rel>,
     pub(crate) left: Vec<usize>,
     pub(crate) bound: VarSet,
-    needed: &'b [Var],
+    pub(super) needed: &'b [Var],
     /// Some part is empty: the conjunction is.
-    empty: bool,
+    pub(super) empty: bool,
 }
 
 impl<'b> State<'b> {
@@ -89,7 +89,7 @@ impl Run<'_> {
     }
 
     /// The product of the parts, projected; distinct if asked, or if there are several.
-    fn finish(&self, s: State<'_>, distinct: bool) -> Result<Rel, QueryError> {
+    pub(super) fn finish(&self, s: State<'_>, distinct: bool) -> Result<Rel, QueryError> {
         let mut out = Rel::unit();
         let mut parts: Vec<Rel> = s.parts.iter().map(|p| p.project(s.needed)).collect();
         parts.retain(|p| !p.vars.is_empty());
@@ -104,7 +104,7 @@ impl Run<'_> {
     }
 
     /// Drops columns that nobody needs any more, and repeated rows when that pays.
-    fn prune(&self, s: &mut State<'_>) -> Result<(), QueryError> {
+    pub(super) fn prune(&self, s: &mut State<'_>) -> Result<(), QueryError> {
         s.empty = s.parts.iter().any(Rel::is_empty);
         if s.empty {
             return Ok(());
@@ -169,8 +169,8 @@ impl Run<'_> {
         QueryError::Invalid(list)
     }
 
-    /// Runs one clause.
-    fn step(&self, s: &mut State<'_>, i: usize, estimated: f64) -> Result<(), QueryError> {
+    /// Runs one clause, which is no longer among those left.
+    pub(super) fn step(&self, s: &mut State<'_>, i: usize, estimated: f64) -> Result<(), QueryError> {
         let body = s.body;
         let c = &body.clauses[i];
         self.trace.borrow_mut().begin(c, estimated);
@@ -259,7 +259,7 @@ impl Run<'_> {
     }
 
     /// Runs the clauses of a cyclic core together.
-    fn core_step(&self, s: &mut State<'_>, core: &Core) -> Result<(), QueryError> {
+    pub(super) fn core_step(&self, s: &mut State<'_>, core: &Core) -> Result<(), QueryError> {
         let start = std::time::Instant::now();
         let out = self.leapfrog(s, core)?;
         let rows = out.len;

@@ -3,10 +3,10 @@
 //! Reading order: `rel` (what flows), `join`, `access`, `pattern` and `extend` (reading
 //! datoms; `arrange` puts rows in their order), `body` (a conjunction: which clause next, and how), `table`,
 //! `fixpoint` and its operators (rules), `call` (functions), `bind` (inputs and
-//! results taken apart), `answer` (`:find`).
+//! results taken apart), `answer` (`:find`), `pipe` (a conjunction answered block by block).
 //!
-//! 1. Between a clause and the next there is always a whole relation; every
-//!    operator spends the budget per batch while it makes one.
+//! 1. Between a clause and the next there is always a whole relation (of some of the rows, where
+//!    an answer is streamed); every operator spends the budget per batch while it makes one.
 //! 2. Of several inputs in the same order, results are in the same order: nothing
 //!    here depends on addresses, threads or seeds.
 
@@ -29,6 +29,7 @@ mod join;
 pub(crate) mod leapfrog;
 pub(crate) mod parallel;
 pub(crate) mod pattern;
+pub(crate) mod pipe;
 pub(crate) mod rel;
 mod seminaive;
 mod table;
@@ -90,6 +91,13 @@ pub enum FixpointChoice {
     Sorted,
 }
 
+/// What a run has found out and a later one over the same inputs goes on with.
+#[derive(Default)]
+pub(crate) struct Kept {
+    columns: HashMap<(Slot, AttrId, Order), Arc<Column>>,
+    pub(crate) trace: Trace,
+}
+
 /// Bodies within bodies: as deep as the stack of a small thread allows.
 pub(crate) const MAX_DEPTH: u32 = 48;
 
@@ -119,6 +127,12 @@ impl<'q> Run<'q> {
             counts_only: std::cell::Cell::new(false),
             visited: RefCell::default(),
         }
+    }
+
+    /// Goes on with what an earlier run has found out, or leaves it for a later one.
+    pub(crate) fn exchange(&self, kept: &mut Kept) {
+        std::mem::swap(&mut *self.columns.borrow_mut(), &mut kept.columns);
+        std::mem::swap(&mut *self.trace.borrow_mut(), &mut kept.trace);
     }
 
     /// The database in a slot; resolution made sure that it is one.

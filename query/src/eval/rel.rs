@@ -137,6 +137,12 @@ impl Rel {
         }
     }
 
+    /// The rows of a range.
+    pub(crate) fn slice(&self, rows: std::ops::Range<usize>, budget: &Budget) -> Rel {
+        let cols = self.cols.iter().map(|c| Col::new(c[rows.clone()].to_vec(), budget)).collect();
+        Rel { vars: self.vars.clone(), cols, len: rows.len(), sorted: self.sorted, key: self.key.clone() }
+    }
+
     /// Keeps only these variables (those it has), in this order. Rows may repeat
     /// afterwards: see [`Rel::distinct`].
     pub(crate) fn project(&self, keep: &[Var]) -> Rel {

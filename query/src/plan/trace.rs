@@ -49,7 +49,7 @@ impl fmt::Display for Plan {
 }
 
 /// The steps of a run. Those within another have it as their parent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Trace {
     steps: Vec<(Step, Option<usize>)>,
     /// By the clause and the step it runs in.
