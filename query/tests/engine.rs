@@ -3,8 +3,12 @@
 
 #[path = "engine/folds.rs"]
 mod folds;
+#[path = "engine/given.rs"]
+mod given;
 #[path = "engine/limits.rs"]
 mod limits;
+#[path = "engine/streams.rs"]
+mod streams;
 
 use annals_model::*;
 use annals_query::budget::Cancel;

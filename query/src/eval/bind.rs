@@ -174,23 +174,17 @@ impl Run<'_> {
         let col = rel.col(from).expect("bound before its meaning");
         let mut keep = Vec::with_capacity(col.len());
         let mut cells = Vec::with_capacity(col.len());
+        let mut last: Option<(Cell, Cell)> = None;
         for (i, c) in col.iter().enumerate() {
             if i % BATCH == 0 {
                 self.budget.check()?;
             }
-            let meant = match as_what {
-                Meaning::Entity(slot) => self.entity_of(*slot, *c)?.map(cell::of_ref),
-                Meaning::Tx => match cell::as_long(*c) {
-                    Some(n) => crate::resolve::tx_entity(n).map(cell::of_ref),
-                    None => cell::as_ref(*c).map(cell::of_ref),
-                },
-                Meaning::Typed(t) => {
-                    crate::resolve::fit(&self.dict.decode(*c), *t).map(|v| self.dict.encode(&v))
-                }
+            // Rows of one given value often lie together.
+            let m = match last {
+                Some((given, m)) if given == *c => m,
+                _ => self.meant(*c, as_what)?,
             };
-            // What means nothing is nil, which no datom holds: it matches no pattern, and so
-            // within a not it removes nothing.
-            let m = meant.unwrap_or(cell::NIL);
+            last = Some((*c, m));
             if rel.col(to).is_none_or(|had| had[i] == m) {
                 keep.push(i as u32);
                 cells.push(m);
@@ -202,5 +196,19 @@ impl Run<'_> {
         }
         let key = out.key.clone();
         Ok(out.with(to, cells, self.budget).keyed(key))
+    }
+
+    /// What a value means. What means nothing is nil, which no datom holds: it matches no pattern,
+    /// and so within a not it removes nothing.
+    fn meant(&self, c: Cell, as_what: &Meaning) -> Result<Cell, QueryError> {
+        let meant = match as_what {
+            Meaning::Entity(slot) => self.entity_of(*slot, c)?.map(cell::of_ref),
+            Meaning::Tx => match cell::as_long(c) {
+                Some(n) => crate::resolve::tx_entity(n).map(cell::of_ref),
+                None => cell::as_ref(c).map(cell::of_ref),
+            },
+            Meaning::Typed(t) => crate::resolve::fit(&self.dict.decode(c), *t).map(|v| self.dict.encode(&v)),
+        };
+        Ok(meant.unwrap_or(cell::NIL))
     }
 }

@@ -57,6 +57,9 @@ pub enum FnError {
         /// What it is.
         found: &'static str,
     },
+    /// A fold through recursion has values of one group that no comparison orders.
+    #[error("cannot keep the better of {} and {} through recursion", a(.0), a(.1))]
+    Incomparable(&'static str, &'static str),
     /// The result does not fit its type.
     #[error("the result does not fit a {0}")]
     Overflow(&'static str),
@@ -109,7 +112,7 @@ impl FnError {
     pub fn code(&self) -> &'static str {
         match self {
             FnError::Arity { .. } => "query/arity",
-            FnError::Type { .. } => "query/type",
+            FnError::Type { .. } | FnError::Incomparable(..) => "query/type",
             FnError::Overflow(_) => "query/overflow",
             FnError::DivideByZero | FnError::NotANumber => "query/function",
             FnError::Range { .. } | FnError::TooLarge(_) | FnError::Regex(_) | FnError::User(_) => {
@@ -122,6 +125,9 @@ impl FnError {
         match self {
             FnError::Overflow("long") => Some("(bigint ?x) turns a long into an integer of any size"),
             FnError::TooLarge(_) => Some("a rule that makes a value of itself needs an end: [(< ?n 100)]"),
+            FnError::Incomparable(..) => {
+                Some("keep values of one type in a definition, or fold outside of the recursion")
+            }
             FnError::DivideByZero => Some("exclude zero by a clause before: [(!= ?x 0)]"),
             _ => None,
         }

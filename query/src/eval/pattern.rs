@@ -52,25 +52,25 @@ impl Probe4 {
 
 impl Run<'_> {
     /// The cell of a literal; none if it names nothing.
-    pub(crate) fn place(&self, slot: usize, t: &Term) -> Result<Option<Place>, QueryError> {
+    pub(crate) fn place(&self, t: &Term) -> Result<Option<Place>, QueryError> {
         Ok(Some(match t {
             Term::Var(v) => Place::Var(*v),
             Term::Blank => Place::Any,
             Term::Const(c) => Place::Is(self.dict.encode(c)),
-            Term::Ent(e) => match self.ent(slot, e)? {
+            Term::Ent(e) => match self.ent(e)? {
                 Some(raw) => Place::Is(entity_cell(raw)),
                 None => return Ok(None),
             },
         }))
     }
 
-    /// The id that an entity literal means here.
-    pub(crate) fn ent(&self, slot: usize, e: &Ent) -> Result<Option<u64>, QueryError> {
+    /// The id that an entity literal means in its source.
+    pub(crate) fn ent(&self, e: &Ent) -> Result<Option<u64>, QueryError> {
         match e {
             Ent::Id(raw) => Ok(Some(*raw)),
-            Ent::Lookup(a, v) => match self.dict.lookup(v) {
-                Some(c) => self.lookup(slot, *a, c),
-                None => self.lookup(slot, *a, self.dict.encode(v)),
+            Ent::Lookup(slot, a, v) => match self.dict.lookup(v) {
+                Some(c) => self.lookup(*slot, *a, c),
+                None => self.lookup(*slot, *a, self.dict.encode(v)),
             },
         }
     }
@@ -86,7 +86,7 @@ impl Run<'_> {
     pub(crate) fn places(&self, p: &Pattern) -> Result<Option<Probe4>, QueryError> {
         let mut places = [Place::Any; 4];
         for (at, t) in [&p.e, &p.v, &p.tx, &p.op].into_iter().enumerate() {
-            match self.place(p.src, t)? {
+            match self.place(t)? {
                 Some(x) => places[at] = x,
                 None => return Ok(None),
             }

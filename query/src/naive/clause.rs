@@ -1,10 +1,11 @@
 //! Clauses: patterns, predicates, functions, negation, disjunction, rules.
 
+use super::pattern::pattern;
 use super::{
-    Env, From, NaiveDb, NaiveError, ROUNDS_MAX, ROWS_MAX, Result, Rows, World, bind, each, fold, function,
-    is, items, unify, variable, wrong,
+    Env, NaiveError, ROUNDS_MAX, ROWS_MAX, Result, Rows, World, bind, each, fold, function, is, items, unify,
+    variable, wrong,
 };
-use annals_model::{AttrId, Datom, Symbol, Value};
+use annals_model::{Symbol, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Adds every variable that occurs in a form. What a nested query says stays inside it.
@@ -17,55 +18,6 @@ pub(super) fn variables(form: &Value, out: &mut BTreeSet<Symbol>) {
         }
         Value::Vector(v) | Value::List(v) => v.iter().for_each(|f| variables(f, out)),
         _ => {}
-    }
-}
-
-/// One definition of a rule.
-pub(super) struct Rule {
-    pub name: Symbol,
-    /// The first `n_required` must be bound by the call.
-    head: Vec<Symbol>,
-    n_required: usize,
-    /// How each head variable is folded: the aggregate and its number.
-    pub folds: Vec<Option<(String, Option<usize>)>>,
-    /// The variables of `:with`.
-    with: Vec<Symbol>,
-    pub body: Vec<Value>,
-}
-
-impl Rule {
-    /// From `[(name [?required …] ?var …) clause …]`.
-    pub fn of(form: &Value) -> Result<Rule> {
-        let Some([head, body @ ..]) = items(form) else { return wrong("a rule is a vector") };
-        let Some([Value::Symbol(name), args @ ..]) = items(head) else { return wrong("a rule has a head") };
-        let (mut head, mut n_required, mut folds, mut with) = (Vec::new(), 0, Vec::new(), Vec::new());
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg {
-                Value::Vector(required) => {
-                    head.extend(required.iter().filter_map(variable).cloned());
-                    n_required = head.len();
-                    folds.resize(n_required, None);
-                }
-                Value::List(fold) => {
-                    let (f, n, v) = match &fold[..] {
-                        [Value::Symbol(f), v] => (f, None, v),
-                        [Value::Symbol(f), Value::Long(n), v] => (f, usize::try_from(*n).ok(), v),
-                        _ => return Err(NaiveError::Unsupported("a fold with other arguments".into())),
-                    };
-                    head.extend(variable(v).cloned());
-                    folds.push(Some((f.to_string(), n)));
-                }
-                Value::Keyword(k) if k.as_str() == "with" => {
-                    with.extend(args.by_ref().filter_map(variable).cloned());
-                }
-                arg => {
-                    head.extend(variable(arg).cloned());
-                    folds.push(None);
-                }
-            }
-        }
-        Ok(Rule { name: name.clone(), head, n_required, folds, with, body: body.to_vec() })
     }
 }
 
@@ -384,103 +336,4 @@ fn is_negation(clause: &Value) -> bool {
     let Value::List(parts) = clause else { return false };
     let head = parts.iter().find(|p| !matches!(p, Value::Symbol(s) if s.as_str().starts_with('$')));
     head.is_some_and(|h| is(h, "not") || is(h, "not-join"))
-}
-
-/// Every way to match `[e a v tx op]` against every datom.
-fn pattern(from: &From, places: &[Value], env: &Env) -> Result<Vec<Env>> {
-    let db = match from {
-        From::Db(db) => db,
-        From::Rows(rows) => {
-            return Ok(rows.iter().filter_map(|row| tuple_pattern(row, places, env)).collect());
-        }
-    };
-    let place = |i: usize| places.get(i).filter(|p| !is(p, "_"));
-    // A place that is known: a constant, or a variable with a value.
-    let known = |i: usize| {
-        place(i).and_then(|p| match variable(p) {
-            Some(v) => env.get(v),
-            None => Some(p),
-        })
-    };
-    let a = match known(1) {
-        Some(v) => match db.attribute(v)? {
-            Some(a) => Some(a),
-            None => return Ok(vec![]),
-        },
-        None => None,
-    };
-    let named = a.is_some() && place(1).is_some_and(|p| variable(p).is_none());
-    let mut out = Vec::new();
-    for d in &db.datoms {
-        if a.is_some_and(|a| a != d.a) {
-            continue;
-        }
-        if let Some(found) = datom_pattern(db, d, named, &place, &known, env) {
-            out.push(found);
-        }
-    }
-    Ok(out)
-}
-
-fn datom_pattern<'p>(
-    db: &NaiveDb,
-    d: &Datom,
-    attribute_named: bool,
-    place: &dyn Fn(usize) -> Option<&'p Value>,
-    known: &dyn Fn(usize) -> Option<&'p Value>,
-    env: &Env,
-) -> Option<Env> {
-    let here = [
-        Value::Ref(d.e),
-        Value::Ref(d.a.entity()),
-        d.v.clone(),
-        Value::Ref(d.t.entity()),
-        Value::Bool(d.added),
-    ];
-    let mut env = env.clone();
-    for (i, here) in here.iter().enumerate() {
-        let Some(p) = place(i) else { continue };
-        match (known(i), variable(p)) {
-            (Some(_), _) if i == 1 => {} // the attribute was compared already
-            (Some(v), _) => {
-                // Entities are known by id, ident or lookup ref, in the places where an entity
-                // stands; a value counts as such a place when the attribute is named and a ref.
-                let entity = i == 0 || i == 3 || (i == 2 && attribute_named && db.is_ref(d.a));
-                let same = if entity {
-                    db.entity(v).map(Value::Ref).as_ref() == Some(here)
-                } else {
-                    same_value(d.a, db, v, here)
-                };
-                if !same {
-                    return None;
-                }
-            }
-            // The same variable may stand in two places.
-            (None, Some(var)) => env = unify(&env, var, here)?,
-            (None, None) => return None,
-        }
-    }
-    Some(env)
-}
-
-/// A whole number means the double of the same value under a double attribute.
-fn same_value(a: AttrId, db: &NaiveDb, given: &Value, here: &Value) -> bool {
-    match (given, here) {
-        (Value::Long(n), Value::Double(d)) => db.schema.attribute(a).is_some() && *n as f64 == *d,
-        _ => given == here,
-    }
-}
-
-fn tuple_pattern(row: &Value, places: &[Value], env: &Env) -> Option<Env> {
-    let row = items(row)?;
-    let mut env = env.clone();
-    for (i, p) in places.iter().enumerate().filter(|(_, p)| !is(p, "_")) {
-        let here = row.get(i)?;
-        match variable(p) {
-            Some(var) => env = unify(&env, var, here)?,
-            None if p == here => {}
-            None => return None,
-        }
-    }
-    Some(env)
 }

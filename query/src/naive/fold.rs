@@ -3,8 +3,8 @@
 //! The tuples of a rule are those of its head and of `:with`, a set. They are
 //! grouped by what is not folded; each fold makes one value of a group's column.
 
-use super::clause::Rule;
-use super::{Result, find, items, wrong};
+use super::rule::Rule;
+use super::{Result, find, function, items, wrong};
 use annals_model::{Symbol, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,22 @@ pub(super) fn so_far(rules: &[Rule], name: &Symbol, tuples: Tuples) -> Result<Tu
     if folds.iter().all(Option::is_none) || !leads_back(rules, name) {
         return Ok(tuples);
     }
-    if folds.iter().flatten().all(keeps_one) { folded(folds, tuples) } else { wrong("a fold through itself") }
+    if !folds.iter().flatten().all(keeps_one) {
+        return wrong("a fold through itself");
+    }
+    // A value that gives way to one that does not compare with it would lose answers it had.
+    let mut first: BTreeMap<Vec<&Value>, &Vec<Value>> = BTreeMap::new();
+    for t in &tuples {
+        let key = t.iter().zip(folds).filter(|(_, f)| f.is_none()).map(|(v, _)| v).collect();
+        let other = *first.entry(key).or_insert(t);
+        for (i, f) in folds.iter().enumerate() {
+            let ordered = f.as_ref().is_some_and(|(name, _)| name != "shortest");
+            if ordered && t[i] != other[i] && function::compare(&t[i], &other[i]).is_none() {
+                return wrong("a fold through recursion over values that do not compare");
+            }
+        }
+    }
+    folded(folds, tuples)
 }
 
 /// The tuples of a rule when all are there.

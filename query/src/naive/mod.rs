@@ -26,7 +26,9 @@ mod clause;
 mod find;
 mod fold;
 mod function;
+mod pattern;
 mod pull;
+mod rule;
 
 use crate::source::{Source, SourceError};
 use annals_model::{AttrId, Datom, Dict, EntityId, Order, Schema, Symbol, T, Value, View};
@@ -196,7 +198,7 @@ pub fn run(query: &Value, inputs: &[Given], library: Library<'_>) -> Result<Naiv
             (Value::Symbol(s), Given::Value(v)) if s.as_str() == "%" => {
                 let Some(rules) = items(v) else { return wrong("rules are a vector") };
                 for r in rules {
-                    world.rules.push(clause::Rule::of(r)?);
+                    world.rules.push(rule::Rule::of(r)?);
                 }
             }
             (binding, Given::Value(v)) => {
@@ -257,7 +259,7 @@ enum From {
 /// What stays the same while a query runs.
 struct World<'a> {
     sources: BTreeMap<Symbol, From>,
-    rules: Vec<clause::Rule>,
+    rules: Vec<rule::Rule>,
     library: Library<'a>,
 }
 

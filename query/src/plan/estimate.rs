@@ -41,7 +41,7 @@ pub(crate) fn scan(run: &Run<'_>, p: &Pattern, a: AttrId) -> Result<u64, QueryEr
         if p.unique {
             return Ok(1);
         }
-        if let Some(crate::eval::Place::Is(c)) = run.place(p.src, &p.v)? {
+        if let Some(crate::eval::Place::Is(c)) = run.place(&p.v)? {
             return Ok(run.count_value(p.src, a, c)?.unwrap_or(rows / 100 + 1));
         }
         return Ok(0);

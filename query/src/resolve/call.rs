@@ -1,9 +1,10 @@
 //! Calls of rules: written out where they are called, or kept as predicates when they are
 //! recursive or too many.
 
-use super::check::closure;
+use super::check::{closure, culprits};
 use super::ir::*;
 use super::monotone::best_of;
+use super::param::Handed;
 use super::*;
 use crate::eval::aggregate::Best;
 
@@ -101,51 +102,95 @@ impl Resolver<'_> {
         scope: &mut Scope,
         out: &mut Vec<Clause>,
     ) {
-        let pred = self.predicate(&call.name.node, src);
-        let (mut args, mut vars) = (Vec::new(), Vec::new());
-        for (i, a) in call.args.iter().enumerate() {
-            let term = match &a.node {
-                ast::Term::Const(c) => {
-                    self.argument(&call.name.node, i, Entry::Const(c.clone()), src, a.span)
-                }
-                ast::Term::Blank | ast::Term::Src(_) => Some(Term::Blank),
-                ast::Term::Var(v) => {
-                    let e = self.enter(scope, v);
-                    self.argument(&call.name.node, i, e, src, a.span)
-                }
-            };
-            let Some(term) = term else { return self.no_entity(call, scope, out) };
-            if let Term::Var(v) = term
-                && !vars.contains(&v)
-            {
+        let mut entries = Vec::new();
+        for a in &call.args {
+            entries.push(match &a.node {
+                ast::Term::Const(c) => Some(Entry::Const(c.clone())),
+                ast::Term::Blank | ast::Term::Src(_) => None,
+                ast::Term::Var(v) => Some(self.enter(scope, v)),
+            });
+        }
+        let Some((pred, args)) = self.called(call, entries, src) else {
+            return self.no_entity(call, scope, out);
+        };
+        let mut vars = Vec::new();
+        for v in args.iter().filter_map(Term::var) {
+            if !vars.contains(&v) {
                 vars.push(v);
             }
-            args.push(term);
         }
         out.push(clause(Kind::Call { pred, args }, call.span, &rule_text(call), vars));
     }
 
-    /// What the argument of a rule at `column` is to its predicate, whose columns hold entities
-    /// where the rule wants them; none (without complaint) if it names no entity.
-    pub(super) fn argument(
+    /// The predicate for a call with these arguments, and what it gets of each; none (without
+    /// complaint) if one of them means nothing where the rule uses it.
+    pub(super) fn called(
+        &mut self,
+        call: &ast::RuleCall,
+        entries: Vec<Option<Entry>>,
+        src: &Src,
+    ) -> Option<(Pred, Vec<Term>)> {
+        let name = &call.name.node;
+        let (mut given, mut args) = (Vec::new(), Vec::new());
+        for (i, e) in entries.into_iter().enumerate() {
+            let at = call.args.get(i).map_or(call.span, |a| a.span);
+            let (as_given, term) = match e {
+                None => (false, Term::Blank),
+                Some(e) => self.argument(name, i, e, src, at)?,
+            };
+            given.push(as_given);
+            args.push(term);
+        }
+        Some((self.predicate(name, src, given), args))
+    }
+
+    /// What an argument of a rule is to its predicate, and whether that is the argument as it was
+    /// given although the rule uses it in several meanings.
+    fn argument(
         &mut self,
         rule: &Symbol,
         column: usize,
         e: Entry,
         src: &Src,
         at: Span,
-    ) -> Option<Term> {
-        let slot = self.slots.iter().position(|(s, _)| s == src);
-        match (e, slot.filter(|_| self.is_entity(rule, column))) {
-            (Entry::Const(c), Some(slot)) => self.entity_const(&c, slot, at),
-            (Entry::Const(c), None) => Some(Term::Const(c)),
-            (Entry::Var(v), Some(slot)) => Some(Term::Var(self.meaning(v, Meaning::Entity(slot)))),
-            (Entry::Var(v), None) => Some(Term::Var(v)),
-        }
+    ) -> Option<(bool, Term)> {
+        let handed = match (&e, self.handed(rule, column, src)) {
+            // What clauses of the query find is an entity where it is one.
+            (Entry::Var(v), _) if !self.raw.contains(v) => Handed::Data,
+            // A folded argument is compared with results, which have one meaning.
+            _ if self.graph.rules[rule][0].0.folds().nth(column).flatten().is_some() => {
+                let slot = self.folded_entity(rule, column, src);
+                slot.map_or(Handed::Data, |slot| Handed::Meaning(Meaning::Entity(slot)))
+            }
+            (_, handed) => handed,
+        };
+        let term = match (e, handed) {
+            (e, Handed::AsGiven) => {
+                if let Entry::Const(c) = &e {
+                    // What cannot be an entity is a mistake, wherever the rule looks at it.
+                    let (meanings, _) = self.meanings(rule, column, src);
+                    for m in meanings {
+                        if let Meaning::Entity(slot) = m {
+                            self.entity_const(c, slot, at);
+                        }
+                    }
+                }
+                return Some((true, plain(e)));
+            }
+            (e, Handed::Data) => plain(e),
+            (Entry::Var(v), Handed::Meaning(m)) => Term::Var(self.meaning(v, m)),
+            (Entry::Const(c), Handed::Meaning(Meaning::Entity(slot))) => self.entity_const(&c, slot, at)?,
+            (Entry::Const(c), Handed::Meaning(Meaning::Typed(t))) => Term::Const(fit(&c, t)?),
+            (Entry::Const(c), Handed::Meaning(Meaning::Tx)) => {
+                let slot = self.slots.iter().position(|(s, _)| s == src)?;
+                self.tx_const(&c, slot, at)?
+            }
+        };
+        Some((false, term))
     }
 
-    /// A call with an argument that names no entity: nothing matches, so every variable of the
-    /// call is as good as bound.
+    /// A call with an argument that means nothing where the rule uses it: nothing matches, so every
+    /// variable of the call is as good as bound.
     pub(super) fn no_entity(&mut self, call: &ast::RuleCall, scope: &mut Scope, out: &mut Vec<Clause>) {
         let all: Vec<Var> = (call.args.iter())
             .filter_map(|a| a.as_var())
@@ -154,15 +199,18 @@ impl Resolver<'_> {
                 Entry::Const(_) => None,
             })
             .collect();
-        let why = "an argument names no entity";
+        let why = "an argument means nothing where the rule uses it";
         out.push(clause(Kind::Never(why), call.span, &rule_text(call), all));
     }
 
-    /// The number of a recursive rule under a source, resolving its definitions the first time.
-    pub(super) fn predicate(&mut self, name: &Symbol, src: &Src) -> Pred {
-        if let Some(p) = self.known.get(&(name.clone(), src.clone())) {
+    /// The number of a rule that is called, under a source, with these arguments handed over as
+    /// given. Its definitions are resolved the first time.
+    fn predicate(&mut self, name: &Symbol, src: &Src, given: Vec<bool>) -> Pred {
+        let key = (name.clone(), src.clone(), given);
+        if let Some(p) = self.known.get(&key) {
             return *p;
         }
+        let given = key.2.clone();
         let defs = self.graph.rules[name].clone();
         let pred = self.preds.len();
         let declared = defs[0].0.required.len();
@@ -173,11 +221,12 @@ impl Resolver<'_> {
         };
         let arity = best.len();
         let component = self.graph.component(name);
-        self.known.insert((name.clone(), src.clone()), pred);
+        self.known.insert(key, pred);
         self.preds.push(Predicate {
             name: name.clone(),
             arity,
-            required: (0..arity).map(|i| i < declared).collect(),
+            // What is handed over as given is known at every call, and its meanings come from it.
+            required: (0..arity).map(|i| i < declared || given[i]).collect(),
             best: best.clone(),
             rules: Vec::new(),
             component,
@@ -191,16 +240,30 @@ impl Resolver<'_> {
             }
             let (mut scope, mut head, mut extra) = (Scope::new(), Vec::new(), Vec::new());
             // What only keeps rows apart does not matter to a fold that keeps one of them.
-            for h in rule.head_vars().chain(&rule.with).take(arity) {
+            let columns: Vec<&Name> =
+                rule.head_vars().chain(&rule.with).take(arity).map(|h| &h.node).collect();
+            for (h, given) in columns.iter().zip(&given) {
                 let v = self.fresh(h.as_str());
                 head.push(v);
-                match scope.get(&h.node) {
-                    None => drop(scope.insert(h.node.clone(), Entry::Var(v))),
-                    Some(first) => extra.extend(unify(first.clone(), Entry::Var(v))),
+                if *given {
+                    self.raw.insert(v);
+                }
+            }
+            // Of a name that stands twice the body sees what was given, if either was.
+            let by_given = |i: &usize| !given[*i];
+            let mut order: Vec<usize> = (0..arity).collect();
+            order.sort_by_key(by_given);
+            for i in order {
+                match scope.get(columns[i]) {
+                    None => drop(scope.insert(columns[i].clone(), Entry::Var(head[i]))),
+                    Some(first) => extra.extend(unify(first.clone(), Entry::Var(head[i]))),
                 }
             }
             let mut body = self.body(&rule.clauses, &mut scope, src);
             body.clauses.extend(extra);
+            // What the arguments mean is computed here, from what the call gave.
+            let mine = |c: &Clause| matches!(c.kind, Kind::Meaning { from, .. } if head.contains(&from));
+            body.clauses.extend(self.pending.extract_if(.., |c| mine(c)));
             for body in self.flatten(body, component) {
                 resolved.push(Rule { head: head.clone(), body });
             }
@@ -292,6 +355,14 @@ impl Resolver<'_> {
             }
             self.rule = outer;
         }
+    }
+}
+
+/// An argument that is handed over as it is.
+fn plain(e: Entry) -> Term {
+    match e {
+        Entry::Var(v) => Term::Var(v),
+        Entry::Const(c) => Term::Const(c),
     }
 }
 

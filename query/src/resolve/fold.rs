@@ -57,12 +57,8 @@ impl Resolver<'_> {
                         ast::Term::Blank | ast::Term::Src(_) => Entry::Var(from),
                     };
                     let to = self.fresh("_");
-                    equal.extend(self.compared(
-                        asked,
-                        to,
-                        src,
-                        best_of(rule, i).is_some() && self.is_entity(name, i),
-                    ));
+                    let entity = best_of(rule, i).and_then(|_| self.folded_entity(name, i, src));
+                    equal.extend(self.compared(asked, to, entity));
                     Some(to)
                 }
             };
@@ -73,14 +69,11 @@ impl Resolver<'_> {
         entries.extend(with.iter().map(|v| Entry::Var(*v)));
         let mut branches = Vec::new();
         if called {
-            let pred = self.predicate(name, src);
-            let terms: Option<Vec<Term>> = entries
-                .into_iter()
-                .enumerate()
-                .map(|(i, e)| self.argument(name, i, e, src, call.args.get(i).map_or(call.span, |a| a.span)))
-                .collect();
-            // A key that names no entity has no group.
-            let Some(terms) = terms else { return self.no_entity(call, scope, out) };
+            // A key that means nothing has no group.
+            let entries = entries.into_iter().map(Some).collect();
+            let Some((pred, terms)) = self.called(call, entries, src) else {
+                return self.no_entity(call, scope, out);
+            };
             let vars: Vec<Var> = terms.iter().filter_map(Term::var).collect();
             let clauses = vec![clause(Kind::Call { pred, args: terms }, call.span, &rule_text(call), vars)];
             branches.push(Body { clauses });
@@ -115,15 +108,10 @@ impl Resolver<'_> {
         out.append(&mut equal);
     }
 
-    /// Does a parameter of the rule stand in entity places?
-    pub(super) fn is_entity(&self, name: &Symbol, column: usize) -> bool {
-        self.entity_params.get(name).is_some_and(|p| p.get(column) == Some(&true))
-    }
-
-    /// What makes the result `to` equal to what the call says in its place.
-    fn compared(&mut self, asked: Entry, to: Var, src: &Src, entity: bool) -> Vec<Clause> {
-        let slot = self.slots.iter().position(|(s, _)| s == src).filter(|_| entity);
-        match (asked, slot) {
+    /// What makes the result `to` equal to what the call says in its place, as an entity of this
+    /// source or else as data.
+    fn compared(&mut self, asked: Entry, to: Var, entity: Option<Slot>) -> Vec<Clause> {
+        match (asked, entity) {
             (Entry::Const(c), Some(slot)) => {
                 let raw = self.fresh("_");
                 let ground = Kind::Function(Expr::Ground(c), Bind::Var(raw));

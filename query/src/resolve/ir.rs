@@ -24,8 +24,8 @@ pub(crate) type Pred = usize;
 pub(crate) enum Ent {
     /// An id.
     Id(u64),
-    /// A lookup ref, answered when the query runs.
-    Lookup(AttrId, Value),
+    /// A lookup ref into this source, answered when the query runs.
+    Lookup(Slot, AttrId, Value),
 }
 
 /// What stands in a place.

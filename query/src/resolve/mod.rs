@@ -15,21 +15,23 @@ mod call;
 pub(crate) mod check;
 mod fold;
 pub(crate) mod ir;
+mod literal;
 mod monotone;
 mod nest;
+mod param;
 mod rules;
 mod term;
 mod types;
 mod varset;
+mod whole;
 
-pub(crate) use term::{fit, tx_entity};
+pub(crate) use literal::{fit, tx_entity};
 pub(crate) use varset::VarSet;
 
 use crate::ast::{self, Clause as Ast, Spanned, Src, Var as Name};
 use crate::eval::function::Library;
 use crate::eval::rel::Var;
 use annals_model::{Diagnostic, Span, Symbol, Value};
-use check::{closure, culprits};
 use ir::*;
 use rules::{Graph, exported};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,6 +44,8 @@ const MAX_CLAUSES: usize = 20_000;
 const MAX_WRITTEN_OUT: usize = 400;
 /// Depth to which calls of rules are written out.
 const MAX_INLINE: usize = 32;
+/// Complaints shown that say the same: a mistake may stand in every clause of a long query.
+const MAX_ALIKE: usize = 20;
 /// Bodies within bodies, in the query and in rules written out: fewer than a run can take, so
 /// that the complaint has a place.
 const MAX_NESTING: usize = crate::eval::MAX_DEPTH as usize - 8;
@@ -65,7 +69,7 @@ pub(crate) fn resolve(
         warnings: Vec::new(),
         preds: Vec::new(),
         known: BTreeMap::new(),
-        entity_params: HashMap::new(),
+        params: param::Params::default(),
         raw: HashSet::new(),
         types: types::Types::default(),
         meant: BTreeMap::new(),
@@ -76,15 +80,36 @@ pub(crate) fn resolve(
         rule: None,
     };
     if !r.errors.is_empty() {
-        return Err(r.errors);
+        return Err(capped(r.errors));
     }
     r.check_folds();
     if !r.errors.is_empty() {
-        return Err(r.errors);
+        return Err(capped(r.errors));
     }
-    r.infer_entity_params();
+    r.params = param::Params::of(&r.graph);
     let out = r.query(query);
-    if r.errors.is_empty() { Ok(out) } else { Err(r.errors) }
+    if r.errors.is_empty() { Ok(out) } else { Err(capped(r.errors)) }
+}
+
+/// The complaints that are shown: of those that say the same in many places the first
+/// [`MAX_ALIKE`], and how many more there are.
+fn capped(errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut alike: HashMap<(&'static str, String), (usize, usize)> = HashMap::new();
+    let mut shown: Vec<Diagnostic> = Vec::new();
+    for d in errors {
+        let (n, last) = alike.entry((d.code, d.message.clone())).or_default();
+        *n += 1;
+        if *n <= MAX_ALIKE {
+            *last = shown.len();
+            shown.push(d);
+        }
+    }
+    for (n, last) in alike.into_values().filter(|(n, _)| *n > MAX_ALIKE) {
+        let more = format!("… and {} more like this", n - MAX_ALIKE);
+        let d = &mut shown[last];
+        d.help = Some(d.help.take().map_or(more.clone(), |help| format!("{help} ({more})")));
+    }
+    shown
 }
 
 /// What a name means within a scope.
@@ -106,9 +131,10 @@ struct Resolver<'a> {
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     preds: Vec<Predicate>,
-    known: BTreeMap<(Symbol, Src), Pred>,
-    /// Which parameters of a rule stand in entity places.
-    entity_params: HashMap<Symbol, Vec<bool>>,
+    /// The predicates of rules, by their source and by the arguments that are handed over as given.
+    known: BTreeMap<(Symbol, Src, Vec<bool>), Pred>,
+    /// What the parameters of rules are for.
+    params: param::Params,
     /// Variables whose values come from outside and mean what their place says.
     raw: HashSet<Var>,
     types: types::Types,
@@ -179,123 +205,6 @@ impl<'a> Resolver<'a> {
             self.error(d, span, "not among the inputs");
         }
         found
-    }
-
-    fn query(&mut self, q: &ast::Query) -> Resolved {
-        let mut scope = Scope::new();
-        let mut inputs = Vec::new();
-        let mut bound = VarSet::default();
-        for i in &q.inputs {
-            inputs.push(match &i.node {
-                ast::Input::Src(_) => Input::Source,
-                ast::Input::Rules => Input::Rules,
-                ast::Input::Pattern(_) => Input::Pattern,
-                ast::Input::Binding(b) => {
-                    let b = self.input_binding(&mut scope, b);
-                    let mut vars = Vec::new();
-                    b.vars(&mut vars);
-                    bound.extend(vars.iter().copied());
-                    self.raw.extend(vars);
-                    Input::Bind(b)
-                }
-            });
-        }
-        let src = self.default.clone();
-        // Variables of :find and :with belong to the scope of :where.
-        for v in q.find.elems.iter().map(ast::FindElem::var).chain(&q.with) {
-            self.enter(&mut scope, v);
-        }
-        let mut body = self.body(&q.clauses, &mut scope, &src);
-        body.clauses.append(&mut self.pending);
-        let outside: Vec<Var> = self.raw.iter().copied().collect();
-        self.check_types(&body, &outside);
-        let program = Arc::new(Program { preds: std::mem::take(&mut self.preds) });
-        let (after, stuck) = closure(&body, &bound, &program);
-        let mut named: Vec<Var> = culprits(&body, &stuck, &after, &program);
-        // A clause with an error binds nothing: what it would have bound is no error of its own.
-        let mut of_broken: HashSet<&Name> = HashSet::new();
-        if !self.errors.is_empty() {
-            for c in &q.clauses {
-                c.for_each_var(&mut |v, _| {
-                    of_broken.insert(v);
-                });
-            }
-        }
-        for &i in stuck.iter().filter(|_| of_broken.is_empty()) {
-            self.unbound_clause(&body.clauses[i], &named);
-        }
-        named.retain(|_| stuck.is_empty());
-        let find: Vec<Elem> = q.find.elems.iter().map(|e| self.elem(e, &mut scope)).collect();
-        let with: Vec<Var> = q.with.iter().filter_map(|v| self.top_var(&mut scope, v)).collect();
-        if stuck.is_empty() {
-            for v in q.find.elems.iter().map(ast::FindElem::var).chain(&q.with) {
-                if let Some(id) = self.top_var(&mut scope, v)
-                    && !after.has(id)
-                    && !of_broken.contains(&v.node)
-                {
-                    let d =
-                        Diagnostic::new("query/unbound", format!("{} is not bound by any clause", v.node))
-                            .help(format!("mention {} in a :where clause outside of not, or in :in", v.node));
-                    self.error(d, v.span, "bound by no clause");
-                }
-            }
-        }
-        Resolved {
-            inputs,
-            body,
-            program,
-            find,
-            with,
-            names: std::mem::take(&mut self.names),
-            warnings: std::mem::take(&mut self.warnings),
-        }
-    }
-
-    fn top_var(&mut self, scope: &mut Scope, v: &Spanned<Name>) -> Option<Var> {
-        match self.enter(scope, &v.node) {
-            Entry::Var(id) => Some(id),
-            Entry::Const(_) => None,
-        }
-    }
-
-    fn elem(&mut self, e: &ast::FindElem, scope: &mut Scope) -> Elem {
-        let var = self.top_var(scope, e.var()).unwrap_or_default();
-        match e {
-            ast::FindElem::Var(_) => Elem::Var(var),
-            ast::FindElem::Pull { src, pattern, span, .. } => {
-                let default = self.default.clone();
-                let (s, at) = src.as_ref().map_or((&default, *span), |s| (&s.node, s.span));
-                let src = self.slot(s, at).unwrap_or(0);
-                Elem::Pull { src, var, pattern: pattern.clone() }
-            }
-            ast::FindElem::Aggregate { name, args, span, .. } => {
-                let args = args
-                    .iter()
-                    .map(|a| match &a.node {
-                        ast::AggArg::Const(c) => AggArg::Const(c.clone()),
-                        ast::AggArg::Var(v) => match self.enter(scope, v) {
-                            Entry::Var(v) => AggArg::Var(v),
-                            Entry::Const(c) => AggArg::Const(c),
-                        },
-                    })
-                    .collect();
-                Elem::Aggregate { name: name.node.clone(), args, var, span: *span }
-            }
-        }
-    }
-
-    fn input_binding(&mut self, scope: &mut Scope, b: &ast::Binding) -> Bind {
-        match b {
-            ast::Binding::Var(v) => match self.enter(scope, v) {
-                Entry::Var(v) => Bind::Var(v),
-                Entry::Const(_) => Bind::Blank,
-            },
-            ast::Binding::Blank => Bind::Blank,
-            ast::Binding::Coll(b) => Bind::Coll(Box::new(self.input_binding(scope, &b.node))),
-            ast::Binding::Tuple(bs) => {
-                Bind::Tuple(bs.iter().map(|b| self.input_binding(scope, &b.node)).collect())
-            }
-        }
     }
 
     fn unbound_clause(&mut self, c: &Clause, culprits: &[Var]) {

@@ -29,17 +29,18 @@ impl Resolver<'_> {
         }
         let body = self.body(&n.clauses, &mut inner, src);
         let used = used(&body);
+        // Meanings of outer variables are computed outside: they are shared like those variables.
+        let meanings = self.foreign_meanings(&body);
         if n.join.is_none() {
             join = used.iter().copied().filter(|v| outer.contains(v)).collect();
             let constant = used.is_empty() || inner.values().any(|e| matches!(e, Entry::Const(_)));
-            if join.is_empty() && !constant {
+            if join.is_empty() && meanings.is_empty() && !constant {
                 let d = Diagnostic::new("query/unbound", "this not shares no variable with the rest of the query")
                     .help("a not removes rows: it needs a variable of theirs; use not-join [] to test for existence alone");
                 self.error(d, n.span, "removes either nothing or everything");
             }
         }
-        // Meanings of outer variables are computed outside.
-        for v in self.foreign_meanings(&body) {
+        for v in meanings {
             if !join.contains(&v) {
                 join.push(v);
             }

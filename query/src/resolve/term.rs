@@ -1,45 +1,12 @@
-//! Terms by their place: what a literal means in an entity, attribute, value,
-//! transaction or op place, and in a call.
+//! Terms by their place: patterns and calls. What a literal means there is in `literal`.
 
+use super::literal::fit;
 use super::{Entry, Resolver, Scope, clause, ir::*};
-use crate::ast::{self, Clause as Ast, Spanned, Src};
+use crate::ast::{self, Spanned, Src};
 use crate::eval::function::Kinds;
 use crate::eval::rel::Var;
-use annals_model::{AttrId, Attribute, Diagnostic, EntityId, Keyword, Schema, Span, T, Value, ValueType};
+use annals_model::{AttrId, Attribute, Diagnostic, Span, Value, ValueType};
 use std::sync::Arc;
-
-/// The transaction's entity, from what may stand for one: its entity or its t.
-pub(crate) fn tx_entity(n: i64) -> Option<EntityId> {
-    let raw = u64::try_from(n).ok()?;
-    let e = EntityId::from_raw(raw);
-    match e.partition() {
-        Some(annals_model::Partition::Db) => Some(T(raw).entity()),
-        _ => Some(e),
-    }
-}
-
-/// A value as one of this type: itself, or a number converted without loss.
-pub(crate) fn fit(v: &Value, to: ValueType) -> Option<Value> {
-    use num_traits::ToPrimitive;
-    if v.value_type() == Some(to) {
-        return Some(v.clone());
-    }
-    match (v, to) {
-        (Value::Long(n), ValueType::Double) => {
-            let d = *n as f64;
-            (d as i128 == i128::from(*n)).then(|| Value::double(d)).flatten()
-        }
-        (Value::Long(n), ValueType::BigInt) => Some(Value::BigInt(Arc::new((*n).into()))),
-        (Value::Long(n), ValueType::BigDec) => Some(Value::BigDec(Arc::new((*n).into()))),
-        (Value::Long(n), ValueType::Ref) => u64::try_from(*n).ok().map(|n| Value::Ref(EntityId::from_raw(n))),
-        (Value::Double(d), ValueType::Long) if d.fract() == 0.0 && d.abs() < 9.0e15 => {
-            Some(Value::Long(*d as i64))
-        }
-        (Value::BigInt(n), ValueType::Long) => n.to_i64().map(Value::Long),
-        (Value::String(s), ValueType::Uri) => Some(Value::Uri(s.clone())),
-        _ => None,
-    }
-}
 
 impl Resolver<'_> {
     /// The variable that is what `v` means; `v` itself unless its values come from outside.
@@ -62,110 +29,6 @@ impl Resolver<'_> {
             vec![v, to],
         ));
         to
-    }
-
-    fn schema(&self, slot: Slot) -> Option<Arc<Schema>> {
-        match &self.slots[slot].1 {
-            SlotKind::Db(s) => Some(s.clone()),
-            SlotKind::Tuples => None,
-        }
-    }
-
-    /// A literal as an entity; none (without complaint) if it names no entity.
-    pub(super) fn entity_const(&mut self, c: &Value, slot: Slot, span: Span) -> Option<Term> {
-        let Some(schema) = self.schema(slot) else { return Some(Term::Const(c.clone())) };
-        match c {
-            Value::Long(n) => u64::try_from(*n).ok().map(|n| Term::Ent(Ent::Id(n))),
-            Value::Ref(e) => Some(Term::Ent(Ent::Id(e.raw()))),
-            Value::Keyword(k) => entid(&schema, k).map(|e| Term::Ent(Ent::Id(e))),
-            Value::Vector(pair) => match &pair[..] {
-                [a, v] => {
-                    let attr = match a {
-                        Value::Keyword(k) => match schema.attribute_named(k) {
-                            Some(a) => a.clone(),
-                            None => {
-                                self.unknown_attribute(&schema, k, span);
-                                return None;
-                            }
-                        },
-                        Value::Long(n) => {
-                            let e = EntityId::from_raw(u64::try_from(*n).ok()?);
-                            schema.attribute_of(e)?.clone()
-                        }
-                        _ => {
-                            self.not_an_entity(c, span);
-                            return None;
-                        }
-                    };
-                    if attr.unique.is_none() {
-                        let d = Diagnostic::new(
-                            "query/type",
-                            format!("{} is not unique, so it cannot identify an entity", attr.ident),
-                        )
-                        .help("a lookup ref needs an attribute with :db/unique");
-                        self.error(d, span, "not a lookup ref");
-                        return None;
-                    }
-                    if attr.is_ref() {
-                        return match self.entity_const(v, slot, span)? {
-                            Term::Ent(Ent::Id(e)) => {
-                                Some(Term::Ent(Ent::Lookup(attr.id, Value::Ref(EntityId::from_raw(e)))))
-                            }
-                            _ => None,
-                        };
-                    }
-                    fit(v, attr.value_type).map(|v| Term::Ent(Ent::Lookup(attr.id, v)))
-                }
-                _ => {
-                    self.not_an_entity(c, span);
-                    None
-                }
-            },
-            _ => {
-                self.not_an_entity(c, span);
-                None
-            }
-        }
-    }
-
-    fn not_an_entity(&mut self, c: &Value, span: Span) {
-        let d = Diagnostic::new("query/type", format!("a {} cannot be an entity", c.kind()))
-            .help("an entity is an id, an ident keyword, or a lookup ref [:unique/attribute value]");
-        self.error(d, span, "in an entity place");
-    }
-
-    fn unknown_attribute(&mut self, schema: &Schema, k: &Keyword, span: Span) {
-        let d = Diagnostic::new("query/unknown-attribute", format!("unknown attribute {k}"));
-        let d = match schema.nearest(k) {
-            Some(near) => d.help(format!("did you mean {near}?")),
-            None => {
-                d.help("install it in a transaction, or check the database and the view that the query reads")
-            }
-        };
-        self.error(d, span, "not installed at this basis");
-    }
-
-    /// The attribute that a literal names.
-    fn attr_const(&mut self, c: &Value, slot: Slot, span: Span) -> Option<Arc<Attribute>> {
-        let schema = self.schema(slot)?;
-        let found = match c {
-            Value::Keyword(k) => {
-                let a = schema.attribute_named(k).cloned();
-                if a.is_none() {
-                    self.unknown_attribute(&schema, k, span);
-                }
-                return a;
-            }
-            Value::Long(n) => u64::try_from(*n).ok().map(EntityId::from_raw),
-            Value::Ref(e) => Some(*e),
-            _ => None,
-        };
-        let a = found.and_then(|e| schema.attribute_of(e)).cloned();
-        if a.is_none() {
-            let d = Diagnostic::new("query/unknown-attribute", format!("{c:?} is not an attribute"));
-            self.error(d, span, "in an attribute place");
-        }
-        a
     }
 
     pub(super) fn pattern(&mut self, p: &ast::Pattern, scope: &mut Scope, src: &Src, out: &mut Vec<Clause>) {
@@ -272,11 +135,7 @@ impl Resolver<'_> {
         let tx = match tx {
             (None, _) => Term::Blank,
             (Some(Entry::Var(v)), _) => Term::Var(self.meaning(v, Meaning::Tx)),
-            (Some(Entry::Const(Value::Long(n))), _) => match tx_entity(n) {
-                Some(e) => Term::Ent(Ent::Id(e.raw())),
-                None => return never(out, all_vars, "no transaction has this number"),
-            },
-            (Some(Entry::Const(c)), span) => match self.entity_const(&c, slot, span) {
+            (Some(Entry::Const(c)), span) => match self.tx_const(&c, slot, span) {
                 Some(t) => t,
                 None if self.errors.len() > errors => return,
                 None => return never(out, all_vars, "no transaction has this name"),
@@ -435,64 +294,6 @@ impl Resolver<'_> {
         }
         Some(())
     }
-
-    /// Finds the rule parameters that stand in entity places, directly or through other rules.
-    pub(super) fn infer_entity_params(&mut self) {
-        let names: Vec<_> = self.graph.rules.keys().cloned().collect();
-        for n in &names {
-            let arity = self.graph.rules[n][0].0.arity();
-            self.entity_params.insert(n.clone(), vec![false; arity]);
-        }
-        let schemas: Vec<Arc<Schema>> = (0..self.slots.len()).filter_map(|s| self.schema(s)).collect();
-        let is_ref = |k: &Keyword| schemas.iter().any(|s| s.attribute_named(k).is_some_and(|a| a.is_ref()));
-        loop {
-            let mut changed = false;
-            for n in &names {
-                for (rule, _) in self.graph.rules[n].clone() {
-                    for (i, h) in rule.head_vars().enumerate() {
-                        // A count of entities is no entity.
-                        let kept = rule.folds().nth(i).flatten().is_none()
-                            || super::monotone::best_of(rule, i).is_some();
-                        if !self.entity_params[n][i]
-                            && kept
-                            && stands_for_entity(&rule.clauses, &h.node, &self.entity_params, &is_ref)
-                        {
-                            self.entity_params.get_mut(n).expect("entered above")[i] = true;
-                            changed = true;
-                        }
-                    }
-                }
-            }
-            if !changed {
-                return;
-            }
-        }
-    }
-}
-
-fn stands_for_entity(
-    clauses: &[Ast],
-    v: &ast::Var,
-    params: &std::collections::HashMap<annals_model::Symbol, Vec<bool>>,
-    is_ref: &dyn Fn(&Keyword) -> bool,
-) -> bool {
-    let is = |t: Option<&Spanned<ast::Term>>| t.is_some_and(|t| t.as_var() == Some(v));
-    clauses.iter().any(|c| match c {
-        Ast::Pattern(p) => {
-            is(p.terms.first())
-                || is(p.terms.get(1))
-                || (is(p.terms.get(2))
-                    && matches!(p.terms.get(1).map(|t| &t.node), Some(ast::Term::Const(Value::Keyword(k))) if is_ref(k)))
-        }
-        Ast::Rule(r) => r
-            .args
-            .iter()
-            .enumerate()
-            .any(|(i, a)| is(Some(a)) && params.get(&r.name.node).is_some_and(|p| p.get(i) == Some(&true))),
-        Ast::Not(n) => stands_for_entity(&n.clauses, v, params, is_ref),
-        Ast::Or(o) => o.branches.iter().any(|b| stands_for_entity(&b.clauses, v, params, is_ref)),
-        Ast::Predicate(_) | Ast::Function(..) => false,
-    })
 }
 
 fn vars_of(terms: &[Term]) -> Vec<Var> {

@@ -17,7 +17,7 @@ mod fold;
 mod read;
 mod rules;
 
-use read::{Extended, source, unify};
+use read::{Extended, unify};
 
 use super::rel::{Row, TimeRel};
 use super::spans::Spans;

@@ -290,3 +290,27 @@ fn a_plan_reads_no_column() {
     }
     assert_eq!(counted.1.load(std::sync::atomic::Ordering::Relaxed), 0, "columns read");
 }
+
+/// Text and numbers in one group: which of them a round keeps would decide what is found.
+#[test]
+fn a_fold_through_recursion_refuses_what_does_not_compare() {
+    let best = "[[(best ?x (max ?d)) [(ground [[1 5] [1 \"a\"] [2 7]]) [[?x ?d] ...]]] \
+                 [(best ?x (max ?d)) [(ground [[3 1] [4 2]]) [[?x ?y] ...]] (best ?y ?e) [(min ?e 6) ?d]]]";
+    let two = best.replace(" [1 \"a\"]", "");
+    let q = Query::parse("[:find ?x ?d :in $ % :where (best ?x ?d)]").unwrap();
+    for options in ways() {
+        let e = q.run(&[source(company()), edn(best)], &options).unwrap_err();
+        assert_eq!(e.code(), "query/type");
+        assert!(e.to_string().contains("through recursion"), "{e}");
+        let a = q.run(&[source(company()), edn(&two)], &options).unwrap();
+        assert_eq!(print(&a.value()), "[[1 5] [2 7] [3 5] [4 6]]");
+    }
+    let o = QueryOptions::default();
+    assert!(q.run(&[source(company()), edn(&two)], &o.check(true)).unwrap().warnings.is_empty());
+    let e = q.timeline(&[history(company()), edn(best)], T(3), &QueryOptions::default()).unwrap_err();
+    assert_eq!(e.code(), "query/type");
+    // Outside of recursion everything has an order.
+    let all = "[[(best ?x (max ?d)) [(ground [[1 5] [1 \"a\"] [2 7]]) [[?x ?d] ...]]]]";
+    let a = q.run(&[source(company()), edn(all)], &QueryOptions::default()).unwrap();
+    assert_eq!(print(&a.value()), "[[1 \"a\"] [2 7]]");
+}

@@ -37,3 +37,15 @@ fn large_shared_values_do_not_outlast_the_deadline() {
     assert_eq!(e.code(), "query/timeout");
     assert!(start.elapsed() < Duration::from_secs(3), "stopped after {:?}", start.elapsed());
 }
+
+#[test]
+fn one_mistake_in_five_hundred_clauses_is_not_told_five_hundred_times() {
+    let clauses: String = (0..500).map(|i| format!("[?e :p/nmae ?v{i}] ")).collect();
+    let text = format!("[:find ?e :where [?e :p/agee _] {clauses}]");
+    let e = Query::parse(&text).unwrap().run(&[source(people())], &QueryOptions::default()).unwrap_err();
+    let QueryError::Invalid(all) = e else { panic!("{e}") };
+    let told = all.iter().filter(|d| d.message.contains(":p/nmae")).count();
+    assert_eq!((all.len(), told), (21, 20), "and the other mistake is told too");
+    assert_eq!(all[20].help.as_deref(), Some("did you mean :p/name? (… and 480 more like this)"));
+    assert_eq!(all[19].help.as_deref(), Some("did you mean :p/name?"));
+}

@@ -1,7 +1,8 @@
 //! Random queries: well typed, every variable bound, clauses in any order.
-//! Rules that fold are in `fold`.
+//! Rules that fold are in `fold`, rules that look at an argument in two ways in `given`.
 
 mod fold;
+mod given;
 
 use super::{Rng, data::Attr, data::identity, value};
 use annals_model::{EntityId, Symbol, Value, ValueType};
@@ -13,6 +14,8 @@ enum Ty {
     Entity,
     Attribute,
     Tx,
+    /// Of any type: shown, but joined with nothing.
+    Data,
 }
 
 /// What goes to one place of `:in`.
@@ -170,6 +173,7 @@ impl Gen<'_, '_> {
             Ty::Entity => "e",
             Ty::Attribute => "a",
             Ty::Tx => "tx",
+            Ty::Data => "data",
             Ty::Of(of) => &of.name()[..2],
         });
         self.vars.push((name.clone(), ty));
@@ -280,6 +284,9 @@ impl Gen<'_, '_> {
         }
         if self.rng.chance(25) {
             self.folded();
+        }
+        if self.rng.chance(15) {
+            self.as_given();
         }
     }
 

@@ -6,7 +6,7 @@
 //!    rule may improve what it has found until nothing better comes (`fixpoint`).
 
 use super::bag::order_cells;
-use crate::eval::function::{FnError, size};
+use crate::eval::function::{FnError, compare_cells, size};
 use annals_model::{Cell, Dict, Value};
 use std::cmp::Ordering;
 
@@ -38,6 +38,21 @@ impl Best {
     /// `shortest` of what has no length.
     pub(crate) fn beats(self, a: Cell, b: Cell, dict: &Dict) -> Result<bool, FnError> {
         Ok(a != b && self.order(a, b, dict)?.is_lt())
+    }
+
+    /// Is `a` better than `b`, where a recursive rule goes on with the better one?
+    ///
+    /// Functions and comparisons pass over values that they cannot compare. A number that gave way
+    /// to a text would then lose answers that it had, and how many would depend on the order in
+    /// which values come: so those of one group must be comparable.
+    ///
+    /// # Errors
+    /// Those of [`Best::beats`], and of `min` and `max` two values that do not compare.
+    pub(crate) fn improves(self, a: Cell, b: Cell, dict: &Dict) -> Result<bool, FnError> {
+        if a != b && self != Best::Shortest && compare_cells(a, b, dict).is_none() {
+            return Err(FnError::Incomparable(dict.decode(a).kind(), dict.decode(b).kind()));
+        }
+        self.beats(a, b, dict)
     }
 
     /// The better one first.

@@ -92,7 +92,7 @@ impl Run<'_> {
                 let c = self.dict.encode(c);
                 Some(Box::new(move |_, x| x == c))
             }
-            Term::Ent(e) => self.ent(self.any_slot(), e)?.map(|raw| -> Box<dyn Fn(usize, Cell) -> bool> {
+            Term::Ent(e) => self.ent(e)?.map(|raw| -> Box<dyn Fn(usize, Cell) -> bool> {
                 Box::new(move |_, x| x == crate::mem::entity_cell(raw))
             }),
             Term::Var(v) => {

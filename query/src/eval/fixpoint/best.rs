@@ -67,7 +67,7 @@ impl BestFacts {
         let mut better = false;
         for (i, best) in self.best.iter().enumerate() {
             let Some(best) = best else { continue };
-            let beats = best.beats(other[i], row[i], &self.dict);
+            let beats = best.improves(other[i], row[i], &self.dict);
             if beats.map_err(|e| QueryError::Function {
                 name: self.name.to_string(),
                 error: e,

@@ -114,7 +114,7 @@ impl Run<'_> {
         }
         let constant = |t: &Term| match t {
             Term::Const(c) => Ok(Some(self.dict.encode(c))),
-            Term::Ent(e) => Ok(self.ent(self.any_slot(), e)?.map(crate::mem::entity_cell)),
+            Term::Ent(e) => Ok(self.ent(e)?.map(crate::mem::entity_cell)),
             Term::Var(_) | Term::Blank => Ok::<_, QueryError>(None),
         };
         // Columns of bindings, one a bound argument.
@@ -200,11 +200,6 @@ impl Run<'_> {
             }
         }
         Ok(Rel::empty(&vars, self.budget))
-    }
-
-    /// The slot that lookup refs in rule arguments mean: the first database.
-    fn any_slot(&self) -> usize {
-        self.slots.iter().position(|s| matches!(s, super::Given::Db(_))).unwrap_or(0)
     }
 
     fn path(&self, pred: Pred) -> Result<Option<Rc<Path>>, QueryError> {
@@ -296,7 +291,7 @@ impl Run<'_> {
             .map(|t| match t {
                 Term::Const(c) => Ok(vec![self.dict.encode(c); len]),
                 Term::Ent(e) => Ok(self
-                    .ent(self.any_slot(), e)?
+                    .ent(e)?
                     .map(|raw| vec![crate::mem::entity_cell(raw); len])
                     .unwrap_or_default()),
                 Term::Var(_) | Term::Blank => Ok::<_, QueryError>(vec![]),

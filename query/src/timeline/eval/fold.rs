@@ -42,7 +42,7 @@ impl BestRows {
             for (i, best) in self.best.iter().enumerate() {
                 let Some(best) = best else { continue };
                 let fail = |error| QueryError::Function { name: name.to_owned(), error, at: Span::default() };
-                if best.beats(row[i], had[i], &run.dict).map_err(fail)? {
+                if best.improves(row[i], had[i], &run.dict).map_err(fail)? {
                     both[i] = row[i];
                     better = true;
                 } else if row[i] != had[i] {

@@ -1,7 +1,6 @@
 //! Reading datoms as facts over time: patterns, and what a value means at each time.
 
 use super::*;
-use crate::resolve::ir::Fold;
 
 impl Timeline<'_, '_> {
     /// The intervals of an attribute as `(e, v, start, end)`, all or for these keys.
@@ -48,12 +47,12 @@ impl Timeline<'_, '_> {
     }
 
     /// The entities that a literal means, each at its times.
-    pub(super) fn entities(&self, src: Slot, e: &Ent) -> Result<Vec<(u64, Spans)>, QueryError> {
+    pub(in crate::timeline) fn entities(&self, e: &Ent) -> Result<Vec<(u64, Spans)>, QueryError> {
         match e {
             Ent::Id(raw) => Ok(vec![(*raw, self.all.clone())]),
-            Ent::Lookup(a, v) => {
+            Ent::Lookup(src, a, v) => {
                 let key = self.run.dict.encode(v);
-                let facts = self.facts(src, *a, Some((Order::Ave, vec![key])))?;
+                let facts = self.facts(*src, *a, Some((Order::Ave, vec![key])))?;
                 Ok(facts.into_iter().map(|f| (f.e, Spans::one(f.start, f.end))).collect())
             }
         }
@@ -78,7 +77,7 @@ impl Timeline<'_, '_> {
         }
         let by_term = |t: &Term| -> Result<Option<Vec<(u64, Spans)>>, QueryError> {
             Ok(match t {
-                Term::Ent(e) => Some(self.entities(p.src, e)?),
+                Term::Ent(e) => Some(self.entities(e)?),
                 Term::Const(c) => Some(vec![(self.run.dict.encode(c), self.all.clone())]),
                 Term::Var(_) | Term::Blank => None,
             })
@@ -215,7 +214,7 @@ impl Timeline<'_, '_> {
             true => self.run.entity_of_value(src, v)?.map(Value::Ref),
             false => crate::resolve::fit(v, a.value_type),
         };
-        v.map_or(Ok(vec![]), |v| self.entities(src, &Ent::Lookup(a.id, v)))
+        v.map_or(Ok(vec![]), |v| self.entities(&Ent::Lookup(src, a.id, v)))
     }
 }
 
@@ -225,16 +224,6 @@ pub(in crate::timeline) struct Fact {
     pub v: Cell,
     pub start: T,
     pub end: T,
-}
-
-/// The source that a body reads first.
-pub(super) fn source(body: &Body) -> Option<Slot> {
-    body.clauses.iter().find_map(|c| match &c.kind {
-        Kind::Pattern(p) => Some(p.src),
-        Kind::Not { body, .. } => source(body),
-        Kind::Or { branches, .. } | Kind::Fold(Fold { branches, .. }) => branches.iter().find_map(source),
-        _ => None,
-    })
 }
 
 /// The cells of places as a row over `vars`, unless one variable would get two cells.

@@ -9,7 +9,6 @@ impl Timeline<'_, '_> {
         args: &[Term],
         mut rel: TimeRel,
     ) -> Result<TimeRel, QueryError> {
-        let slot = self.run.program.preds[pred].rules.iter().find_map(|r| source(&r.body)).unwrap_or(0);
         let vars = rel.vars.clone();
         // A lookup ref becomes a variable of its own: what it means depends on the time.
         let mut args = args.to_vec();
@@ -17,7 +16,7 @@ impl Timeline<'_, '_> {
             if let Term::Ent(e @ Ent::Lookup(..)) = t {
                 let hidden = Var::MAX - 1 - i as Var;
                 let mut meant = TimeRel::new(vec![hidden]);
-                for (e, times) in self.entities(slot, e)? {
+                for (e, times) in self.entities(e)? {
                     meant.add([cell::of_ref(EntityId::from_raw(e))].into(), times);
                 }
                 rel = rel.join(&meant, self.run.budget)?;

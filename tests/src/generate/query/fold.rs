@@ -222,14 +222,14 @@ impl Gen<'_, '_> {
                 self.clauses.push(call(&name, [from, to, r, s]));
             }
             _ => {
-                // A path holds its ends as data. A lookup ref given to a recursive rule has become the
-                // entity by then, in the engine (docs/differences.md); the evaluator keeps it as it was given.
-                let [from, to] = [from, to].map(|end| self.known(end));
+                // A path holds its ends as data: a lookup ref stays one.
                 let path = sym(&self.fresh("path"));
+                let found = matches!(&to, Value::Symbol(s) if self.hidden.iter().all(|h| h != s.as_str()));
                 self.clauses.push(call(&name, [from, to, path.clone()]));
                 let n = self.new_var(Ty::Of(ValueType::Long));
                 self.clauses.push(vector([call("count", [path.clone()]), n]));
-                let second = self.new_var(Ty::Entity);
+                // A lookup ref taken out of a path is computed: data, which nothing looks up.
+                let second = self.new_var(if found { Ty::Entity } else { Ty::Data });
                 self.clauses.push(vector([call("nth", [path, Value::Long(1)]), second]));
             }
         }
@@ -243,15 +243,6 @@ impl Gen<'_, '_> {
             2..=5 => self.bound(Ty::Entity).expect("there is a root"),
             _ => self.new_var(Ty::Entity),
         }
-    }
-
-    /// The argument, unless a lookup ref may stand there.
-    fn known(&mut self, end: Value) -> Value {
-        let kept = match &end {
-            Value::Symbol(s) => self.hidden.iter().all(|h| h != s.as_str()),
-            _ => false,
-        };
-        if kept { end } else { self.new_var(Ty::Entity) }
     }
 
     /// A number that is folded.
