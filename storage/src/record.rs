@@ -23,7 +23,7 @@
 
 use crate::error::Damage;
 use crate::types::{Record, Row};
-use annals_model::{AttrId, Datom, EntityId, Instant, T, codec};
+use annals_model::{AttrId, Datom, EntityId, Instant, T, Value, codec};
 
 pub(crate) const VERSION: u8 = 1;
 /// Length and checksum.
@@ -150,9 +150,22 @@ pub(crate) fn read(payload: &[u8]) -> Result<Record, Damage> {
         }
         let older = if flags & OLDER != 0 { r.varint()? } else { 0 };
         let filed = t.checked_sub(older).ok_or(Damage::Layout("a fact is filed before genesis"))?;
-        let (v, used) = codec::decode(&body[r.at..])?;
-        r.at += used;
-        datoms.push(Datom { e: before, a: AttrId::new(a), v, t: T(filed), added: flags & ASSERTED != 0 });
+        let (a, t, added) = (AttrId::new(a), T(filed), flags & ASSERTED != 0);
+        // Read with the link behind it, so that the last value too has room for a load.
+        let bytes = &payload[r.at..];
+        // Longs and refs, which most values are, go from registers to their place: made as any value
+        // first and moved from there, each takes twice as long.
+        r.at += if let Some((n, used)) = codec::decode_long(bytes)? {
+            datoms.push(Datom { e: before, a, v: Value::Long(n), t, added });
+            used
+        } else if let Some((to, used)) = codec::decode_ref(bytes)? {
+            datoms.push(Datom { e: before, a, v: Value::Ref(to), t, added });
+            used
+        } else {
+            let (v, used) = codec::decode(bytes)?;
+            datoms.push(Datom { e: before, a, v, t, added });
+            used
+        };
     }
     let n = r.count()?;
     let mut rows = Vec::with_capacity(n);
@@ -191,12 +204,33 @@ pub(crate) struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, Damage> {
         let b = *self.b.get(self.at).ok_or(Damage::Short)?;
         self.at += 1;
         Ok(b)
     }
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, Damage> {
+        const LAST: u64 = 0x8080_8080_8080_8080;
+        if let Some(word) = self.b.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            let word = u64::from_le_bytes(*word);
+            let last = !word & LAST;
+            if last != 0 {
+                // Seven bits of each byte up to the last, moved together: pairs, fours, eight.
+                let n = word & (last ^ (last - 1)) & !LAST;
+                let n = (n & 0x007F_007F_007F_007F) | (n & 0x7F00_7F00_7F00_7F00) >> 1;
+                let n = (n & 0x0000_3FFF_0000_3FFF) | (n & 0x3FFF_0000_3FFF_0000) >> 2;
+                let n = (n & 0x0FFF_FFFF) | (n & 0x0FFF_FFFF_0000_0000) >> 4;
+                self.at += last.trailing_zeros() as usize / 8 + 1;
+                return Ok(n);
+            }
+        }
+        self.long_varint()
+    }
+
+    /// One that takes more than eight bytes, or stands at the end.
+    fn long_varint(&mut self) -> Result<u64, Damage> {
         let mut n = 0u64;
         for shift in (0..64).step_by(7) {
             let b = self.byte()?;
@@ -207,6 +241,7 @@ impl<'a> Bytes<'a> {
         }
         Err(Damage::Layout("a number is too long"))
     }
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, Damage> {
         let n = self.varint()?;
         Ok((n >> 1) as i64 ^ -((n & 1) as i64))
@@ -231,7 +266,7 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use annals_model::{Partition, Value};
+    use annals_model::Partition;
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {

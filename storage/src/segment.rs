@@ -32,10 +32,12 @@ use uuid::Uuid;
 const MAGIC: &[u8; 8] = b"ANNALSEG";
 /// Bytes before the first record.
 pub(crate) const HEADER: u64 = 72;
-/// How much is read at once.
+/// How much is read at once, at most: the first read of a range is small, since many a range is, and
+/// each one after it twice as large.
 pub(crate) const READ_BYTES: usize = 256 << 10;
-/// Distance of the entries of the sparse index.
-const SPARSE_BYTES: u64 = 64 << 10;
+const FIRST_READ_BYTES: usize = 32 << 10;
+/// Distance of the entries of the sparse index: what is passed over, at most, to get to a record.
+const SPARSE_BYTES: u64 = 16 << 10;
 
 pub(crate) struct Segment {
     pub path: PathBuf,
@@ -217,7 +219,7 @@ pub(crate) fn frame_at(
 ) -> Res<Option<usize>> {
     let have = |buffer: &Vec<u8>, base: u64| (base + buffer.len() as u64).saturating_sub(at) as usize;
     if have(buffer, *base) < FRAME {
-        segment.read_at(at, READ_BYTES, buffer)?;
+        segment.read_at(at, ahead(buffer), buffer)?;
         *base = at;
     }
     let i = (at - *base) as usize;
@@ -227,13 +229,18 @@ pub(crate) fn frame_at(
     }
     let n = FRAME + len;
     if have(buffer, *base) < n {
-        segment.read_at(at, n.max(READ_BYTES), buffer)?;
+        segment.read_at(at, n.max(ahead(buffer)), buffer)?;
         *base = at;
         if buffer.len() < n {
             return Ok(None);
         }
     }
     Ok(Some(n))
+}
+
+/// How much the next read fetches, from what the last one did.
+fn ahead(buffer: &[u8]) -> usize {
+    (2 * buffer.len()).clamp(FIRST_READ_BYTES, READ_BYTES)
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> Res<()> {

@@ -37,7 +37,7 @@ mod write;
 pub use part::{get_entity, get_text, get_text_into, get_uint, put_entity, put_text, put_uint, text_len};
 pub use write::encode;
 
-use crate::Value;
+use crate::{EntityId, Value};
 use read::Reader;
 
 /// Bytes that are not the encoding of a value.
@@ -102,6 +102,28 @@ pub fn decode(bytes: &[u8]) -> Result<(Value, usize), CodecError> {
     Ok((v, r.at))
 }
 
+/// Reads the value that `bytes` begin with if it is a long; also says how many bytes it takes. Faster
+/// than [`decode`], for readers that meet little else.
+#[inline]
+pub fn decode_long(bytes: &[u8]) -> Result<Option<(i64, usize)>, CodecError> {
+    match bytes.first() {
+        Some(&tag) if (LONG - 9..=LONG + 8).contains(&tag) => {
+            let (n, len) = read::long(bytes, 1, LONG, tag)?;
+            Ok(Some((n, 1 + len)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads the value that `bytes` begin with if it is a ref; also says how many bytes it takes.
+#[inline]
+pub fn decode_ref(bytes: &[u8]) -> Result<Option<(EntityId, usize)>, CodecError> {
+    match bytes.split_first() {
+        Some((&REF, rest)) => get_entity(rest).map(|(e, len)| Some((e, 1 + len))),
+        _ => Ok(None),
+    }
+}
+
 /// How many bytes the value that `bytes` begin with takes.
 pub fn skip(bytes: &[u8]) -> Result<usize, CodecError> {
     let mut r = Reader { bytes, at: 0 };
@@ -112,7 +134,7 @@ pub fn skip(bytes: &[u8]) -> Result<usize, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntityId, Instant, Keyword, Symbol};
+    use crate::{Instant, Keyword, Symbol};
     use bigdecimal::BigDecimal;
     use num_bigint::BigInt;
     use proptest::prelude::*;
@@ -181,8 +203,13 @@ mod tests {
             let alone = encoded(&v);
             let mut bytes = alone.clone();
             bytes.extend_from_slice(&rest);
-            prop_assert_eq!(decode(&bytes), Ok((v, alone.len())));
+            prop_assert_eq!(decode(&bytes), Ok((v.clone(), alone.len())));
             prop_assert_eq!(skip(&bytes), Ok(alone.len()));
+            let long = decode_long(&bytes).map(|d| d.map(|(n, len)| (Value::Long(n), len)));
+            let to = decode_ref(&bytes).map(|d| d.map(|(e, len)| (Value::Ref(e), len)));
+            let of = |yes| Ok(if yes { Some((v.clone(), alone.len())) } else { None });
+            prop_assert_eq!(long, of(matches!(v, Value::Long(_))));
+            prop_assert_eq!(to, of(matches!(v, Value::Ref(_))));
             for cut in 0..alone.len() {
                 prop_assert!(skip(&alone[..cut]).is_err());
             }

@@ -24,6 +24,7 @@ pub fn put_uint(n: u64, out: &mut Vec<u8>) {
 }
 
 /// Reads a number written by [`put_uint`]; also says how many bytes it took.
+#[inline]
 pub fn get_uint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
     let first = *bytes.first().ok_or(CodecError::Short)?;
     match first {
@@ -38,7 +39,7 @@ pub fn get_uint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
         }
         _ => {
             let len = usize::from(first - 247);
-            Ok((big_endian(bytes.get(1..1 + len).ok_or(CodecError::Short)?), 1 + len))
+            Ok((number(bytes, 1, len)?, 1 + len))
         }
     }
 }
@@ -59,11 +60,15 @@ pub fn put_entity(e: EntityId, out: &mut Vec<u8>) {
 }
 
 /// Reads an entity written by [`put_entity`]; also says how many bytes it took.
+#[inline]
 pub fn get_entity(bytes: &[u8]) -> Result<(EntityId, usize), CodecError> {
     let first = *bytes.first().ok_or(CodecError::Short)?;
     let (mut at, mut partition, mut len) = (1, u64::from(first >> 4), usize::from(first & 0xF));
     if partition == 15 {
-        partition = big_endian(bytes.get(1..1 + len).ok_or(CodecError::Short)?);
+        if len > 8 {
+            return Err(CodecError::Bad { byte: first });
+        }
+        partition = number(bytes, 1, len)?;
         at += len;
         len = usize::from(*bytes.get(at).ok_or(CodecError::Short)?);
         at += 1;
@@ -71,7 +76,7 @@ pub fn get_entity(bytes: &[u8]) -> Result<(EntityId, usize), CodecError> {
     if len > 6 || partition > u64::MAX >> COUNTER_BITS {
         return Err(CodecError::Bad { byte: first });
     }
-    let counter = big_endian(bytes.get(at..at + len).ok_or(CodecError::Short)?);
+    let counter = number(bytes, at, len)?;
     Ok((EntityId::from_raw(partition << COUNTER_BITS | counter), at + len))
 }
 
@@ -133,6 +138,14 @@ pub(super) fn minimal_len(n: u64) -> usize {
     8 - n.leading_zeros() as usize / 8
 }
 
-pub(super) fn big_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b))
+/// The number that `len` bytes (at most 8) from `at` on are, the most significant one first.
+#[inline]
+pub(super) fn number(bytes: &[u8], at: usize, len: usize) -> Result<u64, CodecError> {
+    let rest = bytes.get(at..).ok_or(CodecError::Short)?;
+    // One load and a shift where more bytes follow, as they do nearly always.
+    if let Some(word) = rest.first_chunk() {
+        return Ok(u64::from_be_bytes(*word).checked_shr(64 - 8 * len as u32).unwrap_or(0));
+    }
+    let digits = rest.get(..len).ok_or(CodecError::Short)?;
+    Ok(digits.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
 }

@@ -7,6 +7,17 @@ use num_bigint::{BigInt, BigUint, Sign};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// A long whose first byte `tag` stands before `at`, and how many bytes it takes from there;
+/// `zero` is the tag of zero.
+#[inline]
+pub(super) fn long(bytes: &[u8], at: usize, zero: u8, tag: u8) -> Result<(i64, usize), CodecError> {
+    let (negative, len) = if tag >= zero { (false, tag - zero) } else { (true, zero - 1 - tag) };
+    let n = number(bytes, at, usize::from(len))?;
+    // The bytes of a negative number that are not written are all ones.
+    let fill = if negative { u64::MAX.checked_shl(8 * u32::from(len)).unwrap_or(0) } else { 0 };
+    Ok(((n | fill) as i64, usize::from(len)))
+}
+
 pub(super) struct Reader<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
@@ -56,10 +67,16 @@ impl<'a> Reader<'a> {
 
     /// A long whose first byte `tag` has been read; `zero` is the tag of zero.
     fn long(&mut self, zero: u8, tag: u8) -> Result<i64, CodecError> {
-        let (fill, len) = if tag >= zero { (0, tag - zero) } else { (0xFF, zero - 1 - tag) };
-        let mut wide = [fill; 8];
-        wide[8 - usize::from(len)..].copy_from_slice(self.take(usize::from(len))?);
-        Ok(i64::from_be_bytes(wide))
+        let (n, len) = long(self.bytes, self.at, zero, tag)?;
+        self.at += len;
+        Ok(n)
+    }
+
+    /// As many bytes as a number has, most significant first.
+    fn number(&mut self, len: usize) -> Result<u64, CodecError> {
+        let n = number(self.bytes, self.at, len)?;
+        self.at += len;
+        Ok(n)
     }
 
     fn wide(&mut self, flip: bool) -> Result<i128, CodecError> {
@@ -152,7 +169,7 @@ impl<'a> Reader<'a> {
             0x1F..=0x30 => Value::Long(self.long(LONG, tag)?),
             0x34..=0x36 => Value::BigInt(Arc::new(self.bigint(tag)?)),
             DOUBLE => {
-                let flipped = big_endian(self.take(8)?);
+                let flipped = self.number(8)?;
                 let bits = if flipped >> 63 == 1 { flipped & !(1 << 63) } else { !flipped };
                 Value::double(f64::from_bits(bits)).ok_or(CodecError::Bad { byte: tag })?
             }
@@ -179,7 +196,7 @@ impl<'a> Reader<'a> {
             }
             BYTES => Value::Bytes(self.text()?.into()),
             CHAR => {
-                let code = big_endian(self.take(3)?) as u32;
+                let code = self.number(3)? as u32;
                 Value::Char(char::from_u32(code).ok_or(CodecError::Bad { byte: tag })?)
             }
             VECTOR => Value::Vector(self.items(depth)?.into()),
