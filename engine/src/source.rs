@@ -42,7 +42,7 @@ impl Source for Db {
             return AttrStats { rows, cached: false };
         }
         let rows = self.snapshot().attr_rows(self.view(), a);
-        AttrStats { rows, cached: self.is_plain(a) && self.shared().store().is_cached(a) }
+        AttrStats { rows, cached: self.is_plain(a) && self.shared().store().is_cached(self.at(), a) }
     }
 
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {

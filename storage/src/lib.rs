@@ -36,6 +36,7 @@
 //! ```
 
 mod backup;
+mod cells;
 mod checkpoint;
 mod columns;
 mod counts;
@@ -68,7 +69,7 @@ pub use excise::{Excise, ExciseReport};
 pub use fault::{Faults, FileOp};
 pub use log::LogIter;
 pub use maintain::{RebuildReport, StoreStats};
-pub use scan::{Visit, VisitRow};
+pub use scan::{Visit, VisitCells, VisitRow};
 pub use store::Store;
 pub use types::{At, Checkpoint, Durability, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 pub use verify::{VerifyOptions, VerifyProgress, VerifyReport};

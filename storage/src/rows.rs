@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub e: u64,
     pub a: u32,
     v: (u32, u32),
+    /// What the value's encoding begins with: decides most comparisons, and all of short values.
+    head: u64,
     pub start: T,
     pub end: T,
     known: Known,
@@ -58,9 +60,16 @@ impl Rows {
             return Err(StorageError::index(Damage::Layout("a chunk of values over 4 GiB")));
         };
         let v = (from as u32, len - from as u32);
+        let head = full.first_chunk().map_or_else(|| head_of_short(full), |b| u64::from_be_bytes(*b));
         self.n_dead += usize::from(dead);
-        self.rows.push(Row { e: p.e.raw(), a: p.a.raw(), v, start: p.start, end: p.end, known, layer, dead });
+        let (e, a, start, end) = (p.e.raw(), p.a.raw(), p.start, p.end);
+        self.rows.push(Row { e, a, v, head, start, end, known, layer, dead });
         Ok(())
+    }
+
+    /// Is what they take worth keeping for the next read?
+    pub fn is_small(&self) -> bool {
+        self.rows.capacity() <= 1 << 10 && self.arena.capacity() <= 1 << 16
     }
 
     /// Is there a mask among them?
@@ -74,14 +83,25 @@ impl Rows {
         self.n_dead = 0;
     }
 
+    #[inline]
     fn compare(&self, sort: Sort, x: &Row, y: &Row) -> Ordering {
-        let v = || self.value(x).cmp(self.value(y));
+        self.compare_facts(sort, x, y).then(x.start.cmp(&y.start))
+    }
+
+    #[inline]
+    fn compare_facts(&self, sort: Sort, x: &Row, y: &Row) -> Ordering {
+        // No encoding is the beginning of another: where both end within equal heads, they are one.
+        let v = || {
+            x.head.cmp(&y.head).then_with(|| match x.v.1 <= 8 && y.v.1 <= 8 {
+                true => Ordering::Equal,
+                false => self.value(x).cmp(self.value(y)),
+            })
+        };
         match sort {
             Sort::Eavt => x.e.cmp(&y.e).then(x.a.cmp(&y.a)).then_with(v),
             Sort::Aevt => x.a.cmp(&y.a).then(x.e.cmp(&y.e)).then_with(v),
             Sort::Avet => x.a.cmp(&y.a).then_with(v).then(x.e.cmp(&y.e)),
         }
-        .then(x.start.cmp(&y.start))
     }
 
     /// Sorts, lets masks cancel what they mask, and keeps what the view shows
@@ -129,6 +149,14 @@ impl Rows {
         self.rows = rows;
     }
 
+    /// Calls with each datom that a view shows of the settled rows, in order: row, t, op.
+    pub fn visit(&self, at: &At, sort: Sort, each: &mut dyn FnMut(&Row, T, bool) -> Res<()>) -> Res<()> {
+        if !at.view.history {
+            return self.rows.iter().try_for_each(|r| each(r, r.start, true));
+        }
+        self.datoms(at, sort).into_iter().try_for_each(|(i, t, added)| each(&self.rows[i as usize], t, added))
+    }
+
     /// The datoms that a view shows of the settled rows, in order: row, t, op.
     pub fn datoms(&self, at: &At, sort: Sort) -> Vec<(u32, T, bool)> {
         let rows = &self.rows;
@@ -139,11 +167,8 @@ impl Rows {
         let mut first = 0;
         while first < rows.len() {
             // The intervals of one fact stand together; only their datoms may have to change places.
-            let fact = Row { start: T(0), ..rows[first] };
             let more = rows[first + 1..].iter();
-            let n = 1 + more
-                .take_while(|r| self.compare(sort, &fact, &Row { start: T(0), ..**r }).is_eq())
-                .count();
+            let n = 1 + more.take_while(|r| self.compare_facts(sort, &rows[first], r).is_eq()).count();
             let from = out.len();
             for (i, r) in rows.iter().enumerate().skip(first).take(n) {
                 if at.view.shows(r.start, at.basis) {
@@ -161,6 +186,13 @@ impl Rows {
         }
         out
     }
+}
+
+/// A value of fewer than eight bytes as a head: zeros follow it.
+fn head_of_short(full: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..full.len()].copy_from_slice(full);
+    u64::from_be_bytes(bytes)
 }
 
 /// Bytes of an LMDB row that say which records made it known; empty when its own t do.

@@ -1,6 +1,7 @@
 //! What can be asked: prefixes, value ranges, counts and side rows, at any
 //! basis and view.
 
+use crate::cells::Cells;
 use crate::error::Res;
 use crate::key::{self, Key, Tree};
 use crate::novelty::key_value;
@@ -9,8 +10,11 @@ use crate::rows::{Rows, Sort};
 use crate::side::SideRows;
 use crate::store::Core;
 use crate::types::{At, Prefix};
-use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
-use std::ops::{Bound, ControlFlow};
+use annals_model::{AttrId, Cell, Datom, Dict, EntityId, T, Value, codec};
+use std::{
+    cell::RefCell,
+    ops::{Bound, ControlFlow},
+};
 
 /// Rows of a chunk. Large enough to pay for a snapshot, small enough to stop early.
 const CHUNK: usize = 2048;
@@ -21,8 +25,17 @@ const ROW_CHUNK: usize = 512;
 /// What a scan calls with each datom.
 pub type Visit<'v> = dyn FnMut(Datom) -> ControlFlow<()> + 'v;
 
+/// What a scan of one entity calls with each attribute, cell of a value, t and op.
+pub type VisitCells<'v> = dyn FnMut(AttrId, Cell, T, bool) + 'v;
+
 /// What a scan of side rows calls with each key and value.
 pub type VisitRow<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
+thread_local! {
+    /// Room for the rows of a chunk, between one small read and the next: to allot it would cost as much as
+    /// they do. (A read within a read finds it taken, and allots its own.)
+    static IDLE: RefCell<Rows> = RefCell::default();
+}
 
 /// A question in terms of keys.
 pub(crate) struct Plan {
@@ -94,6 +107,18 @@ impl Core {
     /// Visits the datoms of a prefix in its order.
     pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {
         self.run(&at, plan(p), false, visit)
+    }
+
+    /// Calls with each datom of an entity in order of attribute, value and t, its value as a cell.
+    pub fn entity_cells(&self, at: &At, e: EntityId, dict: &Dict, each: &mut VisitCells<'_>) -> Res<()> {
+        let mut cells = Cells::new(dict);
+        self.chunks(at, plan(&Prefix::E(e)), false, &mut |rows| {
+            rows.visit(at, Sort::Eavt, &mut |r, t, added| {
+                each(AttrId::new(r.a), cells.of(rows.value(r))?, t, added);
+                Ok(())
+            })?;
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// Visits the datoms of an entity and of those after it; or of it and those before, backwards.
@@ -179,7 +204,7 @@ impl Core {
         each: &mut dyn FnMut(&Rows) -> Res<ControlFlow<()>>,
     ) -> Res<()> {
         let Plan { mut want, sort, chunked } = plan;
-        let mut rows = Rows::default();
+        let mut rows = IDLE.take();
         let mut n = FIRST_CHUNK;
         loop {
             let mut rest = None;
@@ -209,6 +234,9 @@ impl Core {
                 locked.gather(at, &now, sort, &mut rows)?;
             }
             if each(&rows)?.is_break() || rest.is_none() {
+                if rows.is_small() {
+                    IDLE.set(rows);
+                }
                 return Ok(());
             }
             n = CHUNK;

@@ -20,7 +20,7 @@ use crate::log::{Log, LogIter};
 use crate::novelty::Undo;
 use crate::read::{Layers, Lower, SharedDelta};
 use crate::record;
-use crate::scan::{Visit, VisitRow};
+use crate::scan::{Visit, VisitCells, VisitRow};
 use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Datom, Dict, EntityId, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
@@ -443,6 +443,11 @@ impl Store {
         self.core.scan(at, p, visit)
     }
 
+    /// Calls with each datom of an entity in order of attribute, value and t, its value as a cell.
+    pub fn entity_cells(&self, at: At, e: EntityId, dict: &Dict, each: &mut VisitCells<'_>) -> Res<()> {
+        self.core.entity_cells(&at, e, dict, each)
+    }
+
     /// Visits the datoms of an entity and of those after it, in the order of [`Prefix::All`];
     /// or, in reverse, of it and those before it, exactly backwards.
     pub fn seek(&self, at: At, e: EntityId, reverse: bool, visit: &mut Visit<'_>) -> Res<()> {
@@ -474,9 +479,10 @@ impl Store {
         if at.view.history { rows.current + 2 * rows.closed } else { rows.current }
     }
 
-    /// Is the attribute's present column in memory?
-    pub fn is_cached(&self, a: AttrId) -> bool {
-        self.core.is_cached(a)
+    /// Is the attribute's column in memory as a view shows it? One of the past is when it was asked for
+    /// before and kept; to make it from the present one costs reading all of that.
+    pub fn is_cached(&self, at: At, a: AttrId) -> bool {
+        self.core.is_cached(&at, a)
     }
 
     /// The same store through a handle whose reads leave no column of the past in the cache: for

@@ -25,14 +25,14 @@ fn probe(store: &Store, e: u64) -> usize {
 fn probes_until_loaded(store: &Store) -> Option<u64> {
     (1..=ENTITIES).find(|e| {
         assert!(probe(store, *e) >= 1);
-        store.is_cached(A)
+        store.is_cached(At::now(store.basis()), A)
     })
 }
 
 #[test]
 fn small_probes_add_up_to_one_load() {
     let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
-    assert!(!store.is_cached(A));
+    assert!(!store.is_cached(At::now(store.basis()), A));
     assert_eq!(
         probes_until_loaded(&store),
         Some(19),
@@ -48,7 +48,7 @@ fn probes_between_writes_load_nothing_and_see_every_write() {
         store.flush().unwrap();
         assert_eq!(probe(&store, 1), 1 + t as usize);
     }
-    assert!(!store.is_cached(A));
+    assert!(!store.is_cached(At::now(store.basis()), A));
 }
 
 #[test]
@@ -74,21 +74,76 @@ fn an_uncached_walk_over_the_past_leaves_the_cache_as_it_was() {
     assert_eq!(read(&store.uncached(), 20).v, kept.v);
 }
 
-#[test]
-fn probes_of_the_past_load_nothing_however_many() {
+const TIMES: u64 = 60;
+
+fn with_a_past() -> Store {
     let store = Store::in_memory(StoreOptions::default(), record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
-    for t in 1..=3 {
+    for t in 1..=TIMES {
         store.stage(record(t, std::iter::once((1, ENTITIES + t)))).unwrap();
         store.flush().unwrap();
     }
+    store
+}
+
+fn as_of(store: &Store, t: u64) -> At {
+    At { basis: store.basis(), view: View { as_of: Some(T(t)), ..View::NOW } }
+}
+
+fn probe_at(store: &Store, at: At, e: u64) -> usize {
+    let mut out = ProbeOut::default();
+    store.probe(at, A, Order::Eav, &[ent(e).raw()], &Dict::current(), &mut out).unwrap();
+    out.v.len()
+}
+
+#[test]
+fn probes_of_many_pasts_load_nothing_however_many() {
+    let store = with_a_past();
     probe(&store, 1);
     for round in 0..ENTITIES * 2 {
-        let mut out = ProbeOut::default();
-        let at = At { basis: store.basis(), view: View { as_of: Some(T(1)), ..View::NOW } };
-        let e = ent(round % ENTITIES + 1).raw();
-        store.probe(at, A, Order::Eav, &[e], &Dict::current(), &mut out).unwrap();
-        assert!(!out.v.is_empty());
+        assert!(probe_at(&store, as_of(&store, round % TIMES), round % ENTITIES + 1) >= 1);
     }
     probe(&store, 1);
-    assert!(!store.is_cached(A));
+    assert!(!store.is_cached(At::now(store.basis()), A));
+    assert_eq!(store.stats().unwrap().cache_bytes, 0);
+}
+
+#[test]
+fn probes_of_one_past_add_up_to_its_column() {
+    let store = with_a_past();
+    let at = as_of(&store, 1);
+    // The entity whose facts are many: the column says what the seeks said.
+    let loaded = (0..ENTITIES).position(|_| {
+        assert_eq!(probe_at(&store, at, 1), 2);
+        store.is_cached(at, A)
+    });
+    assert_eq!(
+        loaded,
+        Some(21),
+        "16 rows a probe, and the two found, against 380 in the column and its past"
+    );
+    assert!(!store.is_cached(as_of(&store, 2), A), "another time is another column");
+    let walked = with_a_past().uncached();
+    assert!((0..ENTITIES).all(|_| probe_at(&walked, at, 1) == 2 && !walked.is_cached(at, A)));
+}
+
+#[test]
+fn a_cached_present_is_cached_for_every_view_behind_the_last_change() {
+    let store = with_a_past();
+    let now = At::now(store.basis());
+    let column = store.column(now, A, Order::Eav, &Dict::current()).unwrap();
+    assert!(store.is_cached(now, A) && store.is_cached(as_of(&store, TIMES), A));
+    assert!(!store.is_cached(as_of(&store, TIMES - 1), A), "the past is another column");
+    let history = At { view: View { history: true, ..View::NOW }, ..now };
+    assert!(!store.is_cached(history, A));
+    // A record that changes something else leaves the present as it is; one that changes the attribute does not.
+    let other = Datom { e: ent(1), a: AttrId::new(41), v: Value::Long(1), t: T(TIMES + 1), added: true };
+    store.stage(Record { datoms: vec![other], ..record(TIMES + 1, std::iter::empty()) }).unwrap();
+    store.flush().unwrap();
+    assert!(store.is_cached(now, A) && store.is_cached(At::now(store.basis()), A));
+    store.stage(record(TIMES + 2, std::iter::once((2, 0)))).unwrap();
+    store.flush().unwrap();
+    assert!(!store.is_cached(now, A), "its change waits to be merged");
+    let newer = store.column(At::now(store.basis()), A, Order::Eav, &Dict::current()).unwrap();
+    assert_eq!(newer.len(), column.len() + 1);
+    assert!(store.is_cached(At::now(store.basis()), A) && !store.is_cached(now, A));
 }
