@@ -29,6 +29,8 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Orders in the database.
 const ORDERS: usize = 10_000;
+/// How often a soak looks at the server's memory in a minute.
+const LOOKS: u32 = 12;
 /// What the server may keep of columns.
 const CACHE_BYTES: usize = 64 << 20;
 const QUERY: &str = "/v1/db/load/query";
@@ -137,6 +139,15 @@ impl Server {
     }
     fn resident_kib(&self) -> u64 {
         self.status("VmRSS:").unwrap_or(0)
+    }
+    /// Memory of its own: heaps and stacks.
+    fn heap_mib(&self) -> f64 {
+        self.status("RssAnon:").unwrap_or(0) as f64 / 1_024.0
+    }
+    /// Pages of files that it has mapped: of the index, above all. They grow with the database, and
+    /// the system takes them back whenever it needs them.
+    fn mapped_mib(&self) -> f64 {
+        self.status("RssFile:").unwrap_or(0) as f64 / 1_024.0
     }
     fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
@@ -358,6 +369,17 @@ fn crowd() -> Fallible<()> {
 }
 
 /// Mixed load for minutes: readers, writers that update and append, live streams that come and go.
+/// By how much the values grow from one to the next: the line of least squares through them.
+fn slope(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let (mid, mean) = ((n - 1.0) / 2.0, values.iter().sum::<f64>() / n);
+    let from_mid = |i: usize| i as f64 - mid;
+    let (over, under) = values.iter().enumerate().fold((0.0, 0.0), |(over, under), (i, v)| {
+        (over + from_mid(i) * (v - mean), under + from_mid(i) * from_mid(i))
+    });
+    over / under
+}
+
 fn soak(minutes: u64) -> Fallible<()> {
     let s = Server::start()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -461,21 +483,29 @@ fn soak(minutes: u64) -> Fallible<()> {
         }));
     }
     println!(
-        "minute  resident MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads"
+        "minute  heap MiB  mapped MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads"
     );
-    let mut resident = Vec::new();
+    let (mut heap, mut mapped, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     let mut p99 = Vec::new();
     for minute in 1..=minutes {
-        thread::sleep(Duration::from_secs(60));
+        // What is not in the index yet comes and goes with every checkpoint: the mean of the minute.
+        let mut held = 0.0;
+        for _ in 0..LOOKS {
+            thread::sleep(Duration::from_secs(60) / LOOKS);
+            held += s.heap_mib() / f64::from(LOOKS);
+        }
         let mut seen = std::mem::take(&mut *times.lock().map_err(|_| "poisoned")?);
         let (p, q) = (median(&mut seen), quantile(&mut seen, 0.99));
-        resident.push(s.resident_kib() as f64 / 1_024.0);
+        heap.push(held);
+        mapped.push(s.mapped_mib());
+        disk.push(s.disk_kib() as f64 / 1_024.0);
         p99.push(q);
         println!(
-            "{minute:>6}  {:>12.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
-            resident[resident.len() - 1],
+            "{minute:>6}  {:>8.1}  {:>10.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
+            heap[heap.len() - 1],
+            mapped[mapped.len() - 1],
             s.descriptors(),
-            s.disk_kib() as f64 / 1_024.0,
+            disk[disk.len() - 1],
             seen.len(),
             p.as_micros(),
             q.as_micros(),
@@ -488,10 +518,12 @@ fn soak(minutes: u64) -> Fallible<()> {
     for t in threads {
         t.join().map_err(|_| "a client panicked")?;
     }
-    if let (true, Some(first), Some(last)) = (minutes > 6, resident.get(4), resident.last()) {
+    if minutes > 6 {
         println!(
-            "resident after minute 5: {:+.2} MiB/min; p99 of the last minute is {:.2}× that of the second",
-            (last - first) / (minutes - 5) as f64,
+            "after minute 5, a minute: heap {:+.2} MiB, mapped files {:+.2} MiB, disk {:+.2} MiB; p99 of the last minute is {:.2}× that of the second",
+            slope(&heap[4..]),
+            slope(&mapped[4..]),
+            slope(&disk[4..]),
             p99[p99.len() - 1].as_secs_f64() / p99[1].as_secs_f64().max(1e-9)
         );
     }
