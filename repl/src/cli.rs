@@ -17,7 +17,8 @@ Examples:
   annals orders < script.edn                     forms and commands from a stream
   annals http://127.0.0.1:7407/v1/db/orders      the same shell on a server
 
-Exit codes: 0 ok, 1 refused, 2 usage, 3 damaged data, 4 newer format, 5 locked by another process.";
+Exit codes: 0 ok, 1 refused, 2 usage, 3 damaged data, 4 newer format,
+5 locked by another process.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -60,16 +61,20 @@ pub struct ShellArgs {
     pub no_rc: bool,
 }
 
+/// Where the help lists what every command takes, after its own options.
+const EVERYWHERE: &str = "Options of every command";
+
 /// How answers look.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// How to print rows [default: table on a terminal, edn otherwise]
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, global = true, value_enum, help_heading = EVERYWHERE)]
     pub format: Option<Format>,
     /// Colour
     #[arg(
         long,
         global = true,
+        help_heading = EVERYWHERE,
         value_enum,
         default_value_t,
         value_name = "WHEN",
@@ -77,13 +82,28 @@ pub struct Global {
     )]
     pub color: When,
     /// Say nothing but answers and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// When a commit is acknowledged
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW", env = "ANNALS_DURABILITY")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERYWHERE,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        env = "ANNALS_DURABILITY"
+    )]
     pub durability: Durable,
     /// Address space for the indexes of a database: their largest size, as 8MiB or 64GiB [default: 1TiB]
-    #[arg(long, global = true, value_name = "SIZE", env = "ANNALS_MAP_SIZE", value_parser = size)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERYWHERE,
+        value_name = "SIZE",
+        env = "ANNALS_MAP_SIZE",
+        value_parser = size
+    )]
     pub map_size: Option<usize>,
 }
 
@@ -162,7 +182,8 @@ pub enum Command {
   annals transact orders schema.edn
   echo '[{:order/id \"A-1\" :order/status :placed}]' | annals transact orders -
 
-Prints one map a transaction: {:t 2 :tx-instant #inst \"…\" :tempids {} :datoms 3}.
+Prints one map a transaction:
+  {:t 2 :tx-instant #inst \"…\" :tempids {} :datoms 3}
 Stops at the first one refused (exit 1); the earlier ones stay.")]
     Transact {
         /// Database folder, made when new
@@ -174,8 +195,8 @@ Stops at the first one refused (exit 1); the earlier ones stay.")]
     },
     /// Ask a question
     #[command(after_help = "Examples:
-  annals query orders '[:find ?id ?s :where [?o :order/id ?id] [?o :order/status ?s]]'
-  annals query orders '[:find ?s . :in $ ?id :where [?o :order/id ?id] [?o :order/status ?s]]' --in '\"A-1\"'
+  annals query orders '[:find ?id :where [_ :order/id ?id]]'
+  annals query orders '[:find ?o . :in $ ?i :where [?o :order/id ?i]]' --in 7
   annals query orders @report.edn --as-of 2026-01-31 --format csv
   annals query orders @reach.edn --rules rules.edn --explain")]
     Query {
@@ -224,7 +245,7 @@ Stops at the first one refused (exit 1); the earlier ones stay.")]
     },
     /// Rows a query gained and lost between two times
     #[command(
-        after_help = "Example:\n  annals diff orders '[:find ?id ?s :where [?o :order/id ?id] [?o :order/status ?s]]' 2026-01-01 2026-02-01"
+        after_help = "Examples:\n  annals diff orders '[:find ?id :where [_ :order/id ?id]]' 2026-01 2026-02\n  annals diff orders @open.edn -1h -0h"
     )]
     Diff {
         /// Database folder
@@ -280,8 +301,9 @@ Stops at the first one refused (exit 1); the earlier ones stay.")]
         value: Option<String>,
     },
     /// Append NDJSON events to one stream
-    #[command(after_help = "Example:
-  echo '{\"type\":\"OrderPlaced\",\"data\":{\"id\":\"A-1\"}}' | annals append orders order-A-1 - --expect none
+    #[command(after_help = "Examples:
+  annals append orders order-A-1 events.ndjson --expect none
+  echo '{\"type\":\"Placed\",\"data\":{\"n\":1}}' | annals append orders order-A-1 -
 
 An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" must be there.")]
     Append {
@@ -311,8 +333,8 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
     },
     /// Write a database out
     #[command(after_help = "Examples:
-  annals export orders > orders.edn               what holds now, as transactions
-  annals export orders --history > full.edn       every transaction; importing it gives the same answers
+  annals export orders > orders.edn               what holds now
+  annals export orders --history > full.edn       every transaction, to import
   annals export orders --format csv > facts.csv   facts as e,a,v,t rows")]
     Export {
         /// Database folder
@@ -337,7 +359,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
     },
     /// The attributes
     #[command(
-        after_help = "Examples:\n  annals schema orders\n  annals schema orders > schema.edn          maps that can be transacted elsewhere"
+        after_help = "Examples:\n  annals schema orders\n  annals schema orders > schema.edn    maps to transact elsewhere"
     )]
     Schema {
         /// Database folder
@@ -388,7 +410,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
     },
     /// Make a database from a backup
     #[command(
-        after_help = "Examples:\n  annals restore /backups/orders ./orders\n  annals restore /backups/orders ./then --to 4711      as it was right after t 4711"
+        after_help = "Examples:\n  annals restore /backups/orders ./orders\n  annals restore /backups/orders ./then --to 4711    as of t 4711"
     )]
     Restore {
         /// Folder of the backup
@@ -445,9 +467,7 @@ An event: {\"id\",\"type\",\"time\",\"data\",\"meta\",\"tags\"}; only \"type\" m
         probe: bool,
     },
     /// Access tokens for the server
-    #[command(
-        after_help = "Example:\n  annals token create --name reports --role read --db permits --token-file tokens"
-    )]
+    #[command(after_help = "Example:\n  annals token create --name reports --role read --token-file tokens")]
     Token {
         /// What to do.
         #[command(subcommand)]
@@ -687,9 +707,7 @@ pub enum ProjectionCommand {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Make a token and add its hash to the token file; the token is printed once
-    #[command(
-        after_help = "Example:\n  annals token create --name reports --role read --db permits --token-file tokens"
-    )]
+    #[command(after_help = "Example:\n  annals token create --name reports --role read --token-file tokens")]
     Create {
         /// What the token is for
         #[arg(long)]
@@ -724,6 +742,8 @@ mod tests {
         for c in Cli::command().get_subcommands() {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("annals {}", c.get_name())), "annals {} --help", c.get_name());
+            let broken = help.lines().find(|l| l.chars().count() > 80);
+            assert_eq!(broken, None, "an example is copied whole, on a terminal of 80 columns");
         }
     }
 

@@ -225,6 +225,10 @@ pub fn conn_to(db: &str, access: Access) -> Outcome<(Conn, Option<PathBuf>)> {
     if backend::is_url(db) {
         return Ok((backend::connect(db)?, None));
     }
+    if let Some((scheme, _)) = db.split_once("://") {
+        return Err(Failure::usage(format!("{scheme} is no way to reach a database"))
+            .help("a folder, or the address of one on a server: http://127.0.0.1:7407/v1/db/orders"));
+    }
     let path = PathBuf::from(db);
     Ok((open(&path, access)?.into(), Some(path)))
 }

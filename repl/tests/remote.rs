@@ -1,6 +1,11 @@
 //! The same shell on a server: what a command prints of a database over HTTP is what it prints of
 //! the folder, and what only a folder can do says so.
 
+use annals::{
+    Value,
+    event::{Aggregate, CommandId, CommandRequest, Decide, Dispatch, Event},
+};
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     io::Write as _,
@@ -9,6 +14,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 const BIN: &str = env!("CARGO_BIN_EXE_annals");
 
@@ -166,6 +172,134 @@ fn every_reading_command_prints_the_same_of_a_server() {
         }
         assert_eq!(here.len(), there.len());
     }
+}
+
+/// Parcels that nobody ships here.
+#[derive(Default)]
+struct Parcel;
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Ask {
+    Ship { n: i64 },
+}
+
+#[derive(Serialize, Deserialize)]
+enum Said {}
+
+impl Event for Said {
+    const TYPES: &'static [(&'static str, u32)] = &[];
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct No;
+
+impl std::fmt::Display for No {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no")
+    }
+}
+
+impl std::error::Error for No {}
+
+impl Aggregate for Parcel {
+    const CATEGORY: &'static str = "parcel";
+    type Command = Ask;
+    type Event = Said;
+    type Error = No;
+    fn apply(&mut self, _: &Said) {}
+    fn handle(&self, _: Ask, _: &Decide<'_>) -> Result<Vec<Said>, No> {
+        Err(No)
+    }
+}
+
+/// Two commands that wait in the database `shop`: its program has accepted them and stopped.
+fn queued(dir: &Path) {
+    let conn = annals::open(dir.join("shop")).expect("it opens");
+    conn.register_commands::<Parcel>().expect("a new category");
+    for n in 1..=2u128 {
+        let payload = Value::map([(Value::keyword("n"), Value::Long(n as i64))]);
+        let dispatch = Dispatch { id: CommandId(Uuid::from_u128(n)), ..Dispatch::new() };
+        let request = CommandRequest {
+            category: "parcel".into(),
+            id: Some(format!("p-{n}")),
+            ty: "Ship".into(),
+            payload,
+            dispatch,
+        };
+        conn.submit(request).expect("accepted");
+    }
+}
+
+#[test]
+fn the_queue_of_commands_is_listed_and_one_is_dropped_here_and_on_a_server() {
+    let dir = folder();
+    queued(dir.path());
+    let id = |n: u128| Uuid::from_u128(n).to_string();
+    let both = |db: &str, script: &str| {
+        let out = shell(dir.path(), db, script, &[]);
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let waiting = |n: u128, status: &str| {
+        let to = format!(":category \"parcel\", :id \"p-{n}\", :type \"Ship\"");
+        format!("{{:command \"{}\", {to}, :status \"{status}\", :sender nil}}\n", id(n))
+    };
+
+    let (code, out, err) = both("shop", ":commands\n");
+    assert_eq!((code, out), (Some(0), waiting(1, "accepted") + &waiting(2, "accepted")), "{err}");
+    let (code, _, err) = both("shop", ":commands drop\n:commands sing\n");
+    assert_eq!((code, err.matches("usage: :commands [drop ID WHY]").count()), (Some(2), 2), "{err}");
+    let (code, _, err) = both("shop", &format!(":commands drop {}\n", id(1)));
+    assert!(code == Some(2) && err.contains("dropping a command wants a reason"), "{err}");
+    let (code, _, err) = both("shop", ":commands drop 17 \"too late\"\n");
+    assert!(code == Some(1) && err.contains("command/unknown") && err.contains("a UUID"), "{err}");
+    let (code, out, err) = both("shop", &format!(":commands drop {} \"ticket 4711\"\n:commands\n", id(1)));
+    assert_eq!((code, out), (Some(0), waiting(2, "accepted")), "{err}");
+    assert!(err.contains(&format!("{} is dropped; its sender is told that it was refused", id(1))), "{err}");
+
+    let server = Server::of(dir.path(), "shop");
+    let (code, out, err) = both(&server.url, ":commands\n");
+    // The server has no program for parcels: the command stays, and is tried again.
+    let as_it_stands = ["accepted", "running", "failed"].map(|status| waiting(2, status));
+    assert!(code == Some(0) && as_it_stands.contains(&out), "{out}{err}");
+    let (code, _, err) = both(&server.url, &format!(":commands drop {} x\n", id(1)));
+    assert!(code == Some(1) && err.contains("command/decided"), "{err}");
+    let (code, _, err) = both(&server.url, ":commands drop 17 x\n");
+    assert!(code == Some(1) && err.contains(":commands lists the queue"), "{err}");
+    let (code, out, err) = both(&server.url, &format!(":commands drop {} x\n:commands\n", id(2)));
+    assert_eq!((code, out), (Some(0), String::new()), "{err}");
+}
+
+#[test]
+fn a_slip_is_told_and_nothing_is_done_instead() {
+    let dir = folder();
+    let newest = shell(dir.path(), "shop", ":stats\n", &["--format", "json"]);
+    for (line, code, told) in [
+        (":tx 99", 1, "there is no transaction t99"),
+        (":undo-tx 99 !", 1, "there is no transaction t99"),
+        (":now please", 2, "usage: :now\n"),
+        (":stats now", 2, "usage: :stats\n"),
+        (":chart pie", 2, "usage: :chart [bars|spark] [QUERY]"),
+        (":explain nope", 2, "nope is not a query"),
+        (":watch nope", 2, "nope is not a query"),
+        (":pull [*]", 2, "as in  :pull"),
+        (":send \"\" Placed", 2, "usage: :send STREAM TYPE"),
+        (":schema nix", 1, "no attribute is in the namespace nix"),
+        (":schema :p/nmae", 1, "did you mean :p/name?"),
+        (":import", 2, "formats: events cloudevents"),
+        (":import foo x", 2, "no format is called foo"),
+        (":open htp://127.0.0.1/v1/db/x", 2, "htp is no way to reach a database"),
+    ] {
+        let out = shell(dir.path(), "shop", &format!("{line}\n"), &[]);
+        let err = text(&out.stderr);
+        assert!(out.status.code() == Some(code) && err.contains(told), "{line}: {:?} {err}", out.status);
+    }
+    // A text that is no query is not taken for the last one either.
+    let out =
+        shell(dir.path(), "shop", "[:find ?n :where [_ :p/name ?n]]\n:chart pie\n:diff 2 now\n", &["-q"]);
+    assert!(text(&out.stdout).contains("Cid"), "{out:?}");
+    let after = shell(dir.path(), "shop", ":stats\n", &["--format", "json"]);
+    assert_eq!(text(&after.stdout), text(&newest.stdout), "nothing was written");
+    assert!(!dir.path().join("htp:").exists());
 }
 
 #[test]

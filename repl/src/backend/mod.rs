@@ -34,21 +34,6 @@ pub enum Conn {
     Remote(client::Connection),
 }
 
-/// What became of an append.
-#[derive(Clone, Debug)]
-pub struct Appended {
-    /// The transaction.
-    pub t: T,
-    /// Position of the first event.
-    pub first: u64,
-    /// Position of the last event.
-    pub last: u64,
-    /// Version of the stream named first.
-    pub version: u64,
-    /// The events were stored already.
-    pub replayed: bool,
-}
-
 /// One version of one projection.
 #[derive(Clone, Debug)]
 pub struct ProjectionRow {
@@ -204,28 +189,10 @@ impl Conn {
     }
 
     /// Appends to one stream.
-    pub fn append(&self, write: StreamWrite) -> Outcome<Appended> {
+    pub fn append(&self, write: StreamWrite) -> Outcome<event::Appended> {
         Ok(match self {
-            Conn::Local(c) => {
-                let a = c.append(event::Append::new().write(write))?;
-                Appended {
-                    t: a.t,
-                    first: a.first.0,
-                    last: a.last.0,
-                    version: a.version().0,
-                    replayed: a.replayed,
-                }
-            }
-            Conn::Remote(c) => {
-                let a = c.append(std::slice::from_ref(&write))?;
-                Appended {
-                    t: a.t,
-                    first: a.first.0,
-                    last: a.last.0,
-                    version: a.versions.first().map_or(0, |(_, v)| v.0),
-                    replayed: a.replayed,
-                }
-            }
+            Conn::Local(c) => c.append(event::Append::new().write(write))?,
+            Conn::Remote(c) => c.append(std::slice::from_ref(&write))?,
         })
     }
 
@@ -373,12 +340,17 @@ impl Conn {
 
     /// Takes a command out of the queue: by its id, on a server by one's own key too.
     pub fn drop_command(&self, key: &str, why: &str) -> Outcome {
-        let c = match self {
-            Conn::Remote(c) => return Ok(c.drop_command(key, why)?),
-            Conn::Local(c) => c,
-        };
         let not_there = |what: &str| {
             Failure::refused("command/unknown", what.to_owned()).help(":commands lists the queue")
+        };
+        let c = match self {
+            Conn::Local(c) => c,
+            Conn::Remote(c) => {
+                return c.drop_command(key, why).map_err(|e| match e.code() {
+                    "command/unknown" => not_there("no command has this id, nor is it a key of yours"),
+                    _ => e.into(),
+                });
+            }
         };
         let id = uuid::Uuid::parse_str(key).map_err(|_| not_there("a command has a UUID for its id"))?;
         match c.drop_command(event::CommandId(id), why).map_err(refused_command)? {

@@ -5,7 +5,7 @@
 use super::{facts, write};
 use crate::{
     ask,
-    backend::{self, Appended, Db, ProjectionRow, Report},
+    backend::{self, Db, ProjectionRow, Report},
     fail::{Failure, Outcome, io_words},
     form,
     import::events::incoming,
@@ -20,7 +20,7 @@ use crate::{
 };
 use annals::{
     Value,
-    event::{Data, EventId, Expected, NewEvent, Tag, Version},
+    event::{Appended, Data, EventId, Expected, NewEvent, Tag, Version},
 };
 use std::{collections::BTreeSet, io::BufRead, time::Duration};
 
@@ -112,9 +112,9 @@ fn appended_row(a: &Appended) -> Rows {
     let mut rows = Rows::new([":t", ":first", ":last", ":version", ":replayed"], Shape::Map);
     rows.rows.push(vec![
         Value::Long(a.t.0 as i64),
-        Value::Long(a.first as i64),
-        Value::Long(a.last as i64),
-        Value::Long(a.version as i64),
+        Value::Long(a.first.0 as i64),
+        Value::Long(a.last.0 as i64),
+        Value::Long(a.version().0 as i64),
         Value::Bool(a.replayed),
     ]);
     rows
@@ -176,7 +176,10 @@ fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> O
     s.say(format!(
         "{}  {}",
         write::headline(s, &report),
-        s.out.paint(theme::DIM, format!("{stream} version {}, position {}", appended.version, appended.last))
+        s.out.paint(
+            theme::DIM,
+            format!("{stream} version {}, position {}", appended.version().0, appended.last.0)
+        )
     ))?;
     let data = write::content(&report);
     s.page(&facts::datoms(&data, report.db_after(), report.db_before(), 20, &s.out))
@@ -186,6 +189,9 @@ fn append_one(s: &mut Session, stream: &str, e: NewEvent, expect: Expected) -> O
 pub fn send(s: &mut Session, args: &str) -> Outcome {
     let (stream, rest) =
         args.split_once(char::is_whitespace).ok_or_else(|| Failure::usage("a stream and a type"))?;
+    if stream.starts_with(['"', '[', '{']) {
+        return Err(Failure::usage("a stream and a type"));
+    }
     let rest = rest.trim_start();
     let (ty, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     if ty.is_empty() {

@@ -3,7 +3,7 @@
 use super::{label, value_text};
 use crate::{
     backend::Db,
-    fail::Outcome,
+    fail::{Failure, Outcome},
     output::{
         Rows, Shape, show,
         table::{Cell, Head, Table, thousands},
@@ -26,8 +26,23 @@ fn attributes(s: &Session, db: &Db, all: bool, only: Option<&str>) -> Outcome<Ve
     let mut list: Vec<Arc<Attribute>> = schema.attributes().filter(|a| fits(a)).cloned().collect();
     list.sort_by(|a, b| a.ident.cmp(&b.ident));
     if let (Some(o), true) = (only, list.is_empty()) {
-        // Either the name is wrong, and the error says which is near, or there is none in the namespace.
-        db.attribute(o)?;
+        // A name says which is near; a word without a namespace is one of those, or nothing.
+        if o.contains('/') {
+            db.attribute(o)?;
+        } else {
+            let mut known: Vec<String> = schema
+                .attributes()
+                .filter(|a| own(a))
+                .filter_map(|a| a.ident.namespace().map(str::to_owned))
+                .collect();
+            known.sort();
+            known.dedup();
+            let f = Failure::refused("shell/no-namespace", format!("no attribute is in the namespace {o}"));
+            return Err(match annals::diagnostic::nearest(o, known.iter().map(String::as_str)) {
+                Some(near) => f.help(format!("did you mean {near}?")),
+                None => f.help(":schema shows all there are"),
+            });
+        }
     }
     Ok(list)
 }

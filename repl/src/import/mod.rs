@@ -36,12 +36,25 @@ struct Line {
     what: Import,
 }
 
+const FORMATS: &str = "formats: events cloudevents xes csv ndjson edn git";
+
 /// `:import …`.
 pub fn from_words(s: &mut Session, words: &[String]) -> Outcome {
     let line = Line::try_parse_from(words).map_err(|e| {
-        let text = e.render().to_string();
-        let first = text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
-        Failure::usage(first).help("as in  :import csv products.csv --key sku")
+        let example = "as in  :import csv products.csv --key sku";
+        match words.first() {
+            None => {
+                Failure::usage("usage: :import FORMAT FILE [FLAGS]").help(format!("{FORMATS}; {example}"))
+            }
+            Some(format) if e.kind() == clap::error::ErrorKind::InvalidSubcommand => {
+                Failure::usage(format!("no format is called {format}")).help(FORMATS)
+            }
+            Some(_) => {
+                let text = e.render().to_string();
+                let first = text.lines().next().unwrap_or("").trim_start_matches("error: ");
+                Failure::usage(first.trim_end_matches(':')).help(example)
+            }
+        }
     })?;
     check(&line.what)?;
     run(s, &line.what)

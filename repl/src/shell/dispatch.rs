@@ -174,10 +174,17 @@ fn unknown(s: &Session, sigil: &str, name: &str) -> Failure {
 
 fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
     let usage = || {
-        Failure::usage(format!("usage: :{} {}", spec.name, spec.usage))
-            .help(format!("as in  {}", spec.examples[0]))
+        let f = Failure::usage(format!("usage: :{} {}", spec.name, spec.usage).trim_end().to_owned());
+        match spec.examples.iter().find(|e| e.contains(' ')) {
+            Some(example) => f.help(format!("as in  {example}")),
+            None => f,
+        }
     };
     let words: Vec<&str> = args.split_whitespace().collect();
+    // What a command does not take is a slip, and may be a misunderstanding.
+    if spec.usage.is_empty() && !args.is_empty() {
+        return Err(usage());
+    }
     match spec.name {
         "quit" => return Ok(Flow::Quit),
         "help" => help::show(s, args)?,
@@ -192,10 +199,11 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             look::entity(s, e)?;
         }
         "pull" => {
-            let (pattern, entity) = two_forms(args, ":pull PATTERN ENTITY")?;
+            let (pattern, entity) = two_forms(args, ":pull PATTERN ENTITY").map_err(|_| usage())?;
             look::pull(s, pattern, entity)?;
         }
-        "chart" => chart(s, args)?,
+        "chart" => chart(s, args, usage)?,
+        "watch" if !args.is_empty() && !may_be_query(args) => return Err(not_a_query(args)),
         "watch" => events::watch(s, (!args.is_empty()).then_some(args))?,
         "as-of" | "since" => set_time(s, spec.name, args, usage)?,
         "now" => {
@@ -223,7 +231,7 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
         }
         "log" => log(s, args)?,
         "tx" => {
-            let t = point(s, words.first().copied().ok_or_else(usage)?)?;
+            let t = transaction(s, words.first().copied().ok_or_else(usage)?)?;
             time::show_tx(s, t)?;
         }
         "why" if args.is_empty() || args.parse::<usize>().is_ok() => {
@@ -260,7 +268,7 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             write::with(s, &tx, query)?;
         }
         "undo-tx" => {
-            let t = point(s, words.first().copied().ok_or_else(usage)?)?;
+            let t = transaction(s, words.first().copied().ok_or_else(usage)?)?;
             write::undo(s, t, words.get(1) == Some(&"!"))?;
         }
         "let" => set_parameter(s, args)?,
@@ -296,10 +304,12 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
             crate::import::from_words(s, &line)?;
         }
         "export" => export::from_words(s, &shell_words(args))?,
+        "run" if args.is_empty() => return Err(usage()),
         "run" => run_file(s, args)?,
         "edit" => {
             return edit(s.last_query.as_deref().unwrap_or("")).map(|t| Flow::Edit(t.trim_end().to_owned()));
         }
+        "save" if args.is_empty() => return Err(usage()),
         "save" => save(s, args)?,
         "backup" => {
             let dir = words.first().copied().ok_or_else(usage)?;
@@ -325,6 +335,7 @@ fn query_or_last(s: &mut Session, args: &str) -> Outcome<String> {
             .last_query
             .clone()
             .ok_or_else(|| Failure::usage("there is no last query").help("write one after the command")),
+        text if !may_be_query(text) => Err(not_a_query(text)),
         text => {
             if form::kind(text) == FormKind::Query {
                 s.last_query = Some(text.to_owned());
@@ -332,6 +343,15 @@ fn query_or_last(s: &mut Session, args: &str) -> Outcome<String> {
             Ok(text.to_owned())
         }
     }
+}
+
+/// Does the text begin as a query does? What is wrong with it further on, the parser says with its place.
+fn may_be_query(text: &str) -> bool {
+    text.starts_with(['[', '{'])
+}
+
+fn not_a_query(text: &str) -> Failure {
+    Failure::usage(format!("{} is not a query", short(text))).help("write [:find ?x :where [?x :attribute]]")
 }
 
 /// The first point in time of a text: a word, or `#inst "…"`.
@@ -347,6 +367,18 @@ fn time_arg(text: &str) -> Option<(&str, &str)> {
 fn point(s: &Session, text: &str) -> Outcome<T> {
     let p = moment::parse(text)?;
     s.conn.db()?.t_of(p)
+}
+
+/// A transaction that is there: a view may look further ahead, but nobody means the newest by a later t.
+fn transaction(s: &Session, text: &str) -> Outcome<T> {
+    let newest = s.conn.db()?.basis_t();
+    match moment::parse(text)? {
+        annals::TimePoint::T(t) if t > newest => {
+            Err(Failure::refused("shell/no-transaction", format!("there is no transaction t{t}"))
+                .help(format!("the newest is t{newest}")))
+        }
+        p => s.conn.db()?.t_of(p),
+    }
 }
 
 fn set_time(s: &mut Session, which: &str, args: &str, usage: impl Fn() -> Failure) -> Outcome {
@@ -418,7 +450,7 @@ fn log(s: &mut Session, args: &str) -> Outcome {
     }
 }
 
-fn chart(s: &mut Session, args: &str) -> Outcome {
+fn chart(s: &mut Session, args: &str, usage: impl Fn() -> Failure) -> Outcome {
     let (spark, rest) = match args.split_once(char::is_whitespace).unwrap_or((args, "")) {
         ("spark" | "sparkline", rest) => (true, rest.trim()),
         ("bars", rest) => (false, rest.trim()),
@@ -427,6 +459,7 @@ fn chart(s: &mut Session, args: &str) -> Outcome {
     let rows = match rest {
         "" => result(s, "*1")?,
         r if r.starts_with('*') => result(s, r)?,
+        q if !may_be_query(q) => return Err(usage()),
         q => {
             let given = s.given();
             s.last_query = Some(q.to_owned());
@@ -504,13 +537,14 @@ fn reopen(s: &mut Session, path: Option<&str>) -> Outcome {
     fresh.quiet = s.quiet;
     fresh.read_only = s.read_only;
     *s = fresh;
+    if s.out.tty {
+        let (name, t) = (s.name.clone(), s.db()?.t());
+        s.note(s.err.paint(theme::DIM, format!("{name}, at t{t}")));
+    }
     Ok(())
 }
 
 fn run_file(s: &mut Session, file: &str) -> Outcome {
-    if file.is_empty() {
-        return Err(Failure::usage("usage: :run FILE"));
-    }
     s.depth += 1;
     if s.depth > 16 {
         s.depth = 0;
@@ -551,9 +585,6 @@ pub fn edit(text: &str) -> Outcome<String> {
 }
 
 fn save(s: &Session, file: &str) -> Outcome {
-    if file.is_empty() {
-        return Err(Failure::usage("usage: :save FILE"));
-    }
     let rows = result(s, "*1")?;
     let format = match Path::new(file).extension().and_then(|e| e.to_str()) {
         Some("csv") => Format::Csv,

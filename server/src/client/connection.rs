@@ -5,12 +5,12 @@ use super::{
     decode::{self, Members},
     error::ClientError,
     live::{Changes, EventFeed, LiveQuery},
-    report::{Appended, Report},
+    report::{self, Report},
     transport::{Ask, Media, Reply, Transport, encode},
 };
 use annals::{
     Datom, EntityId, Instant, IntoInputs, IntoTimePoint, IntoTx, Schema, T, TimePoint, TxData, Value,
-    event::{Expected, NewEvent, Position, Recorded, StreamId, StreamWrite, Version},
+    event::{Appended, Expected, NewEvent, Position, Recorded, StreamId, StreamWrite, Version},
 };
 use hyper::Method;
 use parking_lot::Mutex;
@@ -219,7 +219,7 @@ impl Connection {
     pub fn append(&self, writes: &[StreamWrite]) -> Result<Appended, ClientError> {
         let writes = writes.iter().map(write_json).collect::<Result<Vec<_>, _>>()?;
         let body = json!({"writes": writes}).to_string();
-        Appended::read(&self.members(Ask::post("/append", Media::Json, body))?)
+        report::appended(&self.members(Ask::post("/append", Media::Json, body))?)
     }
 
     /// Every stream with its version.

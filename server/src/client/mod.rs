@@ -40,13 +40,14 @@ mod proof;
 mod report;
 mod transport;
 
+pub use annals::event::Appended;
 pub use connection::{Connection, Transaction};
 pub use db::Db;
 pub use error::{ClientError, Refusal};
 pub use live::{Changes, EventFeed, LiveQuery, Update};
 pub use projections::{Preview, ProjectionInfo, QueuedRow, Replayed};
 pub use proof::{FactSupport, PlanStep, SupportCause};
-pub use report::{Appended, Report};
+pub use report::Report;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -3,7 +3,7 @@
 use super::{decode::Members, error::ClientError};
 use annals::{
     Datom, EntityId, Instant, Schema, T, Value,
-    event::{Position, StreamId, Version},
+    event::{Appended, Position, StreamId, Version},
 };
 
 /// The outcome of one transaction.
@@ -71,36 +71,20 @@ impl Report {
     }
 }
 
-/// What an append of events did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Appended {
-    /// The transaction.
-    pub t: T,
-    /// Position of the first event.
-    pub first: Position,
-    /// Position of the last event.
-    pub last: Position,
-    /// The version of each stream now.
-    pub versions: Vec<(StreamId, Version)>,
-    /// Were the events stored already?
-    pub replayed: bool,
-}
-
-impl Appended {
-    pub(super) fn read(doc: &Members) -> Result<Appended, ClientError> {
-        let versions = doc.entries("versions")?.iter().map(|(name, v)| match (name, v) {
-            (Value::String(name), Value::Long(v)) => {
-                let stream = StreamId::new(name).map_err(|_| ClientError::answer("a stream has no name"))?;
-                Ok((stream, Version(u64::try_from(*v).unwrap_or(0))))
-            }
-            _ => Err(ClientError::answer("a stream has no version")),
-        });
-        Ok(Appended {
-            t: T(doc.number("t")?),
-            first: Position(doc.number("first")?),
-            last: Position(doc.number("last")?),
-            versions: versions.collect::<Result<_, _>>()?,
-            replayed: doc.flag("replayed"),
-        })
-    }
+/// What an append of events did, as the library says it.
+pub(super) fn appended(doc: &Members) -> Result<Appended, ClientError> {
+    let versions = doc.entries("versions")?.iter().map(|(name, v)| match (name, v) {
+        (Value::String(name), Value::Long(v)) => {
+            let stream = StreamId::new(name).map_err(|_| ClientError::answer("a stream has no name"))?;
+            Ok((stream, Version(u64::try_from(*v).unwrap_or(0))))
+        }
+        _ => Err(ClientError::answer("a stream has no version")),
+    });
+    Ok(Appended {
+        t: T(doc.number("t")?),
+        first: Position(doc.number("first")?),
+        last: Position(doc.number("last")?),
+        versions: versions.collect::<Result<_, _>>()?,
+        replayed: doc.flag("replayed"),
+    })
 }
