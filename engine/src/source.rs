@@ -4,8 +4,8 @@ use crate::{
     Db, bootstrap as boot,
     store::{At, Prefix, ProbeOut},
 };
-use annals_model::{AttrId, Cell, Column, Datom, Dict, EntityId, Instant, Order, Schema, T, View};
-use annals_query::source::{AttrStats, Probe, Source, SourceError};
+use annals_model::{AttrId, Cell, Column, Datom, Dict, EntityId, Instant, Order, Partition, Schema, T, View};
+use annals_query::source::{AttrStats, EntityRows, Probe, Source, SourceError};
 use std::sync::Arc;
 
 fn failed(e: impl std::error::Error + Send + Sync + 'static) -> SourceError {
@@ -20,6 +20,11 @@ impl Db {
     /// Can storage answer for this attribute alone?
     fn is_plain(&self, a: AttrId) -> bool {
         !boot::is_virtual(a) && !self.is_filtered() && !self.snapshot().overlays(a)
+    }
+
+    /// Can storage answer for this entity alone?
+    fn is_stored(&self, e: EntityId) -> bool {
+        e.partition() != Some(Partition::Event) && !self.is_filtered() && self.snapshot().overlay.is_none()
     }
 }
 
@@ -111,6 +116,19 @@ impl Source for Db {
 
     fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError> {
         self.collect(&Prefix::E(e)).map_err(failed)
+    }
+
+    fn entity_rows(&self, e: EntityId, dict: &Arc<Dict>, out: &mut EntityRows) -> Result<(), SourceError> {
+        out.clear();
+        if self.is_stored(e) {
+            let store = &self.snapshot().store;
+            let each = &mut |a, v, t, added| out.push(a, v, t, added);
+            return store.entity_cells(self.at(), e, dict, each).map_err(failed);
+        }
+        for d in Source::entity(self, e)? {
+            out.push(d.a, dict.encode(&d.v), d.t, d.added);
+        }
+        Ok(())
     }
 
     fn t_at(&self, i: Instant) -> Result<T, SourceError> {

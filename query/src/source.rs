@@ -26,6 +26,48 @@ pub struct Probe {
     pub added: Vec<bool>,
 }
 
+/// The datoms of one entity: parallel arrays, one entry a datom.
+#[derive(Clone, Debug, Default)]
+pub struct EntityRows {
+    /// Attributes.
+    pub a: Vec<AttrId>,
+    /// Value cells.
+    pub v: Vec<Cell>,
+    /// Transactions.
+    pub t: Vec<u64>,
+    /// Ops.
+    pub added: Vec<bool>,
+}
+
+impl EntityRows {
+    /// Number of datoms.
+    pub fn len(&self) -> usize {
+        self.a.len()
+    }
+    /// Has the entity none?
+    pub fn is_empty(&self) -> bool {
+        self.a.is_empty()
+    }
+    /// Are two of the datoms the same?
+    pub fn same(&self, i: usize, j: usize) -> bool {
+        (self.t[i], self.v[i], self.a[i], self.added[i]) == (self.t[j], self.v[j], self.a[j], self.added[j])
+    }
+    /// Adds a datom.
+    pub fn push(&mut self, a: AttrId, v: Cell, t: T, added: bool) {
+        self.a.push(a);
+        self.v.push(v);
+        self.t.push(t.0);
+        self.added.push(added);
+    }
+    /// Takes all datoms out and keeps the room they had.
+    pub fn clear(&mut self) {
+        self.a.clear();
+        self.v.clear();
+        self.t.clear();
+        self.added.clear();
+    }
+}
+
 /// What is known of an attribute without reading it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttrStats {
@@ -70,6 +112,14 @@ pub trait Source: Send + Sync {
     ) -> Result<(), SourceError>;
     /// Every visible datom of one entity, by attribute, value, t.
     fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError>;
+    /// The same datoms in the same order, as cells, in place of what `out` holds.
+    fn entity_rows(&self, e: EntityId, dict: &Arc<Dict>, out: &mut EntityRows) -> Result<(), SourceError> {
+        out.clear();
+        for d in self.entity(e)? {
+            out.push(d.a, dict.encode(&d.v), d.t, d.added);
+        }
+        Ok(())
+    }
     /// The entity that an ident means in this view.
     fn entid(&self, ident: &Keyword) -> Option<EntityId> {
         self.schema().entid(ident)

@@ -5,6 +5,8 @@
 mod folds;
 #[path = "engine/given.rs"]
 mod given;
+#[path = "engine/history.rs"]
+mod history;
 #[path = "engine/limits.rs"]
 mod limits;
 #[path = "engine/streams.rs"]

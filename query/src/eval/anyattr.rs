@@ -10,7 +10,8 @@ use super::rel::{Rel, Var};
 use crate::error::QueryError;
 use crate::mem::entity_cell;
 use crate::resolve::ir::{Attr, Pattern, Slot, Term};
-use annals_model::{AttrId, Cell, Diagnostic, Value, cell};
+use crate::source::EntityRows;
+use annals_model::{AttrId, Cell, Diagnostic, T, Value, cell};
 use std::collections::BTreeSet;
 
 /// Entities up to which each is read whole instead of every attribute.
@@ -52,37 +53,56 @@ impl Run<'_> {
             }
             _ => None,
         };
-        let mut rows = Rows { vars: &vars, cols: vec![Vec::new(); vars.len()], len: 0 };
+        let mut rows = Rows { cols: vec![Vec::new(); vars.len()], len: 0 };
         let place = |v: Var| -> usize { probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4) };
         let at: Vec<usize> = vars.iter().map(|v| place(*v)).collect();
         let a_var = p.a.var();
-        let emit = |row: [Cell; 5], rows: &mut Rows<'_>| {
-            let fits = probe.places.iter().enumerate().all(|(i, x)| match x {
-                Place::Is(c) => row[i] == *c,
-                Place::Var(v) => row[i] == row[place(*v)] && (a_var != Some(*v) || row[i] == row[4]),
-                Place::Any => true,
-            });
-            if fits {
+        // What a row has to pass: a constant, or the same value in another place.
+        let mut constants: Vec<(usize, Cell)> = Vec::new();
+        let mut same: Vec<(usize, usize)> = Vec::new();
+        for (i, x) in probe.places.iter().enumerate() {
+            match x {
+                Place::Is(c) => constants.push((i, *c)),
+                Place::Var(v) => {
+                    if place(*v) != i {
+                        same.push((i, place(*v)));
+                    }
+                    if a_var == Some(*v) {
+                        same.push((i, 4));
+                    }
+                }
+                Place::Any => {}
+            }
+        }
+        let emit = |row: [Cell; 5], rows: &mut Rows| {
+            if constants.iter().all(|(i, c)| row[*i] == *c) && same.iter().all(|(i, j)| row[*i] == row[*j]) {
                 for (col, at) in rows.cols.iter_mut().zip(&at) {
                     col.push(row[*at]);
                 }
                 rows.len += 1;
             }
         };
-        if let Some(ids) = ids.filter(|_| wanted.as_ref().is_none_or(|w| w.len() > 4)) {
+        let by_entity = ids.filter(|_| wanted.as_ref().is_none_or(|w| w.len() > 4));
+        // Of no entity is a row made twice; of no attribute where facts are shown and not their history.
+        let no_repeats = by_entity.is_some() || !db.view().history;
+        let one_entity = by_entity.as_ref().is_some_and(|ids| ids.len() == 1);
+        if let Some(ids) = by_entity {
+            let mut found = EntityRows::default();
             for c in ids {
                 let Some(e) = cell::as_ref(c) else { continue };
                 self.budget.check()?;
-                for d in db.entity(e)? {
-                    if wanted.as_ref().is_none_or(|w| w.contains(&d.a)) {
-                        let row = [
-                            c,
-                            self.dict.encode(&d.v),
-                            entity_cell(d.t.entity().raw()),
-                            cell::of_bool(d.added),
-                            entity_cell(d.a.entity().raw()),
-                        ];
-                        emit(row, &mut rows);
+                db.entity_rows(e, &self.dict, &mut found)?;
+                rows.cols.iter_mut().for_each(|col| col.reserve(found.len()));
+                for i in 0..found.len() {
+                    let a = found.a[i];
+                    // A fact filed late can give the same datom twice in a history, one after the other.
+                    if i > 0 && found.same(i - 1, i) {
+                        continue;
+                    }
+                    if wanted.as_ref().is_none_or(|w| w.contains(&a)) {
+                        let tx = entity_cell(T(found.t[i]).entity().raw());
+                        let op = cell::of_bool(found.added[i]);
+                        emit([c, found.v[i], tx, op, entity_cell(a.entity().raw())], &mut rows);
                     }
                 }
                 self.budget.spend(0, rows.len * vars.len() * 8)?;
@@ -117,7 +137,17 @@ impl Run<'_> {
         if vars.is_empty() {
             return Ok(if rows.len == 0 { Rel::empty(&[], self.budget) } else { Rel::unit() });
         }
-        Ok(Rel::new(vars.clone(), rows.cols, self.budget))
+        // Such rows differ in some place of five, and facts in one of three: if each of these is a
+        // variable or a constant, they differ in the variables. (One entity is a constant too.)
+        let told = |i: usize| match probe.places[i] {
+            Place::Any => i >= 2 && !db.view().history,
+            Place::Is(_) | Place::Var(_) => true,
+        };
+        let key = (no_repeats && a_var.is_some() && (0..4).all(told)).then(|| {
+            let e = probe.places[0].var().filter(|e| one_entity && place(*e) == 0 && a_var != Some(*e));
+            vars.iter().copied().filter(|v| e != Some(*v)).collect()
+        });
+        Ok(Rel::new(vars.clone(), rows.cols, self.budget).keyed(key))
     }
 
     /// Entity, value, transaction and op of one attribute's rows, narrowed by constants.
@@ -208,9 +238,8 @@ impl Run<'_> {
     }
 }
 
-struct Rows<'a> {
-    #[expect(dead_code, reason = "kept beside the columns it names")]
-    vars: &'a [Var],
+/// Rows under construction, a column a variable.
+struct Rows {
     cols: Vec<Vec<Cell>>,
     len: usize,
 }
