@@ -259,6 +259,18 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// The value of the first fact that holds now of each of these attributes of entities. Cheaper than
+    /// [`Snapshot::first`] for each, most so when they are in order, and for the record that changes them.
+    pub fn held(&self, pairs: &[(EntityId, AttrId)]) -> Result<Vec<Option<Value>>, StorageError> {
+        if self.overlay.is_some() {
+            let first = |(e, a): &(EntityId, AttrId)| self.first(View::NOW, &Prefix::Ea(*e, *a));
+            return pairs.iter().map(|pair| Ok(first(pair)?.map(|d| d.v))).collect();
+        }
+        let mut held = vec![None; pairs.len()];
+        self.store.held(self.basis, pairs, &mut |i, v| held[i] = Some(v))?;
+        Ok(held)
+    }
+
     /// How many visible datoms an attribute has, nearly.
     pub fn attr_rows(&self, view: View, a: AttrId) -> u64 {
         let more = self.overlay.as_ref().map_or(0, |o| o.touched(&Prefix::A(a)).count() as u64);

@@ -17,9 +17,9 @@
 use crate::counts::{AttrRows, Stats};
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Tree};
-use crate::kv::{Db, Env, Snapshot, WriteTxn};
+use crate::kv::{Db, Env, Snapshot, WriteTxn, Writer};
 use crate::log::Position;
-use crate::novelty::Delta;
+use crate::novelty::{Delta, Known};
 use crate::pages::Pages;
 use crate::record::{Bytes, put_signed, put_varint};
 use crate::rows::known_bytes;
@@ -51,33 +51,38 @@ pub(crate) fn write(
     hints: &Hints,
 ) -> Res<u64> {
     let mut w = env.write()?;
-    for (db, dead) in [(Db::Eav, &d.dead[0]), (Db::Ave, &d.dead[1])] {
-        for k in dead.keys() {
-            if !w.del(db, k)? {
+    for tree in [Tree::Eav, Tree::Ave] {
+        let mut rows = Appender::new(&mut w, tree.into())?;
+        for (k, is) in d.all_current(tree) {
+            if is.masks() && !rows.rows.del(k)? {
                 return Err(StorageError::index(Damage::Layout(
                     "a fact that was retracted is not in a tree",
                 )));
             }
+            if let Some(start) = is.opened() {
+                let p = key::parse(tree, k)?;
+                rows.put(k, &known_bytes(p.start, T::MAX, Known { start, end: T::MAX }))?;
+            }
+        }
+    }
+    for tree in [Tree::Heav, Tree::Have] {
+        let mut rows = Appender::new(&mut w, tree.into())?;
+        for (k, known) in d.all_closed(tree) {
+            let p = key::parse(tree, k)?;
+            if !hints.no_history.contains(&p.a) {
+                rows.put(k, &known_bytes(p.start, p.end, known))?;
+            }
         }
     }
     let mut value = Vec::new();
-    for tree in Tree::ALL {
-        let mut rows = Appender::new(&w, tree.into())?;
-        for (k, known) in &d.trees[tree as usize] {
-            let p = key::parse(tree, k)?;
-            if p.end != T::MAX && hints.no_history.contains(&p.a) {
-                continue;
-            }
-            rows.put(&mut w, k, &known_bytes(p.start, p.end, *known))?;
-        }
-    }
-    let mut rows = Appender::new(&w, Db::Rows)?;
+    let mut rows = Appender::new(&mut w, Db::Rows)?;
     for (k, v) in &d.rows {
         value.clear();
         value.push(u8::from(v.is_some()));
         value.extend_from_slice(v.as_deref().unwrap_or_default());
-        rows.put(&mut w, k, &value)?;
+        rows.put(k, &value)?;
     }
+    drop(rows);
     for (hash, full) in &d.blobs {
         w.put(Db::Blob, hash, full)?;
     }
@@ -95,19 +100,20 @@ pub(crate) fn write(
 
 /// Puts rows in rising order of keys, appending where they lie past the tree's end:
 /// appended pages are full, split ones half empty.
-struct Appender {
-    db: Db,
+struct Appender<'w> {
+    rows: Writer<'w>,
     last: Option<Vec<u8>>,
     past: bool,
 }
 
-impl Appender {
-    fn new(w: &WriteTxn, db: Db) -> Res<Appender> {
-        Ok(Appender { db, last: w.last_key(db)?, past: false })
+impl Appender<'_> {
+    fn new(w: &mut WriteTxn, db: Db) -> Res<Appender<'_>> {
+        let last = w.last_key(db)?;
+        Ok(Appender { rows: w.rows(db)?, last, past: false })
     }
-    fn put(&mut self, w: &mut WriteTxn, k: &[u8], v: &[u8]) -> Res<()> {
+    fn put(&mut self, k: &[u8], v: &[u8]) -> Res<()> {
         self.past = self.past || self.last.as_ref().is_none_or(|last| k > &last[..]);
-        if self.past { w.append(self.db, k, v) } else { w.put(self.db, k, v) }
+        if self.past { self.rows.append(k, v) } else { self.rows.put(k, v) }
     }
 }
 

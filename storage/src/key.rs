@@ -240,6 +240,12 @@ pub(crate) fn parse(tree: Tree, key: &[u8]) -> Res<Parts<'_>> {
     if r.at == key.len() { Ok(parts) } else { Err(StorageError::index(Damage::Layout("a key is too long"))) }
 }
 
+/// The entity and the attribute that a key of the entity trees begins with.
+pub(crate) fn entity_and_attr(key: &[u8]) -> Res<(EntityId, AttrId)> {
+    let mut r = Parse { key, at: 0 };
+    Ok((r.entity()?, r.attr()?))
+}
+
 /// Length of the part of a key that readers never split: the entity in the
 /// entity trees, attribute and value (without the hash of a cut one) in the others.
 pub(crate) fn group_len(tree: Tree, key: &[u8]) -> Res<usize> {

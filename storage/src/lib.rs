@@ -44,6 +44,7 @@ mod error;
 mod excise;
 mod fault;
 mod folder;
+mod held;
 mod index;
 mod key;
 mod kv;

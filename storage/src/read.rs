@@ -13,15 +13,16 @@
 //! Not here: what was asked (`scan`), how rows become what a view shows (`rows`), side rows (`side`), columns.
 
 use crate::error::{Damage, Res, StorageError};
+use crate::held::Notes;
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::kv::{Db, Snapshot, Step};
-use crate::novelty::{Below, Delta, Known, MANY, Open};
+use crate::novelty::{Below, Current, Delta, Known, Open};
 use crate::rows::{Row, Rows, Sort, read_known};
 use crate::types::{At, Hints};
 use annals_model::{AttrId, EntityId, T, codec};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
-use std::{cell::OnceCell, collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{cell::OnceCell, ops::Bound, sync::Arc};
 
 /// A delta shared between the writer and readers.
 pub(crate) type SharedDelta = Arc<RwLock<Delta>>;
@@ -55,12 +56,6 @@ impl Range {
     pub fn bounds(&self) -> (Bound<&Key>, Bound<&Key>) {
         (Bound::Included(&self.from), self.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded))
     }
-    /// The rows of a tree in memory within the range. (Looks for its beginning only; finding the end as
-    /// well would double the cost of a short range.)
-    fn of<'t, V>(&'t self, tree: &'t BTreeMap<Key, V>) -> impl Iterator<Item = (&'t Key, &'t V)> {
-        let found = (!tree.is_empty()).then(|| tree.range::<Key, _>(&self.from..));
-        found.into_iter().flatten().take_while(|(k, _)| self.to.as_ref().is_none_or(|to| *k < to))
-    }
     pub fn is_empty(&self) -> bool {
         self.to.as_ref().is_some_and(|to| *to <= self.from)
     }
@@ -83,9 +78,6 @@ impl Want {
     fn history(&self) -> Tree {
         if self.tree == Tree::Eav { Tree::Heav } else { Tree::Have }
     }
-    fn family(&self) -> usize {
-        self.tree as usize
-    }
 }
 
 impl Layers {
@@ -106,10 +98,14 @@ impl Locked<'_> {
     pub fn gather(&self, at: &At, want: &Want, sort: Sort, out: &mut Rows) -> Res<()> {
         out.clear();
         let upto = at.view.upto(at.basis);
-        let family = want.family();
         if want.current.is_empty() {
             return Ok(());
         }
+        // One attribute of one entity is found without an order.
+        let pair = match want.one && want.tree == Tree::Eav {
+            true => Some(key::entity_and_attr(&want.current.from)?),
+            false => None,
+        };
         if let Some(base) = &self.layers.base {
             let to = want.current.to.as_deref();
             base.walk(want.tree.into(), &want.current.from, to, false, &mut |k, known| {
@@ -123,17 +119,22 @@ impl Locked<'_> {
         }
         for (i, d) in self.deltas.iter().enumerate() {
             let layer = i as u8 + 1;
-            for (k, ()) in want.current.of(&d.dead[family]) {
+            let mut say = |k: &[u8], is: Current| -> Res<()> {
                 let p = key::parse(want.tree, k)?;
-                if p.start <= upto {
+                if p.start > upto {
+                    return Ok(());
+                }
+                if is.masks() {
                     self.push(out, p, Known { start: p.start, end: T::MAX }, layer, true)?;
                 }
-            }
-            for (k, known) in want.current.of(&d.trees[family]) {
-                let p = key::parse(want.tree, k)?;
-                if p.start <= upto {
-                    self.push(out, p, *known, layer, false)?;
+                match is.opened() {
+                    Some(start) => self.push(out, p, Known { start, end: T::MAX }, layer, false),
+                    None => Ok(()),
                 }
+            };
+            match pair {
+                Some((e, a)) => d.current_of(e, a, &want.current, &mut say)?,
+                None => d.current(want.tree, &want.current).try_for_each(|(k, is)| say(k, is))?,
             }
         }
         if !self.found_alone(at, want, out) {
@@ -201,8 +202,8 @@ impl Locked<'_> {
             let mut left = Range { from: from.clone(), to: want.closed.to.clone() };
             loop {
                 let mut seek = None;
-                for (k, known) in left.of(&d.trees[tree as usize]) {
-                    match look(out, k, &|_, _| Ok(*known), i as u8 + 1)? {
+                for (k, known) in d.closed(tree, &left) {
+                    match look(out, k, &|_, _| Ok(known), i as u8 + 1)? {
                         Step::Next => continue,
                         Step::Stop => {}
                         Step::Seek(key) => seek = Some(key),
@@ -256,7 +257,7 @@ impl Locked<'_> {
             for d in &self.deltas {
                 let mut stop = Stop { tree, n, seen: 0, group: Key::new() };
                 if !range.is_empty() {
-                    for (k, _) in range.of(&d.trees[tree as usize]) {
+                    for k in d.keys(tree, range, false) {
                         if stop.here(k, &mut end)? {
                             break;
                         }
@@ -292,7 +293,7 @@ impl Locked<'_> {
             for d in &self.deltas {
                 let mut seen = 0;
                 if !range.is_empty() {
-                    for (k, _) in d.trees[tree as usize].range::<Key, _>(range.bounds()).rev() {
+                    for k in d.keys(tree, range, true) {
                         seen += 1;
                         if seen >= n {
                             let group = Key::from_slice(&k[..key::group_len(tree, k)?]);
@@ -341,6 +342,9 @@ fn first_ended_after(tree: Tree, k: &[u8], upto: T) -> Res<Key> {
     }))
 }
 
+/// Datoms of a record from which on it is worth looking for where new entities begin.
+const MANY: usize = 256;
+
 /// The layers below the active delta, for the writer.
 pub(crate) struct Lower<'l> {
     base: Option<&'l Snapshot>,
@@ -348,6 +352,8 @@ pub(crate) struct Lower<'l> {
     /// From which entity on its partition holds no open fact: looked for once, from the first
     /// entity asked for; not at all for a record that is too small to gain by it.
     new_from: OnceCell<Option<EntityId>>,
+    /// What has been found in these layers already.
+    pub notes: Option<&'l Notes>,
 }
 
 impl<'l> Lower<'l> {
@@ -358,7 +364,7 @@ impl<'l> Lower<'l> {
         n_datoms: usize,
     ) -> Lower<'l> {
         let new_from = if n_datoms < MANY { OnceCell::from(None) } else { OnceCell::new() };
-        Lower { base, frozen, new_from }
+        Lower { base, frozen, new_from, notes: None }
     }
 
     /// Is the entity one of those made since these layers were filled? Late facts of a projection
@@ -379,15 +385,12 @@ impl<'l> Lower<'l> {
         if e.partition().is_none() {
             return Ok(false);
         }
-        let mut from = Vec::with_capacity(9);
-        codec::put_entity(e, &mut from);
-        // Keys begin with the partition and the length of the counter: larger entities come later.
-        let range = Range { to: key::after(&[from[0] | 0x0F]), from: Key::from_slice(&from) };
-        if let Some(f) = &self.frozen
-            && range.of(&f.trees[Tree::Eav as usize]).next().is_some()
-        {
+        if self.frozen.as_ref().is_some_and(|f| !f.nothing_from(e)) {
             return Ok(false);
         }
+        let from = key::built(|out| codec::put_entity(e, out));
+        // Keys begin with the partition and the length of the counter: larger entities come later.
+        let range = Range { to: key::after(&[from[0] | 0x0F]), from };
         let mut nothing = true;
         if let Some(base) = self.base {
             base.walk(Db::Eav, &range.from, range.to.as_deref(), false, &mut |_, _| {
@@ -400,27 +403,25 @@ impl<'l> Lower<'l> {
 }
 
 impl Below for Lower<'_> {
-    fn open(&self, p: &Parts<'_>, dead: &BTreeMap<Key, ()>) -> Res<Option<Open>> {
+    fn open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>> {
+        if let Some(note) = self.notes.and_then(|notes| notes.of(p.e, p.a)) {
+            let start = note.open.start;
+            let holds = note.v[..] == *p.v && start <= p.start;
+            return Ok((holds && !masked(&key::of(Tree::Eav, &Parts { start, ..*p }))).then_some(note.open));
+        }
         if self.is_new(p.e)? {
             return Ok(None);
         }
-        let lo = key::of(Tree::Eav, &Parts { start: T(0), ..*p });
-        let hi = key::of(Tree::Eav, p);
-        let mut best: Option<Open> = None;
-        if let Some(f) = &self.frozen {
-            for (k, known) in f.trees[Tree::Eav as usize].range(lo.clone()..=hi.clone()).rev() {
-                if !dead.contains_key(k) {
-                    best = Some(Open { start: key::parse(Tree::Eav, k)?.start, known: known.start });
-                    break;
-                }
-            }
-        }
+        let mut best = match &self.frozen {
+            Some(f) => f.newest_open(p, masked)?,
+            None => None,
+        };
         let Some(base) = self.base else { return Ok(best) };
-        let mut to = hi;
+        let from = key::of(Tree::Eav, &Parts { start: T(0), ..*p });
+        let mut to = key::of(Tree::Eav, p);
         to.push(0);
-        base.walk(Db::Eav, &lo, Some(&to), true, &mut |k, known| {
-            let masked = |dead: &BTreeMap<Key, ()>| !dead.is_empty() && dead.contains_key(k);
-            if masked(dead) || self.frozen.as_ref().is_some_and(|f| masked(&f.dead[0])) {
+        base.walk(Db::Eav, &from, Some(&to), true, &mut |k, known| {
+            if masked(k) || self.frozen.as_ref().is_some_and(|f| f.masks(p.e, p.a, k)) {
                 return Ok(Step::Next);
             }
             let start = key::parse(Tree::Eav, k)?.start;

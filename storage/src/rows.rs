@@ -44,6 +44,8 @@ pub(crate) struct Rows {
     arena: Vec<u8>,
     pub rows: Vec<Row>,
     n_dead: usize,
+    /// The newest layer that a mask is of.
+    masked_by: u8,
 }
 
 impl Rows {
@@ -62,6 +64,7 @@ impl Rows {
         let v = (from as u32, len - from as u32);
         let head = full.first_chunk().map_or_else(|| head_of_short(full), |b| u64::from_be_bytes(*b));
         self.n_dead += usize::from(dead);
+        self.masked_by = if dead { layer.max(self.masked_by) } else { self.masked_by };
         let (e, a, start, end) = (p.e.raw(), p.a.raw(), p.start, p.end);
         self.rows.push(Row { e, a, v, head, start, end, known, layer, dead });
         Ok(())
@@ -70,6 +73,14 @@ impl Rows {
     /// Is what they take worth keeping for the next read?
     pub fn is_small(&self) -> bool {
         self.rows.capacity() <= 1 << 10 && self.arena.capacity() <= 1 << 16
+    }
+
+    /// The only row, if it is one that is open, and neither it nor a mask is of this layer or a newer one:
+    /// what lies below the layer is this row. Which record made it known comes with it.
+    pub fn only_below(&self, layer: u8) -> Option<(&Row, T)> {
+        let [row] = &self.rows[..] else { return None };
+        let below = row.layer < layer && self.masked_by < layer && row.end == T::MAX;
+        below.then_some((row, row.known.start))
     }
 
     /// Is there a mask among them?
@@ -81,6 +92,7 @@ impl Rows {
         self.arena.clear();
         self.rows.clear();
         self.n_dead = 0;
+        self.masked_by = 0;
     }
 
     #[inline]

@@ -14,6 +14,7 @@ use crate::columns::Cache;
 use crate::counts::Stats;
 use crate::error::{Damage, Res, StorageError};
 use crate::folder::Folder;
+use crate::held::Notes;
 use crate::index::{self, About};
 use crate::kv::Env;
 use crate::log::{Log, LogIter};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub checkpoints: Checkpoints,
     pub cache: Cache,
     pub hints: ArcSwap<Hints>,
+    /// What the next record asks for again.
+    pub notes: Mutex<Notes>,
     /// Signalled when nothing is staged any more; goes with `writer`.
     pub settled: Condvar,
     /// Owned as long as the store is open; dropped last.
@@ -168,6 +171,7 @@ impl Core {
         Core {
             cache: Cache::new(options.cache_bytes),
             hints: ArcSwap::default(),
+            notes: Mutex::default(),
             options,
             shot: ArcSwap::from_pointee(shot),
             writer: Mutex::new(Writer::new(last)),
@@ -247,7 +251,9 @@ impl Core {
         let mut undo = Vec::with_capacity(record.datoms.len());
         {
             let frozen = frozen.first().map(|f| f.read());
-            let lower = Lower::new(layers.base.as_ref(), frozen, record.datoms.len());
+            let notes = std::mem::take(&mut *self.notes.lock());
+            let mut lower = Lower::new(layers.base.as_ref(), frozen, record.datoms.len());
+            lower.notes = notes.below(active);
             let mut delta = active.write();
             if let Err(e) = delta.apply_record(&record, &lower, &mut undo) {
                 delta.undo(&record.datoms, &undo);
@@ -446,6 +452,18 @@ impl Store {
     /// Calls with each datom of an entity in order of attribute, value and t, its value as a cell.
     pub fn entity_cells(&self, at: At, e: EntityId, dict: &Dict, each: &mut VisitCells<'_>) -> Res<()> {
         self.core.entity_cells(&at, e, dict, each)
+    }
+
+    /// Calls for each pair that has one with the pair's place and the value of the first fact that holds at a
+    /// basis: what scanning [`Prefix::Ea`] of each would show first. For whoever is about to change
+    /// them: staging a record that does is cheaper then.
+    pub fn held(
+        &self,
+        basis: T,
+        pairs: &[(EntityId, AttrId)],
+        each: &mut dyn FnMut(usize, Value),
+    ) -> Res<()> {
+        self.core.held(basis, pairs, each)
     }
 
     /// Visits the datoms of an entity and of those after it, in the order of [`Prefix::All`];

@@ -57,7 +57,16 @@ fn key(c: &Change) -> (annals_model::EntityId, annals_model::AttrId, &Value, boo
 
 /// The datoms that make settled changes hold.
 pub(crate) fn diff(before: &Before<'_>, changes: &[Change], out: &mut Vec<Datom>) -> Res<()> {
-    for group in changes.chunk_by(|x, y| x.e == y.e && x.a.id == y.a.id) {
+    let groups = || changes.chunk_by(|x, y| x.e == y.e && x.a.id == y.a.id);
+    // What the attributes of cardinality one hold is read together, in the order of the changes.
+    let single = groups().map(|g| &g[0]).filter(|c| !c.fresh && !c.a.is_many());
+    let pairs: Vec<_> = single.map(|c| (c.e, c.a.id)).collect();
+    let mut held = match pairs.is_empty() {
+        true => Vec::new(),
+        false => before.snap.held(&pairs)?,
+    }
+    .into_iter();
+    for group in groups() {
         let first = &group[0];
         if first.fresh {
             out.extend(
@@ -72,15 +81,15 @@ pub(crate) fn diff(before: &Before<'_>, changes: &[Change], out: &mut Vec<Datom>
                 }
             }
         } else {
-            one(before, group, out)?;
+            one(before, group, held.next().flatten(), out);
         }
     }
     Ok(())
 }
 
-fn one(before: &Before<'_>, group: &[Change], out: &mut Vec<Datom>) -> Res<()> {
+/// The same for an attribute of cardinality one, which holds `current`.
+fn one(before: &Before<'_>, group: &[Change], current: Option<Value>, out: &mut Vec<Datom>) {
     let (e, a) = (group[0].e, group[0].a.id);
-    let current = before.snap.first(View::NOW, &Prefix::Ea(e, a))?.map(|d| d.v);
     let add = group.iter().find(|c| c.added);
     let retracted = |v: &Value| group.iter().any(|c| !c.added && c.v == *v);
     match (current, add) {
@@ -93,5 +102,4 @@ fn one(before: &Before<'_>, group: &[Change], out: &mut Vec<Datom>) -> Res<()> {
         (None, Some(new)) => out.push(before.datom(e, a, new.v.clone(), true)),
         (Some(_) | None, None) => {}
     }
-    Ok(())
 }

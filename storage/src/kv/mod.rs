@@ -18,7 +18,7 @@ mod write;
 
 pub(crate) use env::Env;
 pub(crate) use read::{Snapshot, Step};
-pub(crate) use write::WriteTxn;
+pub(crate) use write::{WriteTxn, Writer};
 
 use lmdb_sys as ffi;
 use std::ptr;

@@ -1,7 +1,7 @@
 //! The one write transaction: everything of it becomes visible at once, or nothing.
 
 use super::{
-    Db,
+    Db, empty,
     env::Env,
     read::{Cursor, get},
     val,
@@ -21,28 +21,18 @@ pub(crate) struct WriteTxn {
 impl WriteTxn {
     /// Writes a row, in place of one under the same key.
     pub fn put(&mut self, db: Db, key: &[u8], value: &[u8]) -> Res<()> {
-        self.put_with(db, key, value, 0)
-    }
-
-    /// Writes a row whose key is after all others of the tree.
-    pub fn append(&mut self, db: Db, key: &[u8], value: &[u8]) -> Res<()> {
-        self.put_with(db, key, value, ffi::MDB_APPEND)
-    }
-
-    fn put_with(&mut self, db: Db, key: &[u8], value: &[u8], flags: u32) -> Res<()> {
         let (mut k, mut v) = (val(key), val(value));
         // SAFETY: transaction and handle are live; LMDB copies key and value.
-        self.env.check(unsafe { ffi::mdb_put(self.txn, self.env.dbi(db), &mut k, &mut v, flags) })
+        self.env.check(unsafe { ffi::mdb_put(self.txn, self.env.dbi(db), &mut k, &mut v, 0) })
     }
 
-    /// Removes a row; says whether it was there.
-    pub fn del(&mut self, db: Db, key: &[u8]) -> Res<bool> {
-        let mut k = val(key);
+    /// A place in a tree to write from. Rows in the order of their keys are written fastest: one that
+    /// belongs on the page of the row before is not looked for from the tree's root.
+    pub fn rows(&mut self, db: Db) -> Res<Writer<'_>> {
+        let mut cursor = ptr::null_mut();
         // SAFETY: transaction and handle are live.
-        match unsafe { ffi::mdb_del(self.txn, self.env.dbi(db), &mut k, ptr::null_mut()) } {
-            ffi::MDB_NOTFOUND => Ok(false),
-            rc => self.env.check(rc).map(|()| true),
-        }
+        self.env.check(unsafe { ffi::mdb_cursor_open(self.txn, self.env.dbi(db), &mut cursor) })?;
+        Ok(Writer { txn: self, cursor })
     }
 
     /// The bytes under a key.
@@ -75,5 +65,48 @@ impl Drop for WriteTxn {
             // SAFETY: the transaction is live and ends here.
             unsafe { ffi::mdb_txn_abort(self.txn) };
         }
+    }
+}
+
+/// Writes rows of one tree. While it is there nothing else writes in the transaction.
+pub(crate) struct Writer<'w> {
+    txn: &'w mut WriteTxn,
+    cursor: *mut ffi::MDB_cursor,
+}
+
+impl Writer<'_> {
+    /// Writes a row, in place of one under the same key.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Res<()> {
+        self.put_with(key, value, 0)
+    }
+
+    /// Writes a row whose key is after all others of the tree.
+    pub fn append(&mut self, key: &[u8], value: &[u8]) -> Res<()> {
+        self.put_with(key, value, ffi::MDB_APPEND)
+    }
+
+    fn put_with(&mut self, key: &[u8], value: &[u8], flags: u32) -> Res<()> {
+        let (mut k, mut v) = (val(key), val(value));
+        // SAFETY: the cursor is open, its transaction live; LMDB copies key and value.
+        self.txn.env.check(unsafe { ffi::mdb_cursor_put(self.cursor, &mut k, &mut v, flags) })
+    }
+
+    /// Removes a row; says whether it was there.
+    pub fn del(&mut self, key: &[u8]) -> Res<bool> {
+        let (mut k, mut v) = (val(key), empty());
+        // SAFETY: the cursor is open, its transaction live; nothing of what is found is kept.
+        match unsafe { ffi::mdb_cursor_get(self.cursor, &mut k, &mut v, ffi::MDB_SET) } {
+            ffi::MDB_NOTFOUND => return Ok(false),
+            rc => self.txn.env.check(rc)?,
+        }
+        // SAFETY: the cursor stands at a row.
+        self.txn.env.check(unsafe { ffi::mdb_cursor_del(self.cursor, 0) }).map(|()| true)
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the cursor is open, its transaction still live.
+        unsafe { ffi::mdb_cursor_close(self.cursor) };
     }
 }

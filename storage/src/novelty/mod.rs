@@ -4,20 +4,27 @@
 //!    and still open are in its current trees; intervals closed in it are in its
 //!    history trees, whole.
 //! 2. A fact that a lower layer (LMDB, or an older delta) holds as open and this
-//!    delta has closed is also in `dead`: it masks the lower row.
+//!    delta has closed is in its current trees as a mask: it hides the lower row.
 //! 3. Rows carry the *records* that made them known, so a read at an older basis,
 //!    and every reader while a record is staged, sees right through newer ones.
 //! 4. A delta changes only under its lock, one record at a time; after it is
 //!    frozen for a checkpoint it never changes.
+//! 5. What a record changes is put in order when somebody reads in order
+//!    (`buffered`). To apply a record takes none: what it must know of a fact is
+//!    found by entity and attribute (`grouped`).
+
+mod buffered;
+mod grouped;
 
 use crate::error::{Res, StorageError};
 use crate::key::{self, HASH, Key, Parts, Tree};
+use crate::read::Range;
 use crate::types::Record;
-use annals_model::{Datom, T, Value, codec};
-use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
-    sync::Arc,
-};
+use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
+use buffered::Buffered;
+use grouped::Grouped;
+use hashbrown::{HashMap, HashSet};
+use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU64, sync::Arc};
 
 /// Which records made an interval known: its start, and its end ([`T::MAX`] while open).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +33,47 @@ pub(crate) struct Known {
     pub end: T,
 }
 
+/// What a delta says of a fact with a start: whether it is open and which record opened it, and whether
+/// a lower layer has it as open, and it is closed; or both, when it was opened anew under that start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Current(NonZeroU64);
+
+/// There is a row of a lower layer to hide.
+const MASKS: u64 = 1;
+/// The record that opened it follows.
+const OPENED: u64 = 2;
+
+impl Current {
+    /// None where nothing needs to be said.
+    fn of(masks: bool, opened: Option<T>) -> Option<Current> {
+        let opened = opened.map_or(0, |t| OPENED | t.0 << 2);
+        NonZeroU64::new(opened | if masks { MASKS } else { 0 }).map(Current)
+    }
+    /// The record that opened it here, if it is open.
+    pub fn opened(self) -> Option<T> {
+        (self.0.get() & OPENED != 0).then_some(T(self.0.get() >> 2))
+    }
+    /// Does it hide a row of a lower layer?
+    pub fn masks(self) -> bool {
+        self.0.get() & MASKS != 0
+    }
+}
+
 /// The contents of a delta.
 #[derive(Default)]
 pub(crate) struct Delta {
-    /// By [`Tree`].
-    pub trees: [BTreeMap<Key, Known>; 4],
-    /// Masks over lower layers: by `Tree::Eav` and `Tree::Ave`.
-    pub dead: [BTreeMap<Key, ()>; 2],
+    eav: Grouped<Current>,
+    ave: Buffered<Current>,
+    heav: Buffered<Known>,
+    have: Buffered<Known>,
+    /// Hashes of the keys that were put into `heav`: those that are not here were not.
+    ended: HashSet<u64>,
     /// Versions of side rows.
     pub rows: BTreeMap<Key, Option<Arc<[u8]>>>,
     /// Full encodings of long values.
     pub blobs: HashMap<[u8; HASH], Arc<[u8]>>,
+    /// By partition, the largest counter of an entity of which a fact was opened; not lowered by undoing.
+    largest: [u64; 4],
     /// Newest end of a closed interval.
     pub newest_end: T,
     /// Newest record that closed an interval at an older t than its own.
@@ -55,8 +92,8 @@ pub(crate) struct Open {
 /// Open facts of layers below a delta.
 pub(crate) trait Below {
     /// The open fact with this entity, attribute and value (as in keys) with the
-    /// newest start up to `upto`, leaving out those in `dead`.
-    fn open(&self, parts: &Parts<'_>, dead: &BTreeMap<Key, ()>) -> Res<Option<Open>>;
+    /// newest start up to `p.start`, leaving out those whose key is masked.
+    fn open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>>;
 }
 
 /// What one datom did to a delta, and with the datom enough to undo it.
@@ -72,74 +109,19 @@ pub(crate) enum Undo {
     Blob([u8; HASH]),
 }
 
-/// Datoms of a record from which on its assertions go into the trees together.
-pub(crate) const MANY: usize = 256;
-
-/// Keys of what a record asserts, on their way into the current trees.
-#[derive(Default)]
-struct Fresh {
-    eav: Vec<Key>,
-    ave: Vec<Key>,
+/// The number of the group of keys of one attribute of one entity.
+fn group(e: EntityId, a: AttrId) -> u64 {
+    e.raw().rotate_left(20) ^ u64::from(a.raw())
 }
 
 impl Delta {
     /// Applies a record, and notes in `undo` what its datoms did. After an error, what is noted
     /// is to be undone; side rows are not touched then.
     pub fn apply_record(&mut self, r: &Record, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
-        if r.datoms.len() < MANY {
-            for d in &r.datoms {
-                self.apply(r.t, d, below, undo)?;
-            }
-        } else {
-            let mut fresh = Fresh::default();
-            for d in &r.datoms {
-                if d.added && d.t == r.t {
-                    let v = self.key_value_of(r.t, d, undo)?;
-                    let p = Parts { e: d.e, a: d.a, v: &v, start: d.t, end: T::MAX };
-                    fresh.eav.push(key::of(Tree::Eav, &p));
-                    fresh.ave.push(key::of(Tree::Ave, &p));
-                    self.n_facts += 1;
-                    undo.push(Undo::Opened);
-                } else {
-                    // It may concern what the record has asserted.
-                    self.absorb(r, &mut fresh)?;
-                    self.apply(r.t, d, below, undo)?;
-                }
-            }
-            self.absorb(r, &mut fresh)?;
+        for d in &r.datoms {
+            self.apply(r.t, d, below, undo)?;
         }
         self.apply_rows(r);
-        Ok(())
-    }
-
-    /// Moves fresh keys into the trees: in order, and all at once where they are not few.
-    fn absorb(&mut self, r: &Record, fresh: &mut Fresh) -> Res<()> {
-        let known = Known { start: r.t, end: T::MAX };
-        for (tree, keys) in [(Tree::Eav, &mut fresh.eav), (Tree::Ave, &mut fresh.ave)] {
-            if keys.is_empty() {
-                continue;
-            }
-            let keys = sorted(std::mem::take(keys));
-            let tree = &mut self.trees[tree as usize];
-            let twice = if keys.len() < MANY || tree.len() > 2 * keys.len() {
-                let mut twice = false;
-                for k in keys {
-                    twice |= tree.insert(k, known).is_some();
-                }
-                twice
-            } else {
-                let (n, before) = (keys.len(), tree.len());
-                tree.append(&mut keys.into_iter().map(|k| (k, known)).collect());
-                tree.len() < n + before
-            };
-            if twice {
-                // The datom is found by looking, since nobody records the same fact twice.
-                let mut seen = std::collections::HashSet::new();
-                let datom = r.datoms.iter().find(|&d| d.added && !seen.insert((d.e, d.a, &d.v, d.t)));
-                let datom = datom.unwrap_or(&r.datoms[0]).clone();
-                return Err(StorageError::BadDatom { t: r.t, datom: Box::new(datom) });
-            }
-        }
         Ok(())
     }
 
@@ -180,29 +162,38 @@ impl Delta {
     }
 
     fn open(&mut self, t: T, d: &Datom, p: Parts<'_>, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
-        let (eav, ave) = (key::of(Tree::Eav, &p), key::of(Tree::Ave, &p));
         let twice = || StorageError::BadDatom { t, datom: Box::new(d.clone()) };
+        let group = group(p.e, p.a);
         // Only a late fact can meet its own key in a lower layer.
-        if d.t < t && below.open(&p, &self.dead[0])?.is_some_and(|o| o.start == d.t) {
+        if d.t < t {
+            let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);
+            if below.open(&p, &masked)?.is_some_and(|o| o.start == d.t) {
+                return Err(twice());
+            }
+        }
+        let eav = key::of(Tree::Eav, &p);
+        let is = self.eav.get(group, &eav);
+        if is.and_then(Current::opened).is_some() {
             return Err(twice());
         }
-        let known = Known { start: t, end: T::MAX };
-        match self.trees[Tree::Eav as usize].entry(eav) {
-            Entry::Vacant(slot) => slot.insert(known),
-            Entry::Occupied(_) => return Err(twice()),
-        };
-        self.trees[Tree::Ave as usize].insert(ave, known);
+        self.set(group, &eav, &p, Current::of(is.is_some_and(Current::masks), Some(t)));
+        if let Some(partition) = p.e.partition() {
+            let largest = &mut self.largest[partition as usize];
+            *largest = p.e.counter().max(*largest);
+        }
         self.n_facts += 1;
         undo.push(Undo::Opened);
         Ok(())
     }
 
     fn close(&mut self, t: T, d: &Datom, p: Parts<'_>, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
-        let here = self.newest_open(&p)?;
+        let group = group(p.e, p.a);
+        let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);
+        let here = self.newest_open(&p, &|_| false)?;
         // A fact asserted by its own record starts after all that lie below.
         let lower = match here {
             Some(o) if o.start == o.known => None,
-            _ => below.open(&p, &self.dead[0])?,
+            _ => below.open(&p, &masked)?,
         };
         let (open, was_here) = match (here, lower) {
             (Some(h), Some(l)) if l.start > h.start => (l, false),
@@ -210,24 +201,23 @@ impl Delta {
             (None, Some(l)) => (l, false),
             (None, None) => return Err(StorageError::RetractsNothing { t, datom: Box::new(d.clone()) }),
         };
-        let old = Parts { start: open.start, ..p };
-        let (eav, ave) = (key::of(Tree::Eav, &old), key::of(Tree::Ave, &old));
         let closed = Parts { start: open.start, end: d.t, ..p };
-        let (heav, have) = (key::of(Tree::Heav, &closed), key::of(Tree::Have, &closed));
-        let known = Known { start: open.known, end: t };
-        match self.trees[Tree::Heav as usize].entry(heav) {
-            Entry::Vacant(slot) => slot.insert(known),
+        let heav = key::of(Tree::Heav, &closed);
+        let seen = !self.ended.insert(self.ended.hasher().hash_one(&heav[..]));
+        if seen && self.heav.get(&heav).is_some() {
             // Asserted and retracted twice under the same pair of transactions.
-            Entry::Occupied(_) => return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) }),
-        };
-        self.trees[Tree::Have as usize].insert(have, known);
-        if was_here {
-            self.trees[Tree::Eav as usize].remove(&eav);
-            self.trees[Tree::Ave as usize].remove(&ave);
-        } else {
-            self.dead[0].insert(eav, ());
-            self.dead[1].insert(ave, ());
+            return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
         }
+        let known = Known { start: open.known, end: t };
+        self.heav.set(|out| out.extend_from_slice(&heav), Some(known));
+        self.have.set(|out| key::write(Tree::Have, &closed, out), Some(known));
+        let old = Parts { start: open.start, ..p };
+        let eav = key::of(Tree::Eav, &old);
+        let to = match was_here {
+            true => Current::of(masked(&eav), None),
+            false => Current::of(true, self.eav.get(group, &eav).and_then(Current::opened)),
+        };
+        self.set(group, &eav, &old, to);
         self.newest_end = self.newest_end.max(d.t);
         if d.t < t {
             self.late_end = self.late_end.max(t);
@@ -237,13 +227,105 @@ impl Delta {
         Ok(())
     }
 
-    /// The open fact of this delta with the newest start up to `p.start`.
-    pub fn newest_open(&self, p: &Parts<'_>) -> Res<Option<Open>> {
-        let hi = key::of(Tree::Eav, p);
-        let lo = key::of(Tree::Eav, &Parts { start: T(0), ..*p });
-        match self.trees[Tree::Eav as usize].range(lo..=hi).next_back() {
-            Some((k, known)) => Ok(Some(Open { start: key::parse(Tree::Eav, k)?.start, known: known.start })),
-            None => Ok(None),
+    /// Says the same of a fact in both current trees.
+    fn set(&mut self, group: u64, eav: &[u8], p: &Parts<'_>, to: Option<Current>) {
+        self.eav.set(group, eav, to);
+        self.ave.set(|out| key::write(Tree::Ave, p, out), to);
+    }
+
+    /// The open fact of this delta with the newest start up to `p.start`, leaving out those whose
+    /// key is masked by a newer one.
+    pub fn newest_open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>> {
+        let mut to = key::of(Tree::Eav, p);
+        to.push(0);
+        let range = Range { from: key::of(Tree::Eav, &Parts { start: T(0), ..*p }), to: Some(to) };
+        let mut newest: Option<Open> = None;
+        self.eav.each(group(p.e, p.a), &range, &mut |k, is| {
+            if let Some(known) = is.opened()
+                && !masked(k)
+            {
+                let start = key::parse(Tree::Eav, k)?.start;
+                if newest.is_none_or(|n| n.start < start) {
+                    newest = Some(Open { start, known });
+                }
+            }
+            Ok::<(), StorageError>(())
+        })?;
+        Ok(newest)
+    }
+
+    /// Does this delta mask the row of a lower layer under a key of an entity's attribute?
+    pub fn masks(&self, e: EntityId, a: AttrId, eav: &[u8]) -> bool {
+        self.eav.get(group(e, a), eav).is_some_and(Current::masks)
+    }
+
+    /// Has this delta opened no fact of the entity, nor of any after it in its partition?
+    pub fn nothing_from(&self, e: EntityId) -> bool {
+        e.partition().is_some_and(|p| self.largest[p as usize] < e.counter())
+    }
+
+    /// What is said of the facts of an entity's attribute whose keys of [`Tree::Eav`] lie in a range;
+    /// in any order.
+    pub fn current_of(
+        &self,
+        e: EntityId,
+        a: AttrId,
+        range: &Range,
+        visit: &mut dyn FnMut(&[u8], Current) -> Res<()>,
+    ) -> Res<()> {
+        self.eav.each(group(e, a), range, visit)
+    }
+
+    /// What is said in a range of a current tree, in order.
+    pub fn current<'d>(&'d self, tree: Tree, range: &'d Range) -> buffered::Rows<'d, Current> {
+        if tree == Tree::Eav { self.eav.range(range) } else { self.ave.range(range) }
+    }
+
+    /// The closed intervals in a range of a history tree, in order.
+    pub fn closed<'d>(&'d self, tree: Tree, range: &'d Range) -> buffered::Rows<'d, Known> {
+        if tree == Tree::Heav { self.heav.range(range) } else { self.have.range(range) }
+    }
+
+    /// The keys of a range, in order or backwards; those of masks too.
+    pub fn keys<'d>(
+        &'d self,
+        tree: Tree,
+        range: &'d Range,
+        back: bool,
+    ) -> Box<dyn Iterator<Item = &'d [u8]> + 'd> {
+        fn keys<'d, V: Copy>(rows: buffered::Rows<'d, V>) -> Box<dyn Iterator<Item = &'d [u8]> + 'd> {
+            Box::new(rows.map(|(k, _)| k))
+        }
+        match (tree, back) {
+            (Tree::Eav, false) => keys(self.eav.range(range)),
+            (Tree::Eav, true) => keys(self.eav.range_back(range)),
+            (Tree::Ave, false) => keys(self.ave.range(range)),
+            (Tree::Ave, true) => keys(self.ave.range_back(range)),
+            (Tree::Heav, false) => keys(self.heav.range(range)),
+            (Tree::Heav, true) => keys(self.heav.range_back(range)),
+            (Tree::Have, false) => keys(self.have.range(range)),
+            (Tree::Have, true) => keys(self.have.range_back(range)),
+        }
+    }
+
+    /// What a current tree says, in order.
+    pub fn all_current(&self, tree: Tree) -> buffered::Rows<'_, Current> {
+        if tree == Tree::Eav { self.eav.iter() } else { self.ave.iter() }
+    }
+
+    /// The closed intervals of a history tree, in order.
+    pub fn all_closed(&self, tree: Tree) -> buffered::Rows<'_, Known> {
+        if tree == Tree::Heav { self.heav.iter() } else { self.have.iter() }
+    }
+
+    /// The rows that this delta adds to a tree, in order.
+    pub fn added(&self, tree: Tree) -> Box<dyn Iterator<Item = (&[u8], Known)> + '_> {
+        match tree {
+            Tree::Eav | Tree::Ave => Box::new(
+                self.all_current(tree)
+                    .filter_map(|(k, is)| is.opened().map(|start| (k, Known { start, end: T::MAX }))),
+            ),
+            Tree::Heav | Tree::Have => Box::new(self.all_closed(tree)),
         }
     }
 
@@ -279,24 +361,22 @@ impl Delta {
             let d = datoms.next().expect("one for each that did something");
             let v = key_value(&d.v);
             let p = Parts { e: d.e, a: d.a, v: &v, start: start.unwrap_or(d.t), end: T::MAX };
-            let (eav, ave) = (key::of(Tree::Eav, &p), key::of(Tree::Ave, &p));
+            let (group, eav) = (group(d.e, d.a), key::of(Tree::Eav, &p));
+            let is = self.eav.get(group, &eav);
+            let (masks, opened) = (is.is_some_and(Current::masks), is.and_then(Current::opened));
             self.n_facts -= 1;
             let Some((known, was_here)) = closed else {
-                self.trees[Tree::Eav as usize].remove(&eav);
-                self.trees[Tree::Ave as usize].remove(&ave);
+                self.set(group, &eav, &p, Current::of(masks, None));
                 continue;
             };
             let ended = Parts { end: d.t, ..p };
-            self.trees[Tree::Heav as usize].remove(&key::of(Tree::Heav, &ended));
-            self.trees[Tree::Have as usize].remove(&key::of(Tree::Have, &ended));
-            if was_here {
-                let open = Known { start: known, end: T::MAX };
-                self.trees[Tree::Eav as usize].insert(eav, open);
-                self.trees[Tree::Ave as usize].insert(ave, open);
-            } else {
-                self.dead[0].remove(&eav);
-                self.dead[1].remove(&ave);
-            }
+            self.heav.set(|out| key::write(Tree::Heav, &ended, out), None);
+            self.have.set(|out| key::write(Tree::Have, &ended, out), None);
+            let was = match was_here {
+                true => Current::of(masks, Some(known)),
+                false => Current::of(false, opened),
+            };
+            self.set(group, &eav, &p, was);
         }
     }
 
@@ -304,28 +384,6 @@ impl Delta {
     pub fn blob(&self, hash: &[u8; HASH]) -> Option<Arc<[u8]>> {
         self.blobs.get(hash).cloned()
     }
-}
-
-/// Keys in order. Their first two words are sorted instead of them, and decide nearly always.
-fn sorted(keys: Vec<Key>) -> Vec<Key> {
-    if keys.is_sorted() {
-        return keys;
-    }
-    let word = |k: &Key, at: usize| {
-        let bytes = k.get(at..).unwrap_or_default();
-        let mut word = [0; 8];
-        let n = bytes.len().min(8);
-        word[..n].copy_from_slice(&bytes[..n]);
-        u64::from_be_bytes(word)
-    };
-    let mut order: Vec<(u64, u64, u32)> =
-        keys.iter().enumerate().map(|(i, k)| (word(k, 0), word(k, 8), i as u32)).collect();
-    order.sort_unstable_by(|x, y| {
-        let words = (x.0, x.1).cmp(&(y.0, y.1));
-        words.then_with(|| keys[x.2 as usize].cmp(&keys[y.2 as usize]))
-    });
-    let mut keys = keys;
-    order.iter().map(|(_, _, i)| std::mem::replace(&mut keys[*i as usize], Key::new())).collect()
 }
 
 /// A value's bytes as they stand in keys.
@@ -357,33 +415,80 @@ mod tests {
     fn told(d: &Delta) -> impl PartialEq + std::fmt::Debug + use<> {
         let mut blobs: Vec<_> = d.blobs.keys().copied().collect();
         blobs.sort_unstable();
-        (d.trees.clone(), d.dead.clone(), blobs, d.n_facts)
+        let current = |tree| d.all_current(tree).map(|(k, is)| (k.to_vec(), is)).collect::<Vec<_>>();
+        let closed = |tree| d.all_closed(tree).map(|(k, known)| (k.to_vec(), known)).collect::<Vec<_>>();
+        let current = [Tree::Eav, Tree::Ave].map(current);
+        (current, [Tree::Heav, Tree::Have].map(closed), blobs, d.n_facts)
+    }
+
+    /// Layers below that hold some facts as open.
+    struct Held(Vec<Datom>);
+
+    impl Below for Held {
+        fn open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>> {
+            let same = |d: &&Datom| (d.e, d.a) == (p.e, p.a) && key_value(&d.v) == p.v && d.t <= p.start;
+            let starts = self.0.iter().filter(same).map(|d| d.t);
+            let shown = starts.filter(|t| !masked(&key::of(Tree::Eav, &Parts { start: *t, ..*p })));
+            Ok(shown.max().map(|t| Open { start: t, known: t }))
+        }
     }
 
     #[test]
-    fn many_datoms_together_do_what_they_do_one_by_one() {
-        let first = (1..400).map(|n| datom(n * 37 % 400, n, 1, true)).collect();
-        // Retractions among assertions, of this record's own facts too, and a late one.
-        let mut second: Vec<Datom> = (400..800).map(|n| datom(n * 37 % 400, n, 2, true)).collect();
-        second.insert(50, datom(37, 1, 2, false));
-        second.insert(100, datom(400 * 37 % 400, 400, 2, false));
-        second.push(datom(5, 9_000, 1, true));
-        let (mut one, mut many) = (Delta::default(), Delta::default());
-        let mut undo = Vec::new();
-        for r in [record(1, first), record(2, second)] {
-            assert!(r.datoms.len() >= MANY);
-            for d in &r.datoms {
-                one.apply(r.t, d, &Nothing, &mut Vec::new()).unwrap();
+    fn a_record_undone_was_never_there_whoever_read_in_between() {
+        let below = Held((1..300).map(|n| datom(n, n, 3, true)).collect());
+        // Facts of below are closed, some of them are opened anew under the same start; facts of this
+        // delta, of this record too, are closed; some are late.
+        let first: Vec<Datom> = (1..200).map(|n| datom(n, n, 5, false)).collect();
+        let mut second: Vec<Datom> = (1..100).map(|n| datom(n, n, 3, true)).collect();
+        second.extend((400..800).map(|n| datom(n * 37 % 400, n, 6, true)));
+        second.extend((400..500).map(|n| datom(n * 37 % 400, n, 6, false)));
+        let mut third: Vec<Datom> = (1..100).map(|n| datom(n, n, 4, false)).collect();
+        third.extend((200..300).map(|n| datom(n, n, 7, false)));
+        third.extend((500..800).map(|n| datom(n * 37 % 400, n, 7, false)));
+        let records = [record(5, first), record(6, second), record(7, third)];
+        // Once without reading, once reading after each step: `told` reads everything in order.
+        let mut all = Vec::new();
+        for read in [false, true] {
+            let (mut delta, mut undos) = (Delta::default(), Vec::new());
+            let mut before = Vec::new();
+            for r in &records {
+                let mut undo = Vec::new();
+                if read {
+                    before.push(told(&delta));
+                }
+                delta.apply_record(r, &below, &mut undo).unwrap();
+                // And again, after it was taken back.
+                delta.undo(&r.datoms, &undo);
+                if read {
+                    assert_eq!(&told(&delta), before.last().unwrap());
+                }
+                undo.clear();
+                delta.apply_record(r, &below, &mut undo).unwrap();
+                undos.push(undo);
             }
-            let before = told(&many);
-            many.apply_record(&r, &Nothing, &mut undo).unwrap();
-            assert_eq!(told(&many), told(&one));
-            many.undo(&r.datoms, &undo);
-            assert_eq!(told(&many), before);
-            undo.clear();
-            many.apply_record(&r, &Nothing, &mut undo).unwrap();
-            undo.clear();
+            all.push(told(&delta));
+            for (r, undo) in records.iter().zip(&undos).rev() {
+                delta.undo(&r.datoms, undo);
+                if read {
+                    assert_eq!(told(&delta), before.pop().unwrap());
+                }
+            }
+            assert_eq!(told(&delta), told(&Delta::default()));
         }
+        assert_eq!(all[0], all[1]);
+    }
+
+    #[test]
+    fn a_fact_closed_twice_under_the_same_pair_is_refused() {
+        let mut delta = Delta::default();
+        let mut undo = Vec::new();
+        let r = record(4, vec![datom(1, 1, 2, true), datom(1, 1, 3, false), datom(1, 1, 2, true)]);
+        delta.apply_record(&r, &Nothing, &mut undo).unwrap();
+        let again = record(5, vec![datom(1, 1, 3, false)]);
+        let e = delta.apply_record(&again, &Nothing, &mut undo).unwrap_err();
+        assert!(matches!(e, StorageError::BadDatom { .. }), "{e:?}");
+        // It may end at another time.
+        delta.apply_record(&record(5, vec![datom(1, 1, 4, false)]), &Nothing, &mut undo).unwrap();
     }
 
     #[test]
