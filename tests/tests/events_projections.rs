@@ -403,6 +403,9 @@ fn what_if_a_changed_projection_is_compared_and_nothing_is_written() {
     let half = log.replace("\"Paid\" :assert", "\"Paid\" :when (<= $data.amount 15) :assert");
     let diff = conn.preview_projection(ProjectionSpec::edn(&half).unwrap()).unwrap();
     assert_eq!((diff.added.len(), diff.removed.len(), diff.same), (0, 15, 15));
+    let twice = log.replace("$data.amount}", "(* 2 $data.nothing)}");
+    let diff = conn.preview_projection(ProjectionSpec::edn(&twice).unwrap()).unwrap();
+    assert_eq!(&*diff.refused[0].why, ":log/amount needs $data.nothing, which the event does not have");
 }
 
 #[test]

@@ -188,7 +188,11 @@ impl Expr {
             Expr::Meta(p) => path("$meta", p),
             Expr::Item(p) => path("?item", p),
             Expr::Of(part) => format!("${part:?}").to_lowercase(),
-            Expr::Call(_, args) => args.iter().map(Expr::name).collect::<Vec<_>>().join(" or "),
+            // Of a call with a constant, it is not the constant that is missing.
+            Expr::Call(_, args) => {
+                let fields = args.iter().filter(|a| !matches!(a, Expr::Const(_)));
+                fields.map(Expr::name).collect::<Vec<_>>().join(" or ")
+            }
             Expr::Current(attr, _) => format!("(current {attr})"),
             Expr::Get(from, _) => from.name(),
             Expr::Const(v) => format!("{v:?}"),
