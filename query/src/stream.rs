@@ -36,13 +36,13 @@ pub struct RowStream {
     /// Rows still to be passed over, and to be given.
     skip: usize,
     left: usize,
-    more: Option<Box<Source>>,
+    more: Option<Box<Producer>>,
     failed: Option<QueryError>,
     stats: Stats,
 }
 
 /// What makes the next block.
-struct Source {
+struct Producer {
     ast: Arc<ast::Query>,
     resolved: Arc<Resolved>,
     given: Vec<Input>,
@@ -55,7 +55,7 @@ struct Source {
     pipe: Pipe,
 }
 
-impl Source {
+impl Producer {
     fn next(&mut self) -> Result<Option<Rows>, QueryError> {
         let program = self.resolved.program.clone();
         let mut run = Run::new(&self.slots, self.dict.clone(), &self.budget, program, &self.library);
@@ -145,7 +145,7 @@ impl Query {
             left: limit.unwrap_or(usize::MAX),
             failed: None,
             stats: Stats { prepare_us: start.elapsed().as_micros() as u64, ..Stats::default() },
-            more: Some(Box::new(Source {
+            more: Some(Box::new(Producer {
                 ast: ast.clone(),
                 resolved,
                 given,
@@ -177,7 +177,7 @@ impl RowStream {
     /// What has been used and done so far; all of it once the stream has ended.
     pub fn stats(&self) -> Stats {
         match &self.more {
-            Some(source) => source.stats(self.stats.prepare_us),
+            Some(producer) => producer.stats(self.stats.prepare_us),
             None => self.stats.clone(),
         }
     }
@@ -201,8 +201,8 @@ impl RowStream {
             if self.at < self.block.len() {
                 return Ok(true);
             }
-            let Some(source) = &mut self.more else { return Ok(false) };
-            match source.next() {
+            let Some(producer) = &mut self.more else { return Ok(false) };
+            match producer.next() {
                 Ok(Some(rows)) => (self.block, self.at) = (rows, 0),
                 Ok(None) => {
                     self.finish();
@@ -218,8 +218,8 @@ impl RowStream {
 
     /// Lets go of all that is held: nothing more is made.
     fn finish(&mut self) {
-        if let Some(source) = self.more.take() {
-            self.stats = source.stats(self.stats.prepare_us);
+        if let Some(producer) = self.more.take() {
+            self.stats = producer.stats(self.stats.prepare_us);
         }
         self.block = Rows::of_values(0, Vec::new());
         self.at = 0;
