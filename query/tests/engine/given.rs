@@ -89,6 +89,15 @@ fn what_is_given_stands_for_itself_in_a_negated_call_too() {
     agree(call, &[source(chain()), edn(rules), edn("[:p/name \"A\"]")], "[[\"A\"] [\"B\"] [\"C\"]]", "not");
 }
 
+/// An input is as good as a variable of the query: what it means is shared with the outside.
+#[test]
+fn a_not_over_an_input_alone_is_a_test_of_it() {
+    for (x, expected) in [("[:p/name \"A\"]", "[]"), ("[:p/name \"C\"]", "[[\"A\"] [\"B\"] [\"C\"]]")] {
+        let text = "[:find ?n :in $ ?x :where [_ :p/name ?n] (not [?x :p/pay _])]";
+        agree(text, &[source(chain()), edn(x)], expected, "not");
+    }
+}
+
 /// A number is that of the attribute's type where it is a value, and itself elsewhere.
 #[test]
 fn a_number_given_to_a_recursive_rule_fits_the_attribute() {
