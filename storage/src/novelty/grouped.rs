@@ -7,6 +7,7 @@
 //! Two groups under one number do no harm: keys tell them apart.
 
 use super::buffered::{Buffered, Rows};
+use crate::error::Res;
 use crate::key::Key;
 use crate::read::Range;
 use hashbrown::HashMap;
@@ -16,6 +17,9 @@ use smallvec::SmallVec;
 const FEW: u32 = 32;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
+
+/// What is called with each key and its value.
+type VisitRow<'v, V> = dyn FnMut(&[u8], V) -> Res<()> + 'v;
 
 pub(crate) struct Grouped<V> {
     map: Buffered<V>,
@@ -68,12 +72,7 @@ impl<V: Copy> Grouped<V> {
     }
 
     /// Visits the rows of a range that lies within a group, in any order.
-    pub fn each<E>(
-        &self,
-        group: u64,
-        range: &Range,
-        visit: &mut dyn FnMut(&[u8], V) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn each(&self, group: u64, range: &Range, visit: &mut VisitRow<'_, V>) -> Res<()> {
         let chain = self.chains.get(&group);
         if chain.is_some_and(|chain| chain.n > FEW) {
             return self.map.range(range).try_for_each(|(k, v)| visit(k, v));
@@ -130,7 +129,7 @@ impl<V: Copy> Grouped<V> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::{collections::BTreeMap, convert::Infallible};
+    use std::collections::BTreeMap;
 
     proptest! {
         /// Groups of few and of many changes, two of them under one number.
@@ -150,10 +149,10 @@ mod tests {
                 prop_assert_eq!(map.get(number, &key), to);
                 let range = Range { from: key, to: Some(Key::from_slice(&[group, 9])) };
                 let mut found = BTreeMap::new();
-                let Ok(()) = map.each(number, &range, &mut |k, v| {
+                map.each(number, &range, &mut |k, v| {
                     assert!(found.insert(Key::from_slice(k), v).is_none(), "a row is shown once");
-                    Ok::<(), Infallible>(())
-                });
+                    Ok(())
+                }).unwrap();
                 let expected: BTreeMap<_, _> = model
                     .iter()
                     .filter(|(k, _)| **k >= range.from && Some(*k) < range.to.as_ref())

@@ -249,7 +249,7 @@ impl Delta {
                     newest = Some(Open { start, known });
                 }
             }
-            Ok::<(), StorageError>(())
+            Ok(())
         })?;
         Ok(newest)
     }
