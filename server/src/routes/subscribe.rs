@@ -144,11 +144,13 @@ impl Live {
     /// afterwards is not in it: that belongs to the transaction that wrote it.
     fn as_known(&self, t: T) -> Result<Db, Problem> {
         let newest = self.database.conn.db();
-        // Of the present the columns are at hand; those of a past t are made for this once.
-        match newest.basis_t() == t {
-            true => Ok(newest),
-            false => Ok(self.database.conn.db_at(t).or_problem()?.uncached()),
-        }
+        let db = match newest.basis_t() == t {
+            true => newest,
+            false => self.database.conn.db_at(t).or_problem()?,
+        };
+        // Of the present the columns are at hand; those of a past t, or of one that a write overtakes while it
+        // is read, are made for this once.
+        Ok(db.uncached())
     }
 
     /// Were facts taken out of the log by a transaction behind `after`?
