@@ -408,10 +408,8 @@ mod tests {
         for (stored, marks) in [(timer, marks), (queued, q.marks.clone())] {
             let opened = Queued::opened(&stored, &seals).unwrap().unwrap();
             assert_eq!((&opened.to.payload, opened.erased), (&q.to.payload, false));
-            assert_eq!(
-                opened.marks.held(&q.to.payload.get(&k("to")).unwrap()).len(),
-                marks.held(&q.to.payload.get(&k("to")).unwrap()).len()
-            );
+            let to = q.to.payload.get(&k("to")).unwrap();
+            assert_eq!(opened.marks.held(to).len(), marks.held(to).len());
         }
     }
 }
