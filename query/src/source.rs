@@ -40,6 +40,15 @@ pub struct EntityRows {
 }
 
 impl EntityRows {
+    /// No datoms yet, and room for some.
+    pub fn with_capacity(n: usize) -> EntityRows {
+        EntityRows {
+            a: Vec::with_capacity(n),
+            v: Vec::with_capacity(n),
+            t: Vec::with_capacity(n),
+            added: Vec::with_capacity(n),
+        }
+    }
     /// Number of datoms.
     pub fn len(&self) -> usize {
         self.a.len()

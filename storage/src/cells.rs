@@ -1,7 +1,7 @@
 //! Bytes of values to cells.
 
 use crate::error::{Res, StorageError};
-use annals_model::{Dict, codec};
+use annals_model::{Dict, Value, codec};
 
 /// Cells of values that come sorted: equal ones are decoded once.
 pub(crate) struct Cells<'d> {
@@ -20,7 +20,11 @@ impl Cells<'_> {
         if self.last != bytes {
             self.last.clear();
             self.last.extend_from_slice(bytes);
-            self.cell = self.dict.encode(&codec::decode(bytes).map_err(StorageError::index)?.0);
+            let v = match codec::decode_long(bytes).map_err(StorageError::index)? {
+                Some((n, _)) => Value::Long(n),
+                None => codec::decode(bytes).map_err(StorageError::index)?.0,
+            };
+            self.cell = self.dict.encode(&v);
         }
         Ok(self.cell)
     }

@@ -87,7 +87,7 @@ impl Run<'_> {
         let no_repeats = by_entity.is_some() || !db.view().history;
         let one_entity = by_entity.as_ref().is_some_and(|ids| ids.len() == 1);
         if let Some(ids) = by_entity {
-            let mut found = EntityRows::default();
+            let mut found = EntityRows::with_capacity(64);
             for c in ids {
                 let Some(e) = cell::as_ref(c) else { continue };
                 self.budget.check()?;
