@@ -52,8 +52,8 @@ pub fn run_workload(b: &Bench) {
         .tsv("events")
         .into_iter()
         .map(|r| Event {
-            stream: format!("s-{}", r[0]),
-            kind: r[1].clone(),
+            stream: format!("s-{}", &r[0]),
+            kind: r[1].to_owned(),
             data: Data::from_json(&serde_json::from_str(&r[2]).expect("JSON")).expect("payload"),
             bytes: r[2].len() as u64,
         })

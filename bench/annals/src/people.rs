@@ -1,6 +1,6 @@
 //! W1 (queries and loads over people) and W2 (transactions of five facts).
 
-use crate::harness::{Bench, Ids, disk, options, run, scratch, tsv};
+use crate::harness::{Bench, Ids, Line, disk, options, run, scratch, tsv};
 use annals::{Connection, Query, TxData, Value};
 
 const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
@@ -9,7 +9,7 @@ const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardin
  {:db/ident :age :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
  {:db/ident :salary :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]";
 
-fn person(r: &[String]) -> [(&'static str, Value); 5] {
+fn person(r: &Line) -> [(&'static str, Value); 5] {
     [
         ("name", Value::string(&r[1])),
         ("last-name", Value::string(&r[2])),
@@ -19,7 +19,7 @@ fn person(r: &[String]) -> [(&'static str, Value); 5] {
     ]
 }
 
-fn entities(rows: &[Vec<String>]) -> TxData {
+fn entities(rows: &[Line]) -> TxData {
     let mut tx = annals::tx();
     for r in rows {
         let id = Value::string(&r[0]);

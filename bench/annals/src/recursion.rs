@@ -82,10 +82,8 @@ pub fn run_workload(b: &Bench) {
     if b.wants("andersen") {
         let conn = open(&["addr", "assign", "load", "store"]);
         let rows = b.tsv("andersen");
-        let links: Vec<(&str, u64, u64)> = rows
-            .iter()
-            .map(|r| (r[0].as_str(), r[1].parse().expect("y"), r[2].parse().expect("x")))
-            .collect();
+        let links: Vec<(&str, u64, u64)> =
+            rows.iter().map(|r| (&r[0], r[1].parse().expect("y"), r[2].parse().expect("x"))).collect();
         let ids = load_links(&conn, &links);
         let db = conn.db();
         let q = Query::parse("[:find ?y ?x :in $ % :where (pt ?y ?x)]").expect("parses");

@@ -1,6 +1,6 @@
 //! W4: as-of points and scans, one entity's history, who had a value then, what changed between two times.
 
-use crate::harness::{Bench, Ids, Outcome, disk, run, scratch};
+use crate::harness::{Bench, Ids, Line, Outcome, disk, run, scratch};
 use annals::{Connection, Options, Query, T, Value};
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ fn number(s: &str) -> u64 {
 }
 
 /// Replays the history, a transaction for each of its transactions.
-fn load(conn: &Connection, rows: &[Vec<String>]) -> (Ids, T) {
+fn load(conn: &Connection, rows: &[Line]) -> (Ids, T) {
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut known = std::collections::HashMap::new();
@@ -20,7 +20,7 @@ fn load(conn: &Connection, rows: &[Vec<String>]) -> (Ids, T) {
     for part in rows.chunk_by(|a, b| a[0] == b[0]) {
         let mut tx = annals::tx();
         for r in part {
-            let attr = if r[2] == "0" { "status" } else { "balance" };
+            let attr = if &r[2] == "0" { "status" } else { "balance" };
             let e = known.get(&r[1]).map_or_else(|| Value::string(&r[1]), |e| Value::Ref(*e));
             tx = tx.add(e, attr, Value::Long(number(&r[3]) as i64));
         }
@@ -28,7 +28,7 @@ fn load(conn: &Connection, rows: &[Vec<String>]) -> (Ids, T) {
         for r in part {
             if let Some(e) = report.tempid(&r[1]) {
                 ids.enter(number(&r[1]), e);
-                known.insert(r[1].clone(), e);
+                known.insert(r[1].to_owned(), e);
             }
         }
     }

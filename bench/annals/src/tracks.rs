@@ -1,6 +1,6 @@
 //! W5: joins and aggregates over artists, releases and tracks; triangles.
 
-use crate::harness::{Bench, Ids, Outcome, disk, options, run, run_entities, scratch};
+use crate::harness::{Bench, Ids, Line, Outcome, disk, options, run, run_entities, scratch};
 use annals::{Connection, Query, Value};
 use std::path::PathBuf;
 
@@ -24,21 +24,20 @@ fn load(b: &Bench) -> (Connection, Ids, PathBuf, u64) {
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut facts = 0;
-    let mut enter = |rows: &[Vec<String>],
-                     facts_each: u64,
-                     make: &dyn Fn(&Ids, &[String]) -> Vec<(&'static str, Value)>| {
-        for part in rows.chunks(20_000) {
-            let mut tx = annals::tx();
-            for r in part {
-                tx = tx.entity(std::iter::once(("db/id", Value::string(&r[0]))).chain(make(&ids, r)));
+    let mut enter =
+        |rows: &[Line], facts_each: u64, make: &dyn Fn(&Ids, &Line) -> Vec<(&'static str, Value)>| {
+            for part in rows.chunks(20_000) {
+                let mut tx = annals::tx();
+                for r in part {
+                    tx = tx.entity(std::iter::once(("db/id", Value::string(&r[0]))).chain(make(&ids, r)));
+                }
+                let report = conn.transact(tx).expect("load");
+                for r in part {
+                    ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));
+                }
             }
-            let report = conn.transact(tx).expect("load");
-            for r in part {
-                ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));
-            }
-        }
-        facts += rows.len() as u64 * facts_each;
-    };
+            facts += rows.len() as u64 * facts_each;
+        };
     enter(&b.tsv("artists"), 3, &|_, r| {
         vec![
             ("artist/name", Value::string(&r[1])),

@@ -290,10 +290,9 @@ impl Run<'_> {
             .iter()
             .map(|t| match t {
                 Term::Const(c) => Ok(vec![self.dict.encode(c); len]),
-                Term::Ent(e) => Ok(self
-                    .ent(e)?
-                    .map(|raw| vec![crate::mem::entity_cell(raw); len])
-                    .unwrap_or_default()),
+                Term::Ent(e) => {
+                    Ok(self.ent(e)?.map(|raw| vec![crate::mem::entity_cell(raw); len]).unwrap_or_default())
+                }
                 Term::Var(_) | Term::Blank => Ok::<_, QueryError>(vec![]),
             })
             .collect::<Result<_, _>>()?;
