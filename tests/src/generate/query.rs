@@ -448,8 +448,12 @@ impl Gen<'_, '_> {
         let e = self.entity();
         let a = self.new_var(Ty::Attribute);
         let v = sym(&self.fresh("any"));
-        let place = if self.rng.chance(50) { v } else { sym("_") };
-        self.clauses.push(vector([e, a.clone(), place]));
+        let mut places = vec![e, a.clone(), if self.rng.chance(50) { v } else { sym("_") }];
+        if self.rng.chance(40) {
+            let tx = self.new_var(Ty::Tx);
+            self.time_places(tx, &mut places);
+        }
+        self.clauses.push(vector(places));
         if self.rng.chance(60) {
             let ident = self.new_var(Ty::Of(ValueType::Keyword));
             self.clauses.push(vector([a, Value::keyword("db/ident"), ident]));
@@ -466,14 +470,20 @@ impl Gen<'_, '_> {
             Some(v) if self.rng.chance(40) => v,
             _ => self.new_var(Gen::ty(&a)),
         };
-        let mut places = vec![e, a.key(), v, tx];
+        let mut places = vec![e, a.key(), v];
+        self.time_places(tx, &mut places);
+        self.clauses.push(vector(places));
+    }
+
+    /// The fourth place of a pattern, and perhaps the fifth.
+    fn time_places(&mut self, tx: Value, places: &mut Vec<Value>) {
+        places.push(tx);
         if self.world.history || self.rng.chance(20) {
             places.push(match self.rng.below(3) {
                 0 => self.new_var(Ty::Of(ValueType::Boolean)),
                 n => Value::Bool(n == 1),
             });
         }
-        self.clauses.push(vector(places));
     }
 
     fn other_time(&mut self) {
