@@ -43,10 +43,11 @@ impl Stats {
         }
     }
 
-    /// Takes a record back that was applied last; `counters` are those before it.
+    /// Takes a record back that was applied last; `counters` are those before it. The last datom
+    /// goes first: one may end what another of the same record began.
     pub fn undo(&mut self, r: &Record, counters: [u64; 4]) {
         self.counters = counters;
-        for d in &r.datoms {
+        for d in r.datoms.iter().rev() {
             let rows = self.attrs.entry(d.a).or_default();
             if d.added {
                 rows.current -= 1;
@@ -70,5 +71,25 @@ impl Stats {
             let c = &mut self.counters[p as usize];
             *c = (*c).max(e.counter());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals_model::{Datom, Instant, Partition};
+
+    #[test]
+    fn a_record_that_ends_what_it_began_is_taken_back() {
+        let e = EntityId::new(Partition::User, 1);
+        let datom = |added| Datom { e, a: AttrId::new(70), v: Value::Long(1), t: T(1), added };
+        let datoms = vec![datom(true), datom(false)];
+        let r = Record { t: T(1), instant: Instant(0), datoms, rows: vec![] };
+        let mut stats = Stats::default();
+        let counters = stats.counters;
+        stats.apply(&r);
+        assert_eq!(stats.sorted(), [(AttrId::new(70), 0, 1)]);
+        stats.undo(&r, counters);
+        assert_eq!((stats.sorted(), stats.counters), (vec![], counters));
     }
 }
