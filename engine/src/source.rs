@@ -44,10 +44,11 @@ impl Source for Db {
     fn stats(&self, a: AttrId) -> AttrStats {
         if boot::is_virtual(a) {
             let rows = self.shared().hook().map_or(0, |h| h.rows(self, a));
-            return AttrStats { rows, cached: false };
+            return AttrStats { rows, unused: false, cached: false };
         }
         let rows = self.snapshot().attr_rows(self.view(), a);
-        AttrStats { rows, cached: self.is_plain(a) && self.shared().store().is_cached(self.at(), a) }
+        let unused = self.snapshot().attr_rows(View { history: true, ..self.view() }, a) == 0;
+        AttrStats { rows, unused, cached: self.is_plain(a) && self.shared().store().is_cached(self.at(), a) }
     }
 
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {

@@ -316,3 +316,30 @@ fn one_cas_of_many_wins() {
     });
     assert_eq!(wins, 1);
 }
+
+#[test]
+fn a_wildcard_over_many_shows_what_an_attribute_held_before_it_held_nothing() {
+    let conn = annals::in_memory().unwrap();
+    conn.transact(
+        "[{:db/ident :x/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
+          {:db/ident :x/s :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]",
+    )
+    .unwrap();
+    let one = |i: i64| format!("{{:db/id \"e{i}\" :x/n {i} :x/s \"s\"}}");
+    let made = conn.transact(format!("[{}]", (0..20).map(one).collect::<String>()).as_str()).unwrap();
+    let entities: Vec<annals::EntityId> = (0..20).map(|i| made.tempid(&format!("e{i}")).unwrap()).collect();
+    let older = conn.db();
+    let gone: String = entities.iter().map(|e| format!("[:db/retract {} :x/n]", e.raw())).collect();
+    conn.transact(format!("[{gone}]").as_str()).unwrap();
+    let n = annals::Value::keyword("x/n");
+    for db in [conn.db().as_of(made.t()), older] {
+        let ids = entities.iter().map(|e| annals::Eid::from(*e));
+        let trees = db.pull_many("[*]", ids, &Default::default()).unwrap();
+        for (i, tree) in trees.iter().enumerate() {
+            assert_eq!(tree.get(&n), Some(&annals::Value::Long(i as i64)));
+        }
+    }
+    let ids = entities.iter().map(|e| annals::Eid::from(*e));
+    let trees = conn.db().pull_many("[*]", ids, &Default::default()).unwrap();
+    assert!(trees.iter().all(|tree| tree.get(&n).is_none()));
+}

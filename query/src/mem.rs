@@ -109,7 +109,8 @@ impl Source for MemSource {
         &self.schema
     }
     fn stats(&self, a: AttrId) -> AttrStats {
-        AttrStats { rows: self.visible.get(&a).map_or(0, |v| v.len() as u64), cached: true }
+        let rows = self.visible.get(&a).map_or(0, |v| v.len() as u64);
+        AttrStats { rows, unused: rows == 0, cached: true }
     }
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {
         let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);

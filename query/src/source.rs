@@ -80,8 +80,10 @@ impl EntityRows {
 /// What is known of an attribute without reading it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttrStats {
-    /// Visible datoms, exact or nearly so.
+    /// Visible datoms, exact or nearly so: an attribute that has none now may show some in the past.
     pub rows: u64,
+    /// Has it never had a datom, at any time?
+    pub unused: bool,
     /// Reading the whole column costs nothing: it is in memory.
     pub cached: bool,
 }

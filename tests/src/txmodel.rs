@@ -182,6 +182,10 @@ impl Model {
                     ("db/cas", [e, a, old, new]) => {
                         let a = self.attr(a)?;
                         let old = if *old == Value::Nil { None } else { Some(self.what(&a, old)?) };
+                        // Which entity a tempid is, is not known before the comparison.
+                        if let Some(What::Who(Who::Temp(_))) = old {
+                            return Err(Refusal::TempidRefused);
+                        }
                         Op::Cas(self.who(e)?, a.id, old, self.what(&a, new)?)
                     }
                     _ => return Err(Refusal::Malformed),
