@@ -44,11 +44,14 @@ impl Source for Db {
     fn stats(&self, a: AttrId) -> AttrStats {
         if boot::is_virtual(a) {
             let rows = self.shared().hook().map_or(0, |h| h.rows(self, a));
-            return AttrStats { rows, unused: false, cached: false };
+            return AttrStats { rows, cached: false };
         }
         let rows = self.snapshot().attr_rows(self.view(), a);
-        let unused = self.snapshot().attr_rows(View { history: true, ..self.view() }, a) == 0;
-        AttrStats { rows, unused, cached: self.is_plain(a) && self.shared().store().is_cached(self.at(), a) }
+        AttrStats { rows, cached: self.is_plain(a) && self.shared().store().is_cached(self.at(), a) }
+    }
+
+    fn may_have(&self, a: AttrId) -> bool {
+        boot::is_virtual(a) || self.snapshot().attr_rows(View { history: true, ..View::NOW }, a) > 0
     }
 
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {
@@ -120,16 +123,14 @@ impl Source for Db {
     }
 
     fn entity_rows(&self, e: EntityId, dict: &Arc<Dict>, out: &mut EntityRows) -> Result<(), SourceError> {
+        if !self.is_stored(e) {
+            out.fill(&Source::entity(self, e)?, dict);
+            return Ok(());
+        }
         out.clear();
-        if self.is_stored(e) {
-            let store = &self.snapshot().store;
-            let each = &mut |a, v, t, added| out.push(a, v, t, added);
-            return store.entity_cells(self.at(), e, dict, each).map_err(failed);
-        }
-        for d in Source::entity(self, e)? {
-            out.push(d.a, dict.encode(&d.v), d.t, d.added);
-        }
-        Ok(())
+        let store = &self.snapshot().store;
+        let each = &mut |a, v, t, added| out.push(a, v, t, added);
+        store.entity_cells(self.at(), e, dict, each).map_err(failed)
     }
 
     fn t_at(&self, i: Instant) -> Result<T, SourceError> {

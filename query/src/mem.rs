@@ -109,8 +109,10 @@ impl Source for MemSource {
         &self.schema
     }
     fn stats(&self, a: AttrId) -> AttrStats {
-        let rows = self.visible.get(&a).map_or(0, |v| v.len() as u64);
-        AttrStats { rows, unused: rows == 0, cached: true }
+        AttrStats { rows: self.visible.get(&a).map_or(0, |v| v.len() as u64), cached: true }
+    }
+    fn may_have(&self, a: AttrId) -> bool {
+        self.visible.contains_key(&a)
     }
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError> {
         let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);

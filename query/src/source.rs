@@ -68,6 +68,13 @@ impl EntityRows {
         self.t.push(t.0);
         self.added.push(added);
     }
+    /// Holds these datoms, in place of what it held.
+    pub fn fill(&mut self, datoms: &[Datom], dict: &Dict) {
+        self.clear();
+        for d in datoms {
+            self.push(d.a, dict.encode(&d.v), d.t, d.added);
+        }
+    }
     /// Takes all datoms out and keeps the room they had.
     pub fn clear(&mut self) {
         self.a.clear();
@@ -82,8 +89,6 @@ impl EntityRows {
 pub struct AttrStats {
     /// Visible datoms, exact or nearly so: an attribute that has none now may show some in the past.
     pub rows: u64,
-    /// Has it never had a datom, at any time?
-    pub unused: bool,
     /// Reading the whole column costs nothing: it is in memory.
     pub cached: bool,
 }
@@ -109,6 +114,9 @@ pub trait Source: Send + Sync {
     fn schema(&self) -> &Arc<Schema>;
     /// Size of an attribute.
     fn stats(&self, a: AttrId) -> AttrStats;
+    /// May the attribute show datoms in some view, of this time or another? `false` only for one that has
+    /// never had any.
+    fn may_have(&self, a: AttrId) -> bool;
     /// All visible datoms of an attribute.
     fn column(&self, a: AttrId, order: Order, dict: &Arc<Dict>) -> Result<Arc<Column>, SourceError>;
     /// The datoms of attribute `a` whose entity ([`Order::Eav`]) or value cell
@@ -125,10 +133,7 @@ pub trait Source: Send + Sync {
     fn entity(&self, e: EntityId) -> Result<Vec<Datom>, SourceError>;
     /// The same datoms in the same order, as cells, in place of what `out` holds.
     fn entity_rows(&self, e: EntityId, dict: &Arc<Dict>, out: &mut EntityRows) -> Result<(), SourceError> {
-        out.clear();
-        for d in self.entity(e)? {
-            out.push(d.a, dict.encode(&d.v), d.t, d.added);
-        }
+        out.fill(&self.entity(e)?, dict);
         Ok(())
     }
     /// The entity that an ident means in this view.

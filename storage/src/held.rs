@@ -7,13 +7,14 @@
 //! 2. Notes last until the next record is staged. Without them the answer is the same, and costs a search
 //!    in LMDB for each fact that is retracted.
 
-use crate::error::Res;
-use crate::key::{self, VALUE_MAX};
+use crate::error::{Res, StorageError};
+use crate::key::VALUE_MAX;
 use crate::novelty::{Delta, Open};
-use crate::read::{Range, SharedDelta, Want};
-use crate::rows::{Rows, Sort};
+use crate::read::SharedDelta;
+use crate::rows::Rows;
+use crate::scan::plan;
 use crate::store::Core;
-use crate::types::At;
+use crate::types::{At, Prefix};
 use annals_model::{AttrId, EntityId, T, Value, codec};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -73,13 +74,8 @@ impl Core {
                 // What is newer than the basis would be missing from a note.
                 let newest = basis >= self.newest();
                 for (i, (e, a)) in pairs.iter().enumerate() {
-                    let range = Range::prefix(&key::built(|out| {
-                        codec::put_entity(*e, out);
-                        codec::put_uint(u64::from(a.raw()), out);
-                    }));
-                    let (tree, closed) = (key::Tree::Eav, range.clone());
-                    let want = Want { tree, current: range, closed, one: true, value: None };
-                    locked.gather(&at, &want, Sort::Eavt, &mut rows)?;
+                    let plan = plan(&Prefix::Ea(*e, *a));
+                    locked.gather(&at, &plan.want, plan.sort, &mut rows)?;
                     let Some(row) = rows.rows.first() else { continue };
                     let v = rows.value(row);
                     if let Some((row, known)) = rows.only_below(layers.deltas.len() as u8)
@@ -89,7 +85,7 @@ impl Core {
                         let open = Open { start: row.start, known };
                         notes.push(((*e, *a), Note { v: SmallVec::from_slice(v), open }));
                     }
-                    let (v, _) = codec::decode(v).map_err(crate::error::StorageError::index)?;
+                    let (v, _) = codec::decode(v).map_err(StorageError::index)?;
                     found.push((chunk * CHUNK + i, v));
                 }
             }

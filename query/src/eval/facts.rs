@@ -20,6 +20,17 @@ pub(crate) enum Part {
     Known,
 }
 
+impl Part {
+    /// Its rows, where `stable` of the `known` ones were known before the last round.
+    pub(crate) fn of(self, stable: usize, known: usize) -> Range<usize> {
+        match self {
+            Part::Stable => 0..stable,
+            Part::Delta => stable..known,
+            Part::Known => 0..known,
+        }
+    }
+}
+
 /// Pairs of rows that match: left of the probing relation, right of the facts.
 pub(crate) type Matches = (Vec<u32>, Vec<u32>);
 
@@ -59,11 +70,7 @@ impl Hashed {
         Hashed { table: Table::new(arity), stable: 0, known: 0 }
     }
     fn range(&self, part: Part) -> Range<usize> {
-        match part {
-            Part::Stable => 0..self.stable,
-            Part::Delta => self.stable..self.known,
-            Part::Known => 0..self.known,
-        }
+        part.of(self.stable, self.known)
     }
 }
 
@@ -94,7 +101,6 @@ impl Facts for Hashed {
         Some(self.table.probe(on, keys, len, self.range(part), budget))
     }
     fn fetch(&self, col: usize, rows: &[u32]) -> Vec<Cell> {
-        let c = self.table.col(col);
-        rows.iter().map(|r| c[*r as usize]).collect()
+        self.table.fetch(col, rows)
     }
 }

@@ -132,14 +132,11 @@ impl Pipe {
             }
             let (i, estimated) = run.choose(&s)?;
             let core = run.core(&s, i)?;
-            let cut = match &core {
-                _ if s.left.iter().any(|c| sees_all(&body.clauses[*c])) => None,
-                Some(_) => None,
-                None => {
-                    self.growth(&s, i, estimated).filter(|cut| cut.clause.is_none() || cut_for != cut.clause)
-                }
-            };
-            if let Some(cut) = cut {
+            let whole = core.is_some() || s.left.iter().any(|c| sees_all(&body.clauses[*c]));
+            if !whole
+                && let Some(cut) = self.growth(&s, i, estimated)
+                && (cut.clause.is_none() || cut_for != cut.clause)
+            {
                 cut_for = cut.clause;
                 self.cut(run, &mut s, cut, &mut repeats)?;
                 continue;
@@ -163,14 +160,13 @@ impl Pipe {
         cut: Cut,
         repeats: &mut bool,
     ) -> Result<(), QueryError> {
-        let shown = |vars: &[Var]| vars.iter().all(|v| s.needed.contains(v));
-        let part = &s.parts[cut.part];
+        let needed = s.needed;
+        let shown = |vars: &[Var]| vars.iter().all(|v| needed.contains(v));
+        let part = &mut s.parts[cut.part];
         if part.key.is_none() && shown(&part.vars) {
-            let part = s.parts[cut.part].clone().distinct(run.budget)?;
-            s.parts[cut.part] = part;
+            *part = part.clone().distinct(run.budget)?;
         }
-        let shown = |vars: &[Var]| vars.iter().all(|v| s.needed.contains(v));
-        *repeats |= !s.parts[cut.part].key.as_ref().is_some_and(|k| shown(k));
+        *repeats |= !part.key.as_ref().is_some_and(|k| shown(k));
         let mut w = Waiting {
             parts: std::mem::take(&mut s.parts),
             left: s.left.clone(),

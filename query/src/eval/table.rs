@@ -59,6 +59,12 @@ impl Table {
         &self.cols[i]
     }
 
+    /// The cells of a column in these rows.
+    pub(crate) fn fetch(&self, i: usize, rows: &[u32]) -> Vec<Cell> {
+        let c = self.col(i);
+        rows.iter().map(|r| c[*r as usize]).collect()
+    }
+
     /// Bytes held, indexes included.
     fn bytes(&self) -> u64 {
         let rows = self.len as u64;

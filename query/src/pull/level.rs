@@ -268,7 +268,7 @@ impl<'a> Puller<'a> {
         let attrs: Vec<Arc<Attribute>> = if tasks.len() >= BATCH_WILDCARD
             && schema.attributes().count() <= BATCH_ATTRS
         {
-            schema.attributes().filter(|a| !named(a.id) && !self.source.stats(a.id).unused).cloned().collect()
+            schema.attributes().filter(|a| !named(a.id) && self.source.may_have(a.id)).cloned().collect()
         } else {
             let mut of_tasks: Vec<AttrId> = Vec::new();
             for t in tasks {

@@ -249,6 +249,9 @@ impl Source for Counted {
     fn stats(&self, a: AttrId) -> annals_query::source::AttrStats {
         annals_query::source::AttrStats { cached: false, ..self.0.stats(a) }
     }
+    fn may_have(&self, a: AttrId) -> bool {
+        self.0.may_have(a)
+    }
     fn column(
         &self,
         a: AttrId,

@@ -5,7 +5,7 @@ use annals::event::{Aggregate, Append, Decide, Event};
 use annals_server::{Config, Scope, Token, TokenFile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use std::sync::Barrier;
+use std::{path::Path, sync::Barrier};
 
 const DB: &str = "/v1/db/orders";
 
@@ -251,16 +251,18 @@ fn an_aggregate_without_an_id_gets_one_and_a_retry_the_same() {
     done(send(&strict, &[("idempotency-key", "k-1")], &body), 201);
 }
 
+/// A token to read and write everywhere, as it is sent.
+fn writer(file: &Path, name: &str) -> String {
+    let (token, text) = Token::create(name, vec![Scope::Read, Scope::Write], vec!["*".into()], None);
+    TokenFile::new(file).add(token).unwrap();
+    format!("Bearer {text}")
+}
+
 #[test]
 fn a_key_is_of_its_principal_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
-    let token = |name: &str| {
-        let (token, text) = Token::create(name, vec![Scope::Read, Scope::Write], vec!["*".into()], None);
-        TokenFile::new(&file).add(token).unwrap();
-        format!("Bearer {text}")
-    };
-    let (ada, ben) = (token("ada"), token("ben"));
+    let (ada, ben) = (writer(&file, "ada"), writer(&file, "ben"));
     let conn = annals::in_memory().unwrap();
     conn.transact(SCHEMA).unwrap();
     conn.register_commands::<Stock>().unwrap();
@@ -285,12 +287,7 @@ fn a_key_is_of_its_principal_alone() {
 fn a_command_that_waits_is_dropped_by_who_sent_it_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
-    let token = |name: &str| {
-        let (token, text) = Token::create(name, vec![Scope::Read, Scope::Write], vec!["*".into()], None);
-        TokenFile::new(&file).add(token).unwrap();
-        format!("Bearer {text}")
-    };
-    let (ada, ben) = (token("ada"), token("ben"));
+    let (ada, ben) = (writer(&file, "ada"), writer(&file, "ben"));
     let conn = annals::in_memory().unwrap();
     conn.register_commands::<Stock>().unwrap();
     // An event that cannot be read: whatever is asked of this stock waits until somebody mends it.

@@ -55,11 +55,7 @@ impl BestFacts {
     }
 
     fn range(&self, part: Part) -> Range<usize> {
-        match part {
-            Part::Stable => 0..self.stable,
-            Part::Delta => self.stable..self.known,
-            Part::Known => 0..self.known,
-        }
+        part.of(self.stable, self.known)
     }
 
     /// Improves `row` by `other`, column by column. Did it get better?
@@ -175,7 +171,6 @@ impl Facts for BestFacts {
     }
 
     fn fetch(&self, col: usize, rows: &[u32]) -> Vec<Cell> {
-        let c = self.table.col(col);
-        rows.iter().map(|r| c[*r as usize]).collect()
+        self.table.fetch(col, rows)
     }
 }
