@@ -4,6 +4,7 @@
 //!    as if it were not there, and an end it does not know is open.
 //! 2. A mask of a newer layer cancels the row of an older one with the same fact and start.
 //! 3. Values stand in one arena, in full, so that rows sort exactly even where keys are cut.
+//! 4. A history is a set: two intervals of a fact with an end in common show it as one datom.
 //!
 //! Not here: where rows come from (`read`).
 
@@ -169,7 +170,7 @@ impl Rows {
         self.datoms(at, sort).into_iter().try_for_each(|(i, t, added)| each(&self.rows[i as usize], t, added))
     }
 
-    /// The datoms that a view shows of the settled rows, in order: row, t, op.
+    /// The datoms that a view shows of the settled rows, in order, each once: row, t, op.
     pub fn datoms(&self, at: &At, sort: Sort) -> Vec<(u32, T, bool)> {
         let rows = &self.rows;
         if !at.view.history {
@@ -193,6 +194,17 @@ impl Rows {
             let when = |x: &(u32, T, bool)| (x.1, x.2);
             if !out[from..].is_sorted_by_key(when) {
                 out[from..].sort_by_key(when);
+            }
+            if n > 1 {
+                // Filed anew under the t at which it had begun and ended, it says so no second time.
+                let mut kept = from;
+                for i in from..out.len() {
+                    if kept == from || when(&out[kept - 1]) != when(&out[i]) {
+                        out[kept] = out[i];
+                        kept += 1;
+                    }
+                }
+                out.truncate(kept);
             }
             first += n;
         }

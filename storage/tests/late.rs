@@ -73,3 +73,55 @@ fn late_facts_of_new_entities_are_filed_and_a_fact_recorded_twice_is_refused() {
         assert!(store.verify().unwrap().is_sound());
     }
 }
+
+#[test]
+fn a_fact_filed_twice_under_one_transaction_stands_once_in_a_history() {
+    for (checkpoint, cache_bytes) in [(false, 0), (false, 1 << 20), (true, 0), (true, 1 << 20)] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { checkpoint: Checkpoint::Never, cache_bytes, ..StoreOptions::default() };
+        let store = Store::create_or_open(dir.path(), options, || record(0, vec![])).unwrap();
+        let put = |r: Record| {
+            store.stage(r).unwrap();
+            store.flush().unwrap();
+        };
+        put(record(1, vec![late(1, 1, 1)]));
+        put(record(2, vec![late(2, 2, 2)]));
+        // Asserted, retracted and asserted under one t, and ended by a later record.
+        let ends = |d: Datom| Datom { added: false, ..d };
+        put(record(3, vec![late(3, 3, 2), ends(late(3, 3, 2)), late(3, 3, 2)]));
+        put(record(4, vec![ends(late(3, 3, 4))]));
+        if checkpoint {
+            store.checkpoint().unwrap();
+        }
+        let third = |t: u64, added| Datom { added, ..late(3, 3, t) };
+        let want = [third(2, false), third(2, true), third(4, false)];
+        let at = At { basis: store.basis(), view: View { history: true, ..View::NOW } };
+        let all = [late(1, 1, 1), late(2, 2, 2)].into_iter().chain(want.clone()).collect::<Vec<_>>();
+        let e = want[0].e;
+        let of_value = Prefix::Av(A, Value::Long(3));
+        for (prefix, want) in [
+            (Prefix::All, &all[..]),
+            (Prefix::A(A), &all[..]),
+            (Prefix::E(e), &want[..]),
+            (Prefix::Ea(e, A), &want[..]),
+            (of_value, &want[..]),
+        ] {
+            let mut got = Vec::new();
+            store
+                .scan(at, &prefix, &mut |d| {
+                    got.push(d);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(got, want, "{prefix:?}, checkpoint {checkpoint}, cache {cache_bytes}");
+            assert_eq!(store.count(at, &prefix).unwrap(), want.len() as u64);
+        }
+        let dict = Dict::current();
+        for order in [Order::Eav, Order::Ave] {
+            let c = store.column(at, A, order, &dict).unwrap();
+            let got: Vec<(u64, bool)> = (0..c.len()).map(|i| (c.t[i], c.op(i))).collect();
+            assert_eq!(got, [(1, true), (2, true), (2, false), (2, true), (4, false)], "{order:?}");
+        }
+        assert!(store.verify().unwrap().is_sound());
+    }
+}

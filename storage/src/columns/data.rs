@@ -161,6 +161,8 @@ impl Data {
                 }
             }
             rows.sort_unstable();
+            // Two intervals of a fact may have an end in common: of late facts alone.
+            rows.dedup();
             let triples: Vec<Triple> = rows.iter().map(|r| r.0).collect();
             let mut c = from_triples(order, &triples);
             c.added = Some(rows.iter().map(|r| r.1).collect());
