@@ -4,7 +4,7 @@
 //! views of time, transaction data as data, and diagnostics. No files, no
 //! clocks, no text formats.
 //!
-//! Modules in reading order: [`id`], [`keyword`], [`value`], [`codec`],
+//! Modules in reading order: [`id`], [`keyword`], [`instant`], [`value`], [`codec`],
 //! [`cell`], [`mod@column`], [`datom`], [`view`], [`schema`], [`tx`], [`diagnostic`].
 
 pub mod cell;
@@ -13,6 +13,7 @@ pub mod column;
 pub mod datom;
 pub mod diagnostic;
 pub mod id;
+pub mod instant;
 pub mod keyword;
 pub mod schema;
 pub mod tx;
@@ -24,7 +25,8 @@ pub use column::{Column, Order};
 pub use datom::Datom;
 pub use diagnostic::{Diagnostic, Label, Span};
 pub use id::{AttrId, EntityId, Partition, T};
+pub use instant::Instant;
 pub use keyword::{Keyword, Symbol};
 pub use schema::{Attribute, Cardinality, Schema, TupleKind, Unique};
-pub use value::{Instant, Value, ValueType};
+pub use value::{Value, ValueType};
 pub use view::View;

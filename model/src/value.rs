@@ -10,61 +10,11 @@
 //! 5. Sets and maps are sorted and hold no duplicates: build them with
 //!    [`Value::set`] and [`Value::map`].
 
-use crate::{EntityId, Keyword, Symbol};
+use crate::{EntityId, Instant, Keyword, Symbol};
 use bigdecimal::BigDecimal;
 use num_bigint::BigInt;
 use std::{cmp::Ordering, fmt, hash, sync::Arc};
 use uuid::Uuid;
-
-/// A point in clock time: microseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Instant(pub i64);
-
-impl Instant {
-    /// From milliseconds since the epoch.
-    pub const fn from_millis(ms: i64) -> Instant {
-        Instant(ms * 1_000)
-    }
-
-    /// Reads RFC 3339 text, a civil date-time (taken as UTC), or a prefix of
-    /// one as Clojure's `#inst` allows: `2026`, `2026-03`, `2026-03-01`.
-    pub fn parse(text: &str) -> Option<Instant> {
-        let full = match text.len() {
-            4 => format!("{text}-01-01"),
-            7 => format!("{text}-01"),
-            _ => text.to_owned(),
-        };
-        let ts = full
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .or_else(|| {
-                let dt: jiff::civil::DateTime = full.parse().ok()?;
-                dt.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
-            })
-            .or_else(|| {
-                let date: jiff::civil::Date = full.parse().ok()?;
-                date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
-            })?;
-        Some(Instant(ts.as_microsecond()))
-    }
-}
-
-impl fmt::Display for Instant {
-    /// RFC 3339 in UTC with as many fraction digits as needed, at least three.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(ts) if self.0 % 1_000 == 0 => write!(f, "{ts:.3}"),
-            Ok(ts) => write!(f, "{ts:.6}"),
-            Err(_) => write!(f, "{}us", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for Instant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Any EDN value.
 #[derive(Clone)]
