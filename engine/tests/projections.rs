@@ -202,6 +202,71 @@ fn a_parked_event_is_replayed_past_later_ones_that_have_nothing_to_do_with_it() 
     assert_eq!(conn.db().complete_to().unwrap(), conn.db().t());
 }
 
+/// What a history says of the counts: value, t and op, as stored.
+fn counts(conn: &Connection) -> Vec<(Value, annals::T, bool)> {
+    let db = conn.db().history();
+    let of = db.datoms("aevt", &[Value::keyword("item/left")]).unwrap();
+    of.into_iter().map(|d| (d.v, d.t, d.added)).collect()
+}
+
+#[test]
+fn parked_events_of_one_transaction_are_replayed_as_one() {
+    let counted = |a: Append| a.event("Counted", r#"{"id": "x", "n": "one"}"#).unwrap();
+    let gone = |a: Append| a.event("Gone", r#"{"id": "x"}"#).unwrap();
+    // Said, taken back, and said again; or taken back again: then it was never so.
+    for again in [true, false] {
+        let run = |parks: bool| {
+            let conn = annals::in_memory().unwrap();
+            conn.add_projection(ITEMS).unwrap();
+            if !parks {
+                conn.upcast(Mend).unwrap();
+            }
+            say(&conn, "a-1", "Named", r#"{"id": "x", "name": "Ex"}"#);
+            let append = counted(gone(counted(Append::to("b-1"))));
+            conn.append(if again { append } else { gone(append) }).unwrap();
+            conn.catch_up("items").unwrap();
+            if parks {
+                assert_eq!(conn.parked("items").unwrap().len(), if again { 3 } else { 4 });
+                conn.upcast(Mend).unwrap();
+                let replayed = conn.replay_parked("items").unwrap();
+                assert_eq!((replayed.taken, replayed.left), (if again { 3 } else { 4 }, vec![]));
+            }
+            counts(&conn)
+        };
+        let clean = run(false);
+        assert_eq!(clean.len(), usize::from(again));
+        assert_eq!(run(true), clean, "as if they had never been parked");
+    }
+}
+
+#[test]
+fn of_parked_events_of_one_transaction_those_are_taken_that_can_be() {
+    let conn = annals::in_memory().unwrap();
+    conn.add_projection(ITEMS).unwrap();
+    let mut append = Append::new();
+    for (stream, data) in [
+        ("b-1", r#"{"id": "x", "n": "one"}"#),
+        ("b-2", r#"{"id": [5], "n": {}}"#),
+        ("b-3", r#"{"id": "y", "n": "one"}"#),
+    ] {
+        append = append.and_to(stream).event("Counted", data).unwrap();
+        if stream == "b-2" {
+            append = append.event("Counted", r#"{"id": "z", "n": "one"}"#).unwrap();
+        }
+    }
+    let t = conn.append(append).unwrap().t;
+    conn.catch_up("items").unwrap();
+    assert_eq!(conn.parked("items").unwrap().len(), 4);
+    conn.upcast(Mend).unwrap();
+    let replayed = conn.replay_parked("items").unwrap();
+    assert_eq!(replayed.taken, 2);
+    let left: Vec<(&str, bool)> =
+        replayed.left.iter().map(|p| (p.stream.as_str(), p.why.contains("earlier event"))).collect();
+    assert_eq!(left, [("b-2", false), ("b-2", true)]);
+    assert_eq!(counts(&conn), [(Value::Long(1), t, true), (Value::Long(1), t, true)]);
+    assert_eq!(conn.parked("items").unwrap(), replayed.left);
+}
+
 #[test]
 fn pages_of_some_types_leave_nothing_out_whatever_their_size() {
     let conn = annals::in_memory().unwrap();

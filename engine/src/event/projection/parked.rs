@@ -5,21 +5,24 @@
 //!    writes has changed since, or an event taken since has read what it writes, in place is
 //!    too late, and the projection is to be rebuilt.
 //! 2. An event that still cannot be taken stays parked, with later ones of its stream.
+//! 3. The events of one transaction are taken as one, as they are in a clean run.
 
 use crate::event::{
-    batch::{Parked, Taken, park_row},
+    batch::{BEHIND, Parked, Taken, park_row},
     facts::{Cache, ProjectError, Support, Target, Watched},
     id::Position,
     inline::{Staged, write_supports},
     outbox::gone,
+    projection::Code,
     projection_error::ProjectionError,
-    registry::{Events, parked_key, parked_streams},
+    registry::{Events, Skips, parked_key, parked_streams},
     runtime::Runtime,
     table::{self, Tables},
 };
 use crate::{Connection, Db, DbError, snapshot::Snapshot, store::Prefix, transact::Txn};
 use annals_model::{AttrId, Datom, EntityId, Keyword, Partition, T, View};
 use annals_storage::Row;
+use hashbrown::HashMap;
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
 /// Events looked at in one go for what they read.
@@ -55,7 +58,7 @@ impl Connection {
     /// [`Connection::rebuild_projection`] does what was wanted.
     pub fn replay_parked(&self, name: &str) -> Result<Replayed, ProjectionError> {
         let r = self.projection(name)?;
-        if matches!(r.code(), crate::event::projection::Code::Absent) {
+        if matches!(r.code(), Code::Absent) {
             return Err(ProjectionError::NotRegistered(r.name.clone()));
         }
         let events = self.shared().events().clone();
@@ -90,11 +93,60 @@ fn list(tables: &Tables, r: &Runtime) -> Result<Vec<Parked>, DbError> {
 struct Plan {
     made: Vec<(Vec<Datom>, Vec<Support>)>,
     /// Which facts each event writes that is taken.
-    writes: Vec<(Position, T, Watched)>,
+    writes: Vec<Writes>,
     /// The parked events that are parked no longer.
     gone: Vec<Row>,
     left: Vec<Parked>,
     next: u64,
+}
+
+/// Which facts an event writes.
+type Writes = (Position, T, Watched);
+
+impl Plan {
+    /// Takes the parked events of one transaction in order: together, since what is both said and taken back
+    /// within one was never so. Answers what each event writes that is taken; or the first that cannot be,
+    /// and why.
+    #[expect(clippy::too_many_arguments, reason = "each is what one step of the plan needs")]
+    fn take_group(
+        &mut self,
+        r: &Runtime,
+        code: &Code,
+        group: &[Taken],
+        target: &mut Target<'_>,
+        skipped: &Skips,
+        failed: &HashMap<Position, String>,
+        before: &Db,
+    ) -> Result<Result<Vec<Writes>, (Position, String)>, ProjectionError> {
+        let mut writes = Vec::new();
+        for e in group {
+            let at = &e.stored;
+            let gone = gone(table::PARKED, parked_key(r).number(at.position.0).done());
+            if skipped.contains(&at.position) {
+                self.gone.push(gone);
+                continue;
+            }
+            let behind = self.left.iter().any(|p| p.stream == at.stream);
+            if let Some(why) = failed.get(&at.position).map(String::as_str).or(behind.then_some(BEHIND)) {
+                self.left.push(Parked::of(at, why));
+                continue;
+            }
+            let said = match e.parts() {
+                Ok(parts) => parts.iter().filter(|e| code.wants(e)).try_for_each(|e| code.project(e, target)),
+                Err(why) => Err(ProjectError::Said(why.to_owned())),
+            };
+            if let Err(why) = said {
+                return Ok(Err((at.position, why.to_string())));
+            }
+            if let Some(a) = changed_after(before.snapshot(), &target.watched(), at.t)? {
+                return Err(entangled(r, at.position, a));
+            }
+            // What it has changed may be changed back by the next: an event between them has met it all the same.
+            writes.push((at.position, at.t, target.written()));
+            self.gone.push(gone);
+        }
+        Ok(Ok(writes))
+    }
 }
 
 impl Events {
@@ -103,7 +155,7 @@ impl Events {
         let before = txn.db_before().clone();
         let plan = self.plan_replay(&before, r, txn.next_user())?;
         txn.set_next_user(plan.next);
-        let taken = plan.made.len() as u64;
+        let taken = plan.writes.len() as u64;
         for (datoms, supports) in plan.made {
             for d in datoms {
                 txn.raw(d);
@@ -137,38 +189,28 @@ impl Events {
         let (code, skipped) = (r.code(), self.skipped(&r.name));
         let mut plan = Plan { made: vec![], writes: vec![], gone: vec![], left: vec![], next };
         let mut cache = Cache::default();
-        for e in &batch {
-            let at = &e.stored;
-            let gone = gone(table::PARKED, parked_key(r).number(at.position.0).done());
-            if skipped.contains(&at.position) {
-                plan.gone.push(gone);
-                continue;
-            }
-            if plan.left.iter().any(|p| p.stream == at.stream) {
-                plan.left.push(Parked::of(at, crate::event::batch::BEHIND));
-                continue;
-            }
-            let mut target = Target::new(&staged, &binding, &schema, &mut cache, e.shared);
-            target.watch();
-            let said = match e.parts() {
-                Ok(parts) => {
-                    parts.iter().filter(|e| code.wants(e)).try_for_each(|e| code.project(e, &mut target))
-                }
-                Err(why) => Err(ProjectError::Said(why.to_owned())),
-            };
-            match said {
-                Ok(()) => {
-                    if let Some(a) = changed_after(before.snapshot(), &target.watched(), at.t)? {
-                        return Err(entangled(r, at.position, a));
+        for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
+            let (gone, left) = (plan.gone.len(), plan.left.len());
+            let mut failed = HashMap::new();
+            // Again without an event that cannot be taken, until the rest can.
+            loop {
+                let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
+                target.watch();
+                match plan.take_group(r, &code, group, &mut target, &skipped, &failed, before)? {
+                    Ok(writes) => {
+                        if !writes.is_empty() {
+                            let (datoms, supports, _) = target.finish(group[0].stored.t);
+                            plan.made.push((datoms, supports));
+                            plan.writes.extend(writes);
+                        }
+                        break;
                     }
-                    plan.writes.push((at.position, at.t, target.written()));
-                    let (datoms, supports, _) = target.finish(at.t);
-                    plan.made.push((datoms, supports));
-                    plan.gone.push(gone);
-                }
-                Err(why) => {
-                    target.abandon();
-                    plan.left.push(Parked::of(at, &why.to_string()));
+                    Err((at, why)) => {
+                        target.abandon();
+                        plan.gone.truncate(gone);
+                        plan.left.truncate(left);
+                        failed.insert(at, why);
+                    }
                 }
             }
         }
