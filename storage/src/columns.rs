@@ -8,12 +8,15 @@
 //! 3. Reads the cache cannot answer exactly (a basis with staged records, or one
 //!    that precedes a late-filed fact of the attribute) go to the layers.
 //! 4. With no bytes to use, everything goes to the layers.
-//! 5. A read that says so (`keep` is false) leaves no column of the past behind: who walks over many
-//!    times, each once, would push out what others come back to.
+//! 5. A column of the past stays when it is asked for again (`pins`); a read that says so (`keep` is false)
+//!    leaves none behind.
+//! 6. What is kept never exceeds the limit; of columns of the present, and of the past that were asked for
+//!    again, those leave first that were used longest ago.
 //!
 //! Locks: a slot's data, then the writer, then the map. Staging takes only the map.
 
 mod data;
+mod pins;
 mod probe;
 
 use crate::cells::Cells;
@@ -26,6 +29,7 @@ use annals_model::{AttrId, Column, Datom, Dict, Order, T, View};
 use data::{Closed, Data, Triple, from_triples};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use pins::Pins;
 use std::{ops::ControlFlow, sync::Arc};
 
 const MAX_PENDING: usize = 16_384;
@@ -39,7 +43,7 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Map {
     slots: HashMap<AttrId, Slot>,
-    pins: HashMap<Pin, Pinned>,
+    pins: Pins,
     /// What probes of the present have cost since an attribute last changed, or was last loaded for
     /// them, in rows of a scan: `SCAN_RATIO` a key, 1 a row found.
     asked: HashMap<AttrId, u64>,
@@ -70,18 +74,6 @@ fn past(at: &At, a: AttrId) -> Past {
     (a, upto, View { as_of: Some(upto), ..at.view })
 }
 
-struct Pinned {
-    dict: Arc<Dict>,
-    column: Arc<Column>,
-    used: u64,
-}
-
-impl Map {
-    fn has_pin(&self, a: AttrId, upto: T, view: View) -> bool {
-        [Order::Eav, Order::Ave].into_iter().any(|order| self.pins.contains_key(&(a, order, upto, view)))
-    }
-}
-
 impl Cache {
     pub fn new(limit: usize) -> Cache {
         Cache { limit, map: Mutex::default() }
@@ -96,7 +88,7 @@ impl Cache {
         for d in datoms {
             map.asked.remove(&d.a);
             if d.t < t {
-                map.pins.retain(|pin, _| pin.0 != d.a);
+                map.pins.forget(d.a);
                 map.asked_past.retain(|past, _| past.0 != d.a);
             }
             if let Some(slot) = map.slots.get_mut(&d.a) {
@@ -122,24 +114,21 @@ impl Cache {
 
     pub fn bytes(&self) -> usize {
         let map = self.map.lock();
-        map.slots.values().map(|s| s.bytes).sum::<usize>()
-            + map.pins.values().map(|p| p.column.bytes()).sum::<usize>()
+        map.slots.values().map(|s| s.bytes).sum::<usize>() + map.pins.bytes()
     }
 
     /// Lets go of what was used longest ago until the rest fits.
     fn shrink(&self, map: &mut Map) {
-        loop {
-            let slots = map.slots.values().map(|s| s.bytes).sum::<usize>();
-            let pins = map.pins.values().map(|p| p.column.bytes()).sum::<usize>();
-            if slots + pins <= self.limit {
-                return;
-            }
+        let mut slots = map.slots.values().map(|s| s.bytes).sum::<usize>();
+        while slots + map.pins.bytes() > self.limit {
             let slot = map.slots.iter().filter(|(_, s)| s.bytes > 0).min_by_key(|(_, s)| s.used);
-            let pin = map.pins.iter().min_by_key(|(_, p)| p.used);
-            match (slot.map(|(a, s)| (*a, s.used)), pin.map(|(k, p)| (*k, p.used))) {
-                (Some((_, s)), Some((k, p))) if p <= s => drop(map.pins.remove(&k)),
-                (Some((a, _)), _) => drop(map.slots.remove(&a)),
-                (None, Some((k, _))) => drop(map.pins.remove(&k)),
+            match (slot.map(|(a, s)| (*a, s.used, s.bytes)), map.pins.oldest()) {
+                (Some((_, used, _)), Some(oldest)) if oldest <= used => drop(map.pins.drop_oldest()),
+                (Some((a, _, bytes)), _) => {
+                    map.slots.remove(&a);
+                    slots -= bytes;
+                }
+                (None, Some(_)) => drop(map.pins.drop_oldest()),
                 (None, None) => return,
             }
         }
@@ -156,7 +145,7 @@ impl Core {
             let waiting = s.pending.last().map_or(T(0), |(t, _)| *t);
             s.bytes > 0 && !view.history && view.since.is_none() && upto >= s.changed.max(waiting)
         };
-        map.slots.get(&a).is_some_and(present) || map.has_pin(a, upto, view)
+        map.slots.get(&a).is_some_and(present) || map.pins.has(a, upto, view)
     }
 
     /// May the cache answer for this basis?
@@ -198,9 +187,7 @@ impl Core {
         let mut map = self.cache.map.lock();
         map.clock += 1;
         let clock = map.clock;
-        let p = map.pins.get_mut(pin).filter(|p| Arc::ptr_eq(&p.dict, dict))?;
-        p.used = clock;
-        Some(p.column.clone())
+        map.pins.get(pin, dict, clock)
     }
 
     /// The slot of an attribute, made when there is none. A new slot's pending
@@ -280,7 +267,7 @@ impl Core {
         if let Some((pin, column)) = pin
             && self.cacheable(at, a)
         {
-            map.pins.insert(pin, Pinned { dict: d.dict.clone(), column: column.clone(), used });
+            map.pins.put(pin, &d.dict, column, used, self.cache.limit);
         }
         self.cache.shrink(&mut map);
     }

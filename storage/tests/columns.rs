@@ -147,3 +147,52 @@ fn a_cached_present_is_cached_for_every_view_behind_the_last_change() {
     assert_eq!(newer.len(), column.len() + 1);
     assert!(store.is_cached(At::now(store.basis()), A) && !store.is_cached(now, A));
 }
+
+/// A store that keeps a megabyte of columns, of which two of the past fit into the room of the young.
+fn with_a_long_past() -> Store {
+    let options = StoreOptions { cache_bytes: 1 << 20, ..StoreOptions::default() };
+    let store = Store::in_memory(options, record(0, (1..=ENTITIES).map(|e| (e, e)))).unwrap();
+    for t in 1..=400 {
+        store.stage(record(t, std::iter::once((1, ENTITIES + t)))).unwrap();
+        store.flush().unwrap();
+    }
+    store
+}
+
+#[test]
+fn moments_that_are_asked_about_once_leave_the_cache_as_small_as_it_was() {
+    let store = with_a_long_past();
+    let dict = Dict::current();
+    let read = |at: At| store.column(at, A, Order::Eav, &dict).unwrap();
+    read(as_of(&store, 0));
+    let present = store.stats().unwrap().cache_bytes;
+    for t in 1..400 {
+        assert_eq!(read(as_of(&store, t)).len() as u64, ENTITIES + t);
+        let since = View { since: Some(T(t)), ..View::NOW };
+        let since = read(At { basis: store.basis(), view: since });
+        assert_eq!(since.len() as u64, 400 - t);
+        assert!(since.e.capacity() <= since.len() + since.len() / 8, "room for all is not kept for a few");
+        read(At { basis: T(t), view: View { history: true, ..View::NOW } });
+        let bytes = store.stats().unwrap().cache_bytes;
+        assert!(bytes <= present + (1 << 20) / 64, "t {t}: {present} before, {bytes}");
+    }
+}
+
+#[test]
+fn moments_that_are_come_back_to_are_kept_whoever_passes_in_between() {
+    let store = with_a_long_past();
+    let dict = Dict::current();
+    let read = |t: u64| store.column(as_of(&store, t), A, Order::Eav, &dict).unwrap();
+    let back = [100, 200, 300];
+    for round in 0..3 {
+        for t in back {
+            assert_eq!(read(t).len() as u64, ENTITIES + t);
+            assert!(store.is_cached(as_of(&store, t), A), "whoever asks twice in a row finds it");
+        }
+        for t in (1 + 90 * round..90 + 90 * round).filter(|t| !back.contains(t)) {
+            read(t);
+        }
+        assert!(back.iter().all(|t| store.is_cached(as_of(&store, *t), A) == (round > 0)), "round {round}");
+    }
+    assert!(store.is_cached(At::now(store.basis()), A), "the present was never let go");
+}

@@ -202,6 +202,12 @@ impl Data {
             push(&mut out, h);
         }
         run(&mut out, current.len());
+        // Of a view that shows little, room for all of it must not be kept.
+        for xs in [&mut out.e, &mut out.v, &mut out.t] {
+            if xs.capacity() > xs.len() + xs.len() / 8 {
+                xs.shrink_to_fit();
+            }
+        }
         out
     }
 }

@@ -97,7 +97,7 @@ impl Core {
             map.asked.entry(a).or_default()
         } else {
             let (_, upto, view) = past(at, a);
-            if map.has_pin(a, upto, view) {
+            if map.pins.has(a, upto, view) {
                 return true;
             }
             if !keep {
