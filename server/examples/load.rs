@@ -109,6 +109,8 @@ impl Server {
             .arg("serve")
             .arg(&folder)
             .env("NO_COLOR", "1")
+            // As docs/deploy/annals.service and the Dockerfile run it.
+            .env("MIMALLOC_PURGE_DELAY", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -148,6 +150,16 @@ impl Server {
     /// the system takes them back whenever it needs them.
     fn mapped_mib(&self) -> f64 {
         self.status("RssFile:").unwrap_or(0) as f64 / 1_024.0
+    }
+    /// Of its own memory, what cached columns take.
+    fn cache_mib(&self) -> Fallible<f64> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let line =
+            text.lines().find(|l| l.starts_with("annals_cache_bytes{")).ok_or("no cache in the metrics")?;
+        Ok(line.rsplit(' ').next().unwrap_or("").parse::<f64>()? / f64::from(1 << 20))
     }
     fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
@@ -368,7 +380,6 @@ fn crowd() -> Fallible<()> {
     Ok(())
 }
 
-/// Mixed load for minutes: readers, writers that update and append, live streams that come and go.
 /// By how much the values grow from one to the next: the line of least squares through them.
 fn slope(values: &[f64]) -> f64 {
     let n = values.len() as f64;
@@ -380,6 +391,8 @@ fn slope(values: &[f64]) -> f64 {
     over / under
 }
 
+/// Mixed load for minutes: readers, some of them of the past, writers that update and append, live streams
+/// that come and go.
 fn soak(minutes: u64) -> Fallible<()> {
     let s = Server::start()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -389,7 +402,7 @@ fn soak(minutes: u64) -> Fallible<()> {
     let address = s.address;
     let mut threads = Vec::new();
     for n in 0..4 {
-        let (stop, times, errors) = (stop.clone(), times.clone(), errors.clone());
+        let (stop, times, errors, writes) = (stop.clone(), times.clone(), errors.clone(), writes.clone());
         threads.push(thread::spawn(move || {
             let mut client = Client::new(address).ok();
             for i in 0usize.. {
@@ -404,6 +417,13 @@ fn soak(minutes: u64) -> Fallible<()> {
                         i % ORDERS,
                         3 + i % 8
                     ),
+                    // Moments that nobody comes back to: as of a little while ago, or since then.
+                    2 if i % 100 == 2 => {
+                        let then = (13 + writes.load(Ordering::Relaxed)).saturating_sub(20 + i as u64 % 7);
+                        let view = ["as_of", "since"][i / 100 % 2];
+                        let counts = "[:find ?s (count ?o) :where [?o :order/status ?s]]";
+                        format!("{{\"query\": {counts:?}, \"{view}\": {then}}}")
+                    }
                     _ => point(n * 131 + i),
                 };
                 let fine = client
@@ -414,6 +434,7 @@ fn soak(minutes: u64) -> Fallible<()> {
                     client = Client::new(address).ok();
                 }
                 if i % 20 > 1
+                    && i % 100 != 2
                     && let Ok(mut t) = times.lock()
                 {
                     t.push(began.elapsed());
@@ -483,7 +504,7 @@ fn soak(minutes: u64) -> Fallible<()> {
         }));
     }
     println!(
-        "minute  heap MiB  mapped MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads"
+        "minute  heap MiB  cache MiB  mapped MiB  descriptors  disk MiB  reads  p50 µs  p99 µs  writes  errors  stream reads"
     );
     let (mut heap, mut mapped, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     let mut p99 = Vec::new();
@@ -501,8 +522,9 @@ fn soak(minutes: u64) -> Fallible<()> {
         disk.push(s.disk_kib() as f64 / 1_024.0);
         p99.push(q);
         println!(
-            "{minute:>6}  {:>8.1}  {:>10.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
+            "{minute:>6}  {:>8.1}  {:>9.1}  {:>10.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
             heap[heap.len() - 1],
+            s.cache_mib()?,
             mapped[mapped.len() - 1],
             s.descriptors(),
             disk[disk.len() - 1],

@@ -5,20 +5,20 @@ use crate::{
     call::Call,
     extract::Format,
     failure::OrProblem,
-    state::Phase,
+    state::{Database, Phase},
     token::Scope,
     wire::{
         problem::{Class, Problem},
         tree::{Doc, Tree},
     },
 };
-use annals::T;
+use annals::{StoreStats, T};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// `GET /health`: the process lives and answers. Touches no database.
 pub async fn health(call: Call) -> Answer {
@@ -52,6 +52,7 @@ pub async fn metrics(call: Call) -> Answer {
             d.basis.borrow().0,
         ));
     }
+    gauges.extend(sizes(&call).await);
     for (pool, (running, waiting)) in [("read", server.readers.load()), ("write", server.writers.load())] {
         let label = |state: &str| format!("{{pool=\"{pool}\",state=\"{state}\"}}");
         gauges.push(("annals_pool", "Engine calls.", label("running"), running as u64));
@@ -69,6 +70,33 @@ pub async fn metrics(call: Call) -> Answer {
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     Ok(response)
 }
+
+type Gauge = (&'static str, &'static str, String, u64);
+
+/// What each database takes, in memory and on disk; nothing when the readers are too busy to look.
+async fn sizes(call: &Call) -> Vec<Gauge> {
+    let databases = call.server.databases();
+    let look = call.server.readers.run(move |_| {
+        let of = |d: &Arc<Database>| Some((format!("{{db=\"{}\"}}", d.name), d.conn.stats().ok()?));
+        Ok(databases.iter().filter_map(of).collect::<Vec<_>>())
+    });
+    let Ok(Ok(found)) = tokio::time::timeout(LOOK, look).await else { return Vec::new() };
+    let mut gauges = Vec::new();
+    for (name, help, get) in SIZES {
+        gauges.extend(found.iter().map(|(label, stats)| (name, help, label.clone(), get(stats))));
+    }
+    gauges
+}
+
+/// How long metrics wait for a look at the databases.
+const LOOK: Duration = Duration::from_millis(200);
+
+const SIZES: [(&str, &str, fn(&StoreStats) -> u64); 4] = [
+    ("annals_cache_bytes", "Memory of cached columns.", |s| s.cache_bytes as u64),
+    ("annals_novelty_facts", "Changes not in the indexes yet.", |s| s.novelty_facts as u64),
+    ("annals_index_bytes", "Bytes of the index file in use.", |s| s.index_bytes),
+    ("annals_log_bytes", "Bytes of records in the log.", |s| s.log_bytes),
+];
 
 fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -493,6 +493,16 @@ fn the_server_describes_itself() {
         "{}",
         metrics.text()
     );
+    // What the database takes, as the library tells it.
+    let log = s.conn.stats().unwrap().log_bytes;
+    for gauge in [
+        "annals_cache_bytes{db=\"orders\"} ",
+        "annals_novelty_facts{db=\"orders\"} ",
+        "annals_index_bytes{db=\"orders\"} ",
+        &format!("annals_log_bytes{{db=\"orders\"}} {log}"),
+    ] {
+        assert!(metrics.text().contains(gauge), "{gauge} in {}", metrics.text());
+    }
     assert!(!s.get("/health").header("x-request-id").is_empty());
     let doc = s.get("/openapi.json").ok();
     // Every example in the document does what it says on this very server.
