@@ -99,7 +99,7 @@ pub fn value(rng: &mut Rng, of: ValueType) -> Value {
         },
         ValueType::Keyword => Value::keyword(["t/p", "t/q", "t/r", "u/p", "p"][rng.below(5)]),
         ValueType::Boolean => Value::Bool(rng.chance(50)),
-        ValueType::Instant => Value::Instant(annals_model::value::Instant(*rng.pick(&[
+        ValueType::Instant => Value::Instant(annals_model::Instant(*rng.pick(&[
             -86_400_000_000,
             0,
             1_767_225_600_000_000,
