@@ -11,6 +11,7 @@ does not fall on one peer alone. A cell is the median over rounds of each run's 
 checksums of all peers must agree; a peer that disagrees is marked and left out of the ratios.
 """
 import argparse, glob, json, os, platform, statistics, subprocess, sys, time
+import memory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "out")
@@ -42,14 +43,13 @@ WRITES = ("load", "append", "add", "init", "durable", "nosync", "async", "wal")
 def run(peer, workload, size, round_, timeout):
     env = dict(os.environ, TMO=str(timeout))
     t = time.time()
-    text = subprocess.run([os.path.join(HERE, "run"), peer, workload, size], env=env, capture_output=True, text=True)
-    lines = [l for l in text.stdout.splitlines() if l.startswith("{")]
+    found, said, peaks = memory.run([peer, workload, size], env=env)
     path = os.path.join(OUT, f"{workload}-{size}-{peer}-{round_}.jsonl")
     with open(path, "w") as f:
-        f.write("\n".join(lines) + "\n")
-    print(f"  round {round_} {peer:14} {len(lines):3} lines  {time.time() - t:6.1f} s", flush=True)
-    if text.returncode != 0 or not lines:
-        print(text.stderr[-400:], file=sys.stderr)
+        f.writelines(json.dumps(d) + "\n" for d in found)
+    print(f"  round {round_} {peer:14} {len(found):3} lines  {time.time() - t:6.1f} s  {peaks['peak_mb']} MB", flush=True)
+    if not found:
+        print(said[-400:], file=sys.stderr)
 
 
 def collect():
@@ -118,13 +118,7 @@ def table(ops):
         lines.append(f"| {op} | {rows if rows is not None else ''} | " + " | ".join(row) + f" | {ratio} |")
     lines.append("")
     lines.append(f"Ahead of the best peer in {wins} rows, behind it in {losses} (bold).")
-    memory = []
-    for p in names:
-        peak = max((d.get("rss_mb", 0) for peers in ops.values() for d in peers.get(p, [])), default=0)
-        if peak:
-            memory.append(f"{p} {peak}")
-    if memory:
-        lines.append(f"Peak memory of the process, MB: {', '.join(memory)}.")
+    lines += held(names, ops)
     disk = []
     for op, peers in ops.items():
         for p, runs in peers.items():
@@ -134,6 +128,20 @@ def table(ops):
     if disk:
         lines.append(f"Bytes on disk per fact (W6: per event): {', '.join(disk)}.")
     return "\n".join(lines)
+
+
+def held(names, ops):
+    """Lines on peak memory. Figures are those until the last operation that another product has too: what only one
+    peer does must not count against it."""
+    shared = [peers for peers in ops.values() if sum(p not in FLOORS for p in peers) > 1]
+    lines = []
+    for field, title in [("peak_mb", "Peak memory of the process"), ("anon_mb", "of its own (heap, stacks)"), ("mapped_mb", "mapped pages of files")]:
+        # Runs of before memory.py have the first only, as the peer reported it.
+        peak = lambda d: d.get(field, d.get("rss_mb", 0) if field == "peak_mb" else 0)
+        found = [(p, max((peak(d) for peers in shared for d in peers.get(p, [])), default=0)) for p in names]
+        if any(mb for _, mb in found):
+            lines.append(f"{title[0].upper() + title[1:]}, MB: {', '.join(f'{p} {mb}' for p, mb in found if mb)}.")
+    return lines
 
 
 def machine():
