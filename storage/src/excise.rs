@@ -49,6 +49,15 @@ pub enum Excise {
         /// Its key.
         key: Vec<u8>,
     },
+    /// What every version of a side row holds; the row stays, at its time, and holds this.
+    Content {
+        /// Its table.
+        table: u8,
+        /// Its key.
+        key: Vec<u8>,
+        /// What it holds from now on.
+        value: Vec<u8>,
+    },
 }
 
 impl Excise {
@@ -59,7 +68,7 @@ impl Excise {
                     && a.is_none_or(|a| a == d.a)
                     && v.as_ref().is_none_or(|v| *v == d.v)
             }
-            Excise::Row { .. } => false,
+            Excise::Row { .. } | Excise::Content { .. } => false,
         }
     }
 
@@ -69,6 +78,16 @@ impl Excise {
 
     fn is_row(&self, r: &Row) -> bool {
         matches!(self, Excise::Row { table, key } if *table == r.table && *key == r.key)
+    }
+
+    /// What the row is to hold instead of what it holds.
+    fn instead(&self, r: &Row) -> Option<&Vec<u8>> {
+        match self {
+            Excise::Content { table, key, value } if *table == r.table && *key == r.key => {
+                r.value.as_ref().filter(|held| *held != value).map(|_| value)
+            }
+            _ => None,
+        }
     }
 
     /// How the signing record names it: values and row keys by hash only.
@@ -89,6 +108,10 @@ impl Excise {
                 out.extend_from_slice(&[1, *table]);
                 out.extend_from_slice(&hash_of(key));
             }
+            Excise::Content { table, key, .. } => {
+                out.extend_from_slice(&[2, *table]);
+                out.extend_from_slice(&hash_of(key));
+            }
         }
     }
 }
@@ -100,7 +123,7 @@ pub struct ExciseReport {
     pub t: T,
     /// Datoms taken out of the log.
     pub datoms: u64,
-    /// Versions of side rows taken out.
+    /// Versions of side rows taken out, or whose content was.
     pub rows: u64,
     /// The log's chain hash before.
     pub chain_before: [u8; 32],
@@ -141,6 +164,12 @@ impl Sieve<'_> {
         r.rows.retain(|row| !self.what.iter().any(|w| w.is_row(row)));
         self.datoms += (datoms - r.datoms.len()) as u64;
         self.rows += (rows - r.rows.len()) as u64;
+        for row in &mut r.rows {
+            if let Some(value) = self.what.iter().find_map(|w| w.instead(row)) {
+                row.value = Some(value.clone());
+                self.rows += 1;
+            }
+        }
         r
     }
 }
@@ -167,9 +196,12 @@ impl Store {
             ControlFlow::Continue(())
         })?;
         for w in what {
-            if let Excise::Row { table, key } = w {
-                found += u64::from(self.row(self.basis(), *table, key)?.is_some());
-            }
+            let (Excise::Row { table, key } | Excise::Content { table, key, .. }) = w else { continue };
+            let held = self.row(self.basis(), *table, key)?;
+            found += match w {
+                Excise::Content { value, .. } => u64::from(held.is_some_and(|held| held != *value)),
+                _ => u64::from(held.is_some()),
+            };
         }
         Ok(found)
     }

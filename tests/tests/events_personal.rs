@@ -7,7 +7,7 @@ use annals::{
     event::{
         Aggregate, Append, CommandId, CommandRequest, CommandStatus, CommandTo, Decide, Dispatch, Event,
         NewEvent, Out, ProcessManager, ProcessState, Recorded, Refusal, Route, SnapshotPolicy, Start,
-        personal,
+        TextErasure, personal,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -428,4 +428,84 @@ fn a24_a_snapshot_that_kept_a_personal_value_goes_with_its_past_versions() {
     assert!(!holds(dir.path(), NAME));
     assert_eq!(people.load("ada").unwrap().state.visits, 7);
     assert!(conn.verify().is_ok());
+}
+
+const TICKETS: &str = r#"{:projection/name :tickets :projection/version 1
+ :projection/schema [{:db/ident :ticket/id :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                     {:db/ident :ticket/by :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
+                     {:db/ident :ticket/city :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
+ :projection/on [{:event "Opened" :assert [{:ticket/id $stream.key :ticket/by (maybe $data.by) :ticket/city $data.city}]}]}"#;
+
+#[test]
+fn a24_texts_in_the_clear_are_named_by_an_erasure_and_taken_out_of_events_and_rows_on_demand() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_000_000_000));
+    let conn = shop(dir.path(), &clock);
+    conn.add_projection(TICKETS).unwrap();
+    registered(&conn, "ada", NAME);
+    drain(&conn);
+    // Nobody marked these. The second is of somebody else who is called so; the third has nothing to do with it.
+    let opened = |n: u8, by: &str| {
+        let data =
+            Value::map([("by", by), ("city", "Bern")].map(|(k, v)| (Value::keyword(k), Value::from(v))));
+        let e = NewEvent::new("Opened", data).unwrap().actor(by).meta("said", format!("{by} called"));
+        conn.append(Append::to(format!("ticket-{n}")).push(e)).unwrap()
+    };
+    let (hers, namesake) = (opened(1, NAME), opened(2, NAME));
+    opened(3, "Charles Babbage");
+    conn.command(request(2, "Complaint", "about", Value::from(NAME))).unwrap_err();
+    let before = conn.db();
+    let head = before.events().head().unwrap();
+    let as_appended = before.events().at(hers.first).unwrap().remove(0).event;
+    let asked = |db: &annals::Db| {
+        let by = "[:find ?id ?by ?city :where [?t :ticket/id ?id] [?t :ticket/city ?city] [(get-else $ ?t :ticket/by \"?\") ?by]]";
+        annals::edn::print(&db.query(by, ()).unwrap().value())
+    };
+    let said = |db: &annals::Db, at: &annals::event::Appended| {
+        let e = db.events().at(at.first).unwrap().remove(0);
+        (e.version.0, format!("{:?} {:?}", e.event.data.value().unwrap(), e.event.meta))
+    };
+    assert!(asked(&before).contains(&format!(r#"["1" "{NAME}" "Bern"]"#)));
+
+    let erased = conn.erase_subject("ada").unwrap();
+    assert_eq!(erased.elsewhere_events, [hers.first, namesake.first]);
+    assert_eq!(erased.elsewhere_rows.len(), 1, "{erased:?}");
+    assert!(said(&conn.db(), &hers).1.contains(NAME), "an erasure names it and leaves it");
+
+    let what =
+        TextErasure { values: vec![NAME.into()], events: vec![hers.first], rows: erased.elsewhere_rows };
+    let done = conn.erase_texts(&what).unwrap();
+    assert_eq!((done.events, done.facts, done.processes.len()), (1, 1, 1), "{done:?}");
+    assert_eq!((done.elsewhere_events, done.elsewhere.len()), (vec![namesake.first], 1));
+    for db in [conn.db(), conn.db().as_of(hers.t), before.clone()] {
+        let (version, text) = said(&db, &hers);
+        assert_eq!((version, text.matches("annals/erased").count()), (1, 3), "{text}");
+        assert!(!text.contains("Lovelace") && text.contains("Bern"), "{text}");
+    }
+    let rest = format!(r#"[["1" "?" "Bern"] ["2" "{NAME}" "Bern"] ["3" "Charles Babbage" "Bern"]]"#);
+    assert_eq!(asked(&conn.db()), rest);
+    assert!(said(&conn.db(), &namesake).1.contains(NAME));
+    assert!(conn.append(Append::to("ticket-1").push(as_appended)).unwrap().replayed, "nobody brings it back");
+    let again = conn.erase_texts(&what).unwrap();
+    assert_eq!((again.events, again.facts, again.t), (0, 0, None));
+    let refused = conn.command(request(2, "Complaint", "about", Value::from(NAME))).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "nobody complains about annals/erased",
+        "the stored answer, without the name"
+    );
+
+    // Of all that hold it: then it is in no file, and what is left goes on.
+    let events = vec![namesake.first];
+    conn.erase_texts(&TextErasure { values: vec![NAME.into()], events, ..TextErasure::default() }).unwrap();
+    conn.rebuild_projection("tickets").unwrap();
+    settled(&conn);
+    assert!(!holds(dir.path(), "Lovelace"));
+    assert!(conn.verify().is_ok());
+    drop((before, conn));
+    let conn = shop(dir.path(), &clock);
+    assert_eq!(asked(&conn.db()), r#"[["1" "?" "Bern"] ["2" "?" "Bern"] ["3" "Charles Babbage" "Bern"]]"#);
+    let next =
+        conn.append(Append::to("ticket-4").event("Opened", r#"{"city": "Rome"}"#).unwrap()).unwrap().first;
+    assert_eq!(next.0, head.0 + 1, "positions go on");
 }

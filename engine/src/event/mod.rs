@@ -34,7 +34,7 @@ mod stream;
 pub use command::{aggregate, decision, dispatch, event_type, fixture, repository, state};
 pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire, wire_name};
 pub use personal::seal;
-pub(crate) use personal::{erase, keys, marks, redact};
+pub(crate) use personal::{clear, erase, keys, marks, redact};
 pub(crate) use process::{outbox, status, step, wants, work};
 pub use process::{reactor, runner, timer};
 pub(crate) use projection::{
@@ -51,6 +51,7 @@ pub use append::{
 };
 pub use async_feed::EventStream;
 pub use batch::Parked;
+pub use clear::TextErasure;
 pub use command::{CommandOutcome, CommandStatus, CommandTo, Dispatch, Retry, WaitFor};
 pub use data::{Data, DataError, IntoData, of_json, to_json};
 pub use decision::{Decide, Decision, ReadError, ReadQuery, Reads};

@@ -62,6 +62,7 @@ pub async fn erase(call: Call) -> Answer {
             let db = conn.db();
             let names = erased.processes.iter().map(|p| Tree::from(p.as_str()));
             let others = erased.elsewhere_rows.iter().map(|p| Tree::from(p.as_str()));
+            let clear = erased.elsewhere_events.iter().map(|p| Tree::from(p.0));
             let doc = Doc::new()
                 .with("basis-t", db.t())
                 .with("events", erased.events)
@@ -70,7 +71,8 @@ pub async fn erase(call: Call) -> Answer {
                 .maybe("t", erased.t)
                 .with("elsewhere", datoms(&erased.elsewhere, db.schema()))
                 .with("processes", names.collect::<Tree>())
-                .with("elsewhere-rows", others.collect::<Tree>());
+                .with("elsewhere-rows", others.collect::<Tree>())
+                .with("elsewhere-events", clear.collect::<Tree>());
             Ok((db.t(), doc))
         })
         .await?;

@@ -13,6 +13,7 @@
 
 use crate::event::{
     batch::Taken,
+    clear,
     facts::{Cache, Target},
     id::{Position, StreamId},
     inline::Staged,
@@ -22,6 +23,7 @@ use crate::event::{
     redact::{self, ELSEWHERE, Ties},
     registry::Events,
     runtime::Runtime,
+    seal::SealError,
     table::{self, Key},
 };
 use crate::{
@@ -53,8 +55,13 @@ pub struct Erased {
     /// past versions too; work under way goes on without it.
     pub processes: Vec<String>,
     /// Others' states, timers, commands and outcomes that hold an equal text, by name: they are left
-    /// as they are. At most 100 are listed.
+    /// as they are. At most 100 are listed. [`Connection::erase_texts`] takes the texts out of those that are
+    /// given back to it.
     pub elsewhere_rows: Vec<String>,
+    /// Events that hold a text of the subject in the clear, in payload or metadata: the program that appended
+    /// them did not mark it. They are left as they are, since somebody else may be called so. At most
+    /// 100 are listed. For [`Connection::erase_texts`], too.
+    pub elsewhere_events: Vec<Position>,
 }
 
 /// Opens a subject again when an erasure does not come to its end.
@@ -74,8 +81,9 @@ impl Connection {
     /// What is left to the caller: copies of the key file, and backups made before, hold key and facts
     /// until they are destroyed; tags and types of events are never personal values; facts of
     /// plain transactions are for [`Connection::excise`] (`elsewhere` lists equal texts). Payloads that
-    /// were submitted without marking what is personal, and refusals that repeat them, have nothing
-    /// that ties them to the subject (`elsewhere_rows` names them).
+    /// were appended or submitted without marking what is personal, and refusals that repeat them, have nothing
+    /// that ties them to the subject: `elsewhere_events` and `elsewhere_rows` name them, for
+    /// [`Connection::erase_texts`].
     ///
     /// # Errors
     /// A database in memory has nothing to excise from; reading, writing or excising failed. Until
@@ -87,6 +95,7 @@ impl Connection {
         let _one = events.registering.lock();
         let runtimes = events.runtimes();
         let _driving: Vec<_> = runtimes.iter().map(|r| r.driving.lock()).collect();
+        let without = |e: &Recorded| events.seals.open_without(e.clone(), subject);
         let known = events.seals.knows(subject);
         events.seals.close(subject);
         let closed = Closed(&events, subject);
@@ -104,7 +113,7 @@ impl Connection {
                 done.events += found.len() as u64;
                 streams.extend(found.iter().map(|e| e.stream.clone()));
                 tie(&events, &found, &mut ties);
-                self.excise_facts(&events, &runtimes, &db, subject, &found, &mut done)?;
+                self.excise_facts(&events, &runtimes, &db, &found, &without, &mut done)?;
                 looked = head;
                 continue;
             }
@@ -122,33 +131,28 @@ impl Connection {
         drop(closed);
         events.forget_facts();
         let db = self.db();
-        let mut snapshots = Vec::new();
-        for stream in &streams {
-            let key = Key::new().text(stream.as_str());
-            if db.events().tables.row(table::SNAPSHOT, key.clone())?.is_some() {
-                snapshots.push(Excise::Row { table: table::SNAPSHOT, key: key.done() });
-            }
-        }
+        let snapshots = snapshots(&db, &streams)?;
         if !snapshots.is_empty() {
             done.snapshots = snapshots.len() as u64;
             done.t = Some(self.excise_planned(snapshots, Vec::new(), reason())?.report.t());
         }
-        done.elsewhere = elsewhere(&self.db(), &texts)?;
+        done.look_elsewhere(&self.db(), &texts)?;
         Ok(done)
     }
 
-    fn excise_facts(
+    /// Takes out what projections made of what these events hold no more `without`.
+    pub(crate) fn excise_facts(
         &self,
         events: &Events,
         runtimes: &[Arc<Runtime>],
         db: &Db,
-        subject: &str,
         found: &[Recorded],
+        without: Without<'_>,
         done: &mut Erased,
     ) -> Result<(), Error> {
         let mut what = Vec::new();
         for r in runtimes {
-            for (e, a, v) in derived(events, db, r, subject, found)? {
+            for (e, a, v) in derived(events, db, r, found, without)? {
                 let Some(attr) = db.schema().attribute(a) else { continue };
                 let entity = Some(Eid::Id(e));
                 what.push(Excision::Value { entity, attr: attr.ident.as_str().to_owned(), value: v });
@@ -186,8 +190,20 @@ fn affected(
     Ok(found)
 }
 
+/// The snapshots of the aggregates of these streams.
+pub(crate) fn snapshots(db: &Db, streams: &BTreeSet<StreamId>) -> Result<Vec<Excise>, DbError> {
+    let mut found = Vec::new();
+    for stream in streams {
+        let key = Key::new().text(stream.as_str());
+        if db.events().tables.row(table::SNAPSHOT, key.clone())?.is_some() {
+            found.push(Excise::Row { table: table::SNAPSHOT, key: key.done() });
+        }
+    }
+    Ok(found)
+}
+
 /// Notes what events have to do with: the processes of this program say whom they are for.
-fn tie(events: &Events, found: &[Recorded], ties: &mut Ties) {
+pub(crate) fn tie(events: &Events, found: &[Recorded], ties: &mut Ties) {
     for e in found {
         ties.events.insert(e.event.id.0);
         ties.times.insert(e.t);
@@ -203,7 +219,7 @@ fn tie(events: &Events, found: &[Recorded], ties: &mut Ties) {
 }
 
 /// What the transaction of an excision says of itself.
-fn reason() -> TxData {
+pub(crate) fn reason() -> TxData {
     let why = Value::map([
         (Value::keyword("db/id"), Value::string("datomic.tx")),
         (Value::keyword("tx/why"), Value::string("erasure of a subject's personal values")),
@@ -226,13 +242,16 @@ fn collect_texts(v: &Value, texts: &mut HashSet<Value>) {
 
 type Fact = (EntityId, AttrId, Value);
 
+/// A stored event as its readers see it when the values are gone.
+pub(crate) type Without<'a> = &'a dyn Fn(&Recorded) -> Result<Recorded, SealError>;
+
 /// The facts of a version that it would not have made of these events without the values.
 fn derived(
     events: &Events,
     db: &Db,
     r: &Runtime,
-    subject: &str,
     found: &[Recorded],
+    without: Without<'_>,
 ) -> Result<Vec<Fact>, DbError> {
     let log = db.events();
     let history = View { history: true, ..View::NOW };
@@ -265,7 +284,7 @@ fn derived(
             }
             continue;
         };
-        let erased = said(events, db, r, t, &stored, Some(subject))?.unwrap_or_default();
+        let erased = said(events, db, r, t, &stored, Some(without))?.unwrap_or_default();
         for (e, a, v) in plain.difference(&erased) {
             let same = at(*a).iter().filter(|(e2, v2)| v2 == v && e.is_none_or(|e| e == *e2));
             go.extend(same.map(|(e, v)| (*e, *a, v.clone())));
@@ -285,7 +304,7 @@ fn said(
     r: &Runtime,
     t: T,
     stored: &[Recorded],
-    without: Option<&str>,
+    without: Option<Without<'_>>,
 ) -> Result<Option<HashSet<Claim>>, DbError> {
     let code = r.code();
     if matches!(code, Code::Absent) {
@@ -303,7 +322,7 @@ fn said(
     for e in stored.iter().filter(|e| !skipped.contains(&e.position)) {
         let taken: Taken = match without {
             None => events.taken(e.clone(), false),
-            Some(subject) => events.taken(events.seals.open_without(e.clone(), subject)?, false),
+            Some(without) => events.taken(without(e)?, false),
         };
         let Ok(parts) = taken.parts() else { continue };
         for part in parts.iter().filter(|e| code.wants(e)) {
@@ -317,6 +336,29 @@ fn said(
     let fresh = |e: EntityId| e.partition() == Some(Partition::User) && e.counter() >= counter;
     let own = |d: Datom| (Some(d.e).filter(|e| !fresh(*e)), d.a, d.v);
     Ok(Some(datoms.into_iter().filter(|d| d.added).map(own).collect()))
+}
+
+impl Erased {
+    /// Looks for facts and events that hold one of these texts in the clear.
+    pub(crate) fn look_elsewhere(&mut self, db: &Db, texts: &HashSet<Value>) -> Result<(), DbError> {
+        self.elsewhere = elsewhere(db, texts)?;
+        self.elsewhere_events.clear();
+        let texts: Vec<Value> = texts.iter().cloned().collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let log = db.events();
+        log.each(Position::ZERO, log.head()?, &mut |r| {
+            if clear::in_event(&r, &texts)? {
+                self.elsewhere_events.push(r.position);
+            }
+            Ok(match self.elsewhere_events.len() < ELSEWHERE {
+                true => std::ops::ControlFlow::Continue(()),
+                false => std::ops::ControlFlow::Break(()),
+            })
+        })?;
+        Ok(())
+    }
 }
 
 /// Facts with one of these texts, in the present or the past.

@@ -64,6 +64,8 @@ pub(crate) struct Ties {
     pub instances: BTreeSet<(String, String)>,
     /// and the commands that made them or follow from them.
     pub commands: HashSet<Uuid>,
+    /// Rows that somebody says are the subject's, as `Redaction::elsewhere` names them.
+    pub named: BTreeSet<String>,
 }
 
 impl Ties {
@@ -131,7 +133,7 @@ pub(crate) fn plan<R>(
 where
     R: Iterator<Item = Result<Record, StorageError>>,
 {
-    let texts: Vec<Arc<str>> = texts.iter().filter_map(text_of).collect();
+    let texts: Vec<Value> = texts.iter().filter(|v| text_of(v).is_some()).cloned().collect();
     let mut redaction = Redaction::default();
     if texts.is_empty() {
         return Ok(redaction);
@@ -151,7 +153,7 @@ where
                 continue;
             };
             let own = ties.hold(&row, value)?;
-            if texts.iter().any(|t| memchr::memmem::find(value, t.as_bytes()).is_some()) {
+            if stands_in(value, &texts) {
                 *found.entry((row.table, row.key)).or_default() |= own;
             }
         }
@@ -160,7 +162,7 @@ where
         let what = TABLES.iter().find(|(n, _)| *n == table).map_or("", |(_, what)| *what);
         let name = format!("{what} {}", name(table, &key));
         let decided = || Uuid::from_slice(&key).is_ok_and(|id| ties.commands.contains(&id));
-        let hers = own || (table == table::COMMAND && decided());
+        let hers = own || (table == table::COMMAND && decided()) || ties.named.contains(&name);
         if !hers {
             if redaction.elsewhere.len() < ELSEWHERE {
                 redaction.elsewhere.push(name);
@@ -177,11 +179,17 @@ where
     Ok(redaction)
 }
 
-fn text_of(v: &Value) -> Option<Arc<str>> {
+/// A text that is held by something: none is held by everything.
+fn text_of(v: &Value) -> Option<&Arc<str>> {
     match v {
-        Value::String(s) => Some(s.clone()),
+        Value::String(s) if !s.is_empty() => Some(s),
         _ => None,
     }
+}
+
+/// Does one of the texts stand in bytes as they are stored?
+pub(crate) fn stands_in(stored: &[u8], texts: &[Value]) -> bool {
+    texts.iter().filter_map(text_of).any(|t| memchr::memmem::find(stored, t.as_bytes()).is_some())
 }
 
 fn name(table: u8, key: &[u8]) -> String {
@@ -195,12 +203,12 @@ fn name(table: u8, key: &[u8]) -> String {
 }
 
 /// A row without the texts.
-fn without(table: u8, key: &[u8], stored: &[u8], texts: &[Arc<str>]) -> Result<Vec<u8>, DbError> {
+fn without(table: u8, key: &[u8], stored: &[u8], texts: &[Value]) -> Result<Vec<u8>, DbError> {
     if table == table::COMMAND {
         let id = CommandId(Uuid::from_slice(key).unwrap_or_default());
         let mut outcome = CommandOutcome::decode(id, stored)?;
         if let CommandStatus::Rejected { message, detail, .. } = &mut outcome.status {
-            if texts.iter().any(|t| message.contains(&**t)) {
+            if in_text(message, texts) {
                 *message = Arc::from(seal::ERASED);
             }
             *detail = redacted(detail, texts);
@@ -219,7 +227,7 @@ fn without(table: u8, key: &[u8], stored: &[u8], texts: &[Arc<str>]) -> Result<V
 }
 
 /// A queued command: its payload as data, who and what it is about as text.
-fn redacted_command(v: &Value, texts: &[Arc<str>]) -> Value {
+fn redacted_command(v: &Value, texts: &[Value]) -> Value {
     let Value::Map(entries) = v else { return v.clone() };
     Value::map(entries.iter().map(|(k, v)| {
         let field = match k {
@@ -235,23 +243,27 @@ fn redacted_command(v: &Value, texts: &[Arc<str>]) -> Value {
                 }
                 fact => fact.clone(),
             })),
-            ("actor" | "correlation", Value::String(s)) if texts.iter().any(|t| s.contains(&**t)) => {
-                Value::string(seal::ERASED)
-            }
+            ("actor" | "correlation", Value::String(s)) if in_text(s, texts) => Value::string(seal::ERASED),
             (_, v) => v.clone(),
         };
         (k.clone(), v)
     }))
 }
 
-/// Does a value hold one of the texts?
-fn held(v: &Value, texts: &[Arc<str>]) -> bool {
-    texts.iter().any(|t| holds(v, &Value::String(t.clone())))
+/// Does a value hold one of the texts, or is it one of the other values?
+fn held(v: &Value, texts: &[Value]) -> bool {
+    texts.iter().any(|t| holds(v, t))
+}
+
+pub(crate) fn in_text(text: &str, texts: &[Value]) -> bool {
+    texts.iter().filter_map(text_of).any(|t| text.contains(&**t))
 }
 
 /// The value with `:annals/erased` in place of everything that holds one of the texts.
-fn redacted(v: &Value, texts: &[Arc<str>]) -> Value {
+pub(crate) fn redacted(v: &Value, texts: &[Value]) -> Value {
     match v {
+        // The name of its subject is no secret, and what it holds cannot be read here.
+        Value::Tagged(t) if t.0.as_str() == seal::SEALED => v.clone(),
         Value::Map(entries) if entries.iter().any(|(k, _)| held(k, texts)) => Value::keyword(seal::ERASED),
         Value::Map(entries) => Value::map(entries.iter().map(|(k, v)| (k.clone(), redacted(v, texts)))),
         Value::Vector(items) => Value::vector(items.iter().map(|v| redacted(v, texts))),
@@ -267,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_a_transaction_says_of_itself_keeps_its_type() {
-        let texts = [Arc::from("alice")];
+        let texts = [Value::string("alice")];
         let given =
             r#"{:payload {:to "alice" :n 1} :actor "alice-crm" :tx [[:tx/principal "alice-crm"] [:tx/n 7]]}"#;
         let wanted = r#"{:payload {:to :annals/erased :n 1} :actor "annals/erased"

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 /// The tag of a value to be sealed: `#annals/personal [subject value]`.
 pub(crate) const PERSONAL: &str = "annals/personal";
-const SEALED: &str = "annals/sealed";
+pub(crate) const SEALED: &str = "annals/sealed";
 /// What stands in place of a value whose subject was erased.
 pub const ERASED: &str = "annals/erased";
 
