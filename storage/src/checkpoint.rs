@@ -14,12 +14,16 @@ use crate::error::{Res, StorageError};
 use crate::index::{self, About};
 use crate::log::Log;
 use crate::read::SharedDelta;
+use crate::starts::Starts;
 use crate::store::{Base, Core, Frozen, Shot};
 use crate::types::Checkpoint;
 use annals_model::{Instant, T};
 use parking_lot::{Condvar, Mutex};
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -34,6 +38,8 @@ pub(crate) struct Checkpoints {
     work: Condvar,
     /// A checkpoint ended, well or not.
     done: Condvar,
+    /// Facts in the indexes, ended ones too, as of the last checkpoint begun.
+    facts: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -43,8 +49,12 @@ struct State {
     failed: Option<Arc<StorageError>>,
 }
 
-/// Novelty at which writers wait, in multiples of what starts a checkpoint.
-const BACK_PRESSURE: usize = 4;
+/// Novelty at which writers wait, in multiples of what starts a checkpoint: at least, and at most.
+const BACK_PRESSURE: std::ops::RangeInclusive<usize> = 4..=10;
+/// In between they wait at one of so many facts of the database. What a checkpoint costs is mostly the
+/// pages that it copies: a thousand values in no order lie on nearly as many pages of a large index. The larger
+/// the index, the more must go there together.
+const SHARE: usize = 4;
 
 impl Core {
     fn novelty_facts(&self) -> usize {
@@ -53,12 +63,19 @@ impl Core {
         shot.active.read().n_facts + frozen
     }
 
+    /// Novelty at which writers wait.
+    fn most_novelty(&self, facts: usize) -> usize {
+        let (least, most) = BACK_PRESSURE.into_inner();
+        let share = self.checkpoints.facts.load(Ordering::Relaxed) / SHARE;
+        share.clamp(facts.saturating_mul(least), facts.saturating_mul(most))
+    }
+
     /// Refuses writes when novelty is at its limit and checkpoints fail.
     pub fn refuse_if_stuck(&self) -> Res<()> {
         let Checkpoint::Auto { facts, .. } = self.options.checkpoint else { return Ok(()) };
         let failed = self.checkpoints.state.lock().failed.clone();
         match failed {
-            Some(because) if self.novelty_facts() >= facts.saturating_mul(BACK_PRESSURE) => {
+            Some(because) if self.novelty_facts() >= self.most_novelty(facts) => {
                 // The disk may have room again: ask for another try.
                 self.checkpoints.work.notify_one();
                 Err(StorageError::CheckpointFailed { because })
@@ -82,10 +99,8 @@ impl Core {
                     state.written = true;
                     self.checkpoints.work.notify_one();
                 }
-                while state.failed.is_none()
-                    && !state.stop
-                    && self.novelty_facts() >= facts.saturating_mul(BACK_PRESSURE)
-                {
+                let most = self.most_novelty(facts);
+                while state.failed.is_none() && !state.stop && self.novelty_facts() >= most {
                     self.checkpoints.work.notify_one();
                     self.checkpoints.done.wait_for(&mut state, Duration::from_millis(50));
                 }
@@ -135,17 +150,22 @@ impl Core {
             return false;
         }
         let stats = self.stats.read().clone();
+        let rows: u64 = stats.attrs.values().map(|rows| rows.current + rows.closed).sum();
+        self.checkpoints.facts.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::Relaxed);
         let about = About { position, stats, late_end: T(self.late_end.load(Ordering::Acquire)) };
         let times = self.times.read();
         let instants: Vec<(T, Instant)> =
             times.instants.iter().enumerate().map(|(i, x)| (T(first + i as u64), *x)).collect();
         drop(times);
         debug_assert_eq!(about.position.t, Some(basis));
+        let mut starts = Starts::clone(&shot.starts);
+        starts.absorb(&shot.active.read().starts);
         let frozen = Frozen { delta: shot.active.clone(), about: Arc::new(about), instants: instants.into() };
         self.shot.store(Arc::new(Shot {
             base: Some(base.clone()),
             frozen: Some(frozen),
             active: SharedDelta::default(),
+            starts: starts.into(),
         }));
         true
     }
@@ -163,7 +183,12 @@ impl Core {
         drop(delta);
         let t = frozen.about.position.t.unwrap_or(T(0));
         let base = Base { env: base.env.clone(), txn_id, t };
-        self.shot.store(Arc::new(Shot { base: Some(base), frozen: None, active: shot.active.clone() }));
+        self.shot.store(Arc::new(Shot {
+            base: Some(base),
+            frozen: None,
+            active: shot.active.clone(),
+            starts: shot.starts.clone(),
+        }));
         let mut times = self.times.write();
         let n = (t.0 + 1).saturating_sub(times.first).min(times.instants.len() as u64);
         times.instants.drain(..n as usize);

@@ -9,13 +9,16 @@ use crate::folder::{Folder, Holds};
 use crate::index::{self, About};
 use crate::kv::{Db, Env};
 use crate::log::{FileLog, Log};
+use crate::lower::Lower;
 use crate::open::{log_options, open_index};
-use crate::read::{Lower, SharedDelta};
+use crate::read::SharedDelta;
+use crate::starts::Starts;
 use crate::store::{Base, Core, Shot, Store};
 use crate::types::{Hints, StoreOptions};
 use crate::verify::Fold;
 use annals_model::{AttrId, T};
 use std::{
+    cell::RefCell,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
@@ -75,11 +78,13 @@ pub(crate) fn index_log(
     let mut fold = Fold::default();
     let mut late_end = T(0);
     let mut last = None;
+    let starts = RefCell::new(Starts::default());
     let flush = |fold: &mut Fold, late_end: &mut T, position: Option<crate::log::Position>| -> Res<()> {
         let Some(position) = position else { return Ok(()) };
         *late_end = (*late_end).max(fold.delta.late_end);
         let about = About { position, stats: fold.stats.clone(), late_end: *late_end };
         index::write(env, &fold.delta, &fold.instants, &about, hints)?;
+        starts.borrow_mut().absorb(&fold.delta.starts);
         *fold = Fold { stats: std::mem::take(&mut fold.stats), ..Fold::default() };
         Ok(())
     };
@@ -88,9 +93,10 @@ pub(crate) fn index_log(
         report.datoms += r.record.datoms.len() as u64;
         report.t = r.record.t;
         let snapshot = env.read()?;
-        fold.apply(&r.record, &Lower::new(Some(&snapshot), None, r.record.datoms.len()))?;
+        let below = starts.borrow();
+        fold.apply(&r.record, &Lower::new(Some(&snapshot), None, &below, r.record.datoms.len()))?;
         last = Some(*r.at);
-        drop(snapshot);
+        drop((snapshot, below));
         if fold.delta.n_facts >= REBUILD_FACTS {
             flush(&mut fold, &mut late_end, last.take())?;
         }
@@ -135,6 +141,7 @@ impl Store {
             base: Some(base),
             frozen: shot.frozen.clone(),
             active: shot.active.clone(),
+            starts: shot.starts.clone(),
         }));
         Ok(())
     }
@@ -190,9 +197,15 @@ impl Core {
         let base = Base { txn_id: snapshot.txn_id(), env: env.clone(), t };
         drop(snapshot);
         self.cache.clear();
+        let starts = Starts::upto(t, stats.attrs.keys().copied());
         *self.stats.write() = stats;
         self.late_end.store(late_end.0, Ordering::Release);
-        self.shot.store(Arc::new(Shot { base: Some(base), frozen: None, active: SharedDelta::default() }));
+        self.shot.store(Arc::new(Shot {
+            base: Some(base),
+            frozen: None,
+            active: SharedDelta::default(),
+            starts: starts.into(),
+        }));
         let mut times = self.times.write();
         times.instants.clear();
         times.first = t.0 + 1;

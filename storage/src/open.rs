@@ -12,8 +12,10 @@ use crate::folder::{Folder, Holds};
 use crate::index;
 use crate::kv::Env;
 use crate::log::{FileLog, Log, LogOptions};
+use crate::lower::Lower;
 use crate::novelty::Delta;
-use crate::read::{Lower, SharedDelta};
+use crate::read::SharedDelta;
+use crate::starts::Starts;
 use crate::store::{Base, Core, Shot, Store};
 use crate::types::{Record, StoreOptions};
 use annals_model::{Instant, T};
@@ -66,7 +68,8 @@ fn create(folder: Folder, options: StoreOptions, genesis: Record) -> Res<Store> 
     fs::create_dir_all(folder.index()).map_err(|e| StorageError::io("create", folder.index(), e))?;
     let env = Env::open(&folder.index(), options.map_size_bytes, false, true)?;
     let base = Base { txn_id: env.read()?.txn_id(), env, t: T(0) };
-    let shot = Shot { base: Some(base), frozen: None, active: SharedDelta::default() };
+    let shot =
+        Shot { base: Some(base), frozen: None, active: SharedDelta::default(), starts: Arc::default() };
     let core = Core::new(options, Log::Files(Arc::new(log)), Some(folder), shot, Stats::default(), None);
     let store = Store::of(core);
     store.stage(genesis)?;
@@ -103,10 +106,11 @@ fn open(folder: Folder, uuid: Uuid, options: StoreOptions) -> Res<Store> {
     let position = about.map(|a| a.position);
     let base_t = position.and_then(|p| p.t);
 
+    let starts = Starts::upto(base_t.unwrap_or(T(0)), stats.attrs.keys().copied());
     let mut delta = Delta::default();
     let mut instants = Vec::new();
     let log = {
-        let lower = Lower::new(Some(&snapshot), None, 0);
+        let lower = Lower::new(Some(&snapshot), None, &starts, 0);
         FileLog::open(&folder.log(), uuid, log_options(&options), position.as_ref(), &mut |r| {
             let mut undo = Vec::new();
             delta.apply_record(&r.record, &lower, &mut undo)?;
@@ -128,7 +132,8 @@ fn open(folder: Folder, uuid: Uuid, options: StoreOptions) -> Res<Store> {
     let late_end = late_end.max(delta.late_end);
     let base = Base { txn_id: snapshot.txn_id(), env, t: base_t.unwrap_or(T(0)) };
     drop(snapshot);
-    let shot = Shot { base: Some(base), frozen: None, active: Arc::new(parking_lot::RwLock::new(delta)) };
+    let active = Arc::new(parking_lot::RwLock::new(delta));
+    let shot = Shot { base: Some(base), frozen: None, active, starts: starts.into() };
     let last = Some((last, last_instant));
     let core = Core::new(options, Log::Files(Arc::new(log)), Some(folder), shot, stats, last);
     core.late_end.store(late_end.0, Ordering::Release);

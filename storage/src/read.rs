@@ -13,16 +13,15 @@
 //! Not here: what was asked (`scan`), how rows become what a view shows (`rows`), side rows (`side`), columns.
 
 use crate::error::{Damage, Res, StorageError};
-use crate::held::Notes;
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::kv::{Db, Snapshot, Step};
-use crate::novelty::{Below, Current, Delta, Known, Open};
+use crate::novelty::{Current, Delta, Known};
 use crate::rows::{Row, Rows, Sort, read_known};
 use crate::types::{At, Hints};
-use annals_model::{AttrId, EntityId, T, codec};
+use annals_model::{AttrId, EntityId, T, View, codec};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
-use std::{cell::OnceCell, ops::Bound, sync::Arc};
+use std::{ops::Bound, sync::Arc};
 
 /// A delta shared between the writer and readers.
 pub(crate) type SharedDelta = Arc<RwLock<Delta>>;
@@ -106,6 +105,13 @@ impl Locked<'_> {
             true => Some(key::entity_and_attr(&want.current.from)?),
             false => None,
         };
+        if let Some(pair) = pair
+            && at.view == View::NOW
+            && self.gather_newest(pair, upto, want, out)?
+        {
+            out.settle(at, sort);
+            return Ok(());
+        }
         if let Some(base) = &self.layers.base {
             let to = want.current.to.as_deref();
             base.walk(want.tree.into(), &want.current.from, to, false, &mut |k, known| {
@@ -142,6 +148,33 @@ impl Locked<'_> {
         }
         out.settle(at, sort);
         Ok(())
+    }
+
+    /// Puts the fact that a single attribute of an entity holds now into `out`, if novelty knows it: no
+    /// other can hold beside it, so that the layers below need not be looked at. Says whether it did.
+    fn gather_newest(&self, (e, a): (EntityId, AttrId), upto: T, want: &Want, out: &mut Rows) -> Res<bool> {
+        if !self.layers.hints.single.contains(&a) {
+            return Ok(false);
+        }
+        for (i, d) in self.deltas.iter().enumerate().rev() {
+            let (mut found, mut masks) = (false, false);
+            d.current_of(e, a, &want.current, &mut |k, is| {
+                masks |= is.masks();
+                let p = key::parse(Tree::Eav, k)?;
+                match is.opened() {
+                    // What is newer than the basis, `settle` would take out again.
+                    Some(start) if !found && p.start <= upto && start <= upto => {
+                        found = true;
+                        self.push(out, p, Known { start, end: T::MAX }, i as u8 + 1, false)
+                    }
+                    _ => Ok(()),
+                }
+            })?;
+            if found || masks {
+                return Ok(found);
+            }
+        }
+        Ok(false)
     }
 
     /// Is the fact that holds now the one that held then, and can no other have?
@@ -340,96 +373,4 @@ fn first_ended_after(tree: Tree, k: &[u8], upto: T) -> Res<Key> {
         out.extend_from_slice(group);
         codec::put_uint(upto.0 + 1, out);
     }))
-}
-
-/// Datoms of a record from which on it is worth looking for where new entities begin.
-const MANY: usize = 256;
-
-/// The layers below the active delta, for the writer.
-pub(crate) struct Lower<'l> {
-    base: Option<&'l Snapshot>,
-    frozen: Option<RwLockReadGuard<'l, Delta>>,
-    /// From which entity on its partition holds no open fact: looked for once, from the first
-    /// entity asked for; not at all for a record that is too small to gain by it.
-    new_from: OnceCell<Option<EntityId>>,
-    /// What has been found in these layers already.
-    pub notes: Option<&'l Notes>,
-}
-
-impl<'l> Lower<'l> {
-    /// The layers below a record of so many datoms.
-    pub fn new(
-        base: Option<&'l Snapshot>,
-        frozen: Option<RwLockReadGuard<'l, Delta>>,
-        n_datoms: usize,
-    ) -> Lower<'l> {
-        let new_from = if n_datoms < MANY { OnceCell::from(None) } else { OnceCell::new() };
-        Lower { base, frozen, new_from, notes: None }
-    }
-
-    /// Is the entity one of those made since these layers were filled? Late facts of a projection
-    /// are mostly about such, in rising order: none of them needs to be looked for.
-    fn is_new(&self, e: EntityId) -> Res<bool> {
-        let from = match self.new_from.get() {
-            Some(from) => *from,
-            None => {
-                let from = self.nothing_from(e)?.then_some(e);
-                *self.new_from.get_or_init(|| from)
-            }
-        };
-        Ok(from.is_some_and(|from| e >= from && e.partition() == from.partition()))
-    }
-
-    /// Is there no open fact of this entity, nor of any after it in its partition?
-    fn nothing_from(&self, e: EntityId) -> Res<bool> {
-        if e.partition().is_none() {
-            return Ok(false);
-        }
-        if self.frozen.as_ref().is_some_and(|f| !f.nothing_from(e)) {
-            return Ok(false);
-        }
-        let from = key::built(|out| codec::put_entity(e, out));
-        // Keys begin with the partition and the length of the counter: larger entities come later.
-        let range = Range { to: key::after(&[from[0] | 0x0F]), from };
-        let mut nothing = true;
-        if let Some(base) = self.base {
-            base.walk(Db::Eav, &range.from, range.to.as_deref(), false, &mut |_, _| {
-                nothing = false;
-                Ok(Step::Stop)
-            })?;
-        }
-        Ok(nothing)
-    }
-}
-
-impl Below for Lower<'_> {
-    fn open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>> {
-        if let Some(note) = self.notes.and_then(|notes| notes.of(p.e, p.a)) {
-            let start = note.open.start;
-            let holds = note.v[..] == *p.v && start <= p.start;
-            return Ok((holds && !masked(&key::of(Tree::Eav, &Parts { start, ..*p }))).then_some(note.open));
-        }
-        if self.is_new(p.e)? {
-            return Ok(None);
-        }
-        let mut best = match &self.frozen {
-            Some(f) => f.newest_open(p, masked)?,
-            None => None,
-        };
-        let Some(base) = self.base else { return Ok(best) };
-        let from = key::of(Tree::Eav, &Parts { start: T(0), ..*p });
-        let mut to = key::of(Tree::Eav, p);
-        to.push(0);
-        base.walk(Db::Eav, &from, Some(&to), true, &mut |k, known| {
-            if masked(k) || self.frozen.as_ref().is_some_and(|f| f.masks(p.e, p.a, k)) {
-                return Ok(Step::Next);
-            }
-            let start = key::parse(Tree::Eav, k)?.start;
-            if best.is_none_or(|b| b.start < start) {
-                best = Some(Open { start, known: read_known(start, T::MAX, known)?.start });
-            }
-            Ok(Step::Stop)
-        })?;
-        Ok(best)
-    }
 }

@@ -18,10 +18,12 @@ use crate::held::Notes;
 use crate::index::{self, About};
 use crate::kv::Env;
 use crate::log::{Log, LogIter};
+use crate::lower::Lower;
 use crate::novelty::Undo;
-use crate::read::{Layers, Lower, SharedDelta};
+use crate::read::{Layers, SharedDelta};
 use crate::record;
 use crate::scan::{Visit, VisitCells, VisitRow};
+use crate::starts::Starts;
 use crate::types::{At, Hints, Prefix, ProbeOut, Record, Row, StoreOptions};
 use annals_model::{AttrId, Column, Datom, Dict, EntityId, Instant, Order, Partition, T, Value};
 use arc_swap::ArcSwap;
@@ -74,6 +76,8 @@ pub(crate) struct Shot {
     pub frozen: Option<Frozen>,
     /// Novelty being written.
     pub active: SharedDelta,
+    /// When the facts below it begin.
+    pub starts: Arc<Starts>,
 }
 
 /// The indexes as of their last commit that readers have been told of.
@@ -252,7 +256,9 @@ impl Core {
         {
             let frozen = frozen.first().map(|f| f.read());
             let notes = std::mem::take(&mut *self.notes.lock());
-            let mut lower = Lower::new(layers.base.as_ref(), frozen, record.datoms.len());
+            // Whose shot this is does not matter: what is active changes under the writer's lock only.
+            let starts = self.shot.load().starts.clone();
+            let mut lower = Lower::new(layers.base.as_ref(), frozen, &starts, record.datoms.len());
             lower.notes = notes.below(active);
             let mut delta = active.write();
             if let Err(e) = delta.apply_record(&record, &lower, &mut undo) {
@@ -398,7 +404,7 @@ impl Store {
     /// A store without files. `genesis` is its record 0.
     pub fn in_memory(options: StoreOptions, genesis: Record) -> Res<Store> {
         let options = StoreOptions { read_only: false, ..options };
-        let base = Shot { base: None, frozen: None, active: SharedDelta::default() };
+        let base = Shot { base: None, frozen: None, active: SharedDelta::default(), starts: Arc::default() };
         let core = Core::new(options, Log::memory(), None, base, Stats::default(), None);
         let store = Store::of(core);
         store.stage(genesis)?;

@@ -117,7 +117,8 @@ pub enum Checkpoint {
     Always,
     /// In the background: after so many facts, or when nothing was written for so long.
     Auto {
-        /// Facts in memory that start a checkpoint; writers wait at four times as many.
+        /// Facts in memory that start a checkpoint; writers wait at four to ten times as many, at the more the
+        /// larger the database is.
         facts: usize,
         /// Milliseconds without a write that start one.
         idle_ms: u64,

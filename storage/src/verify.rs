@@ -89,6 +89,10 @@ impl Below for Nothing {
     fn open(&self, _: &Parts<'_>, _: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>> {
         Ok(None)
     }
+
+    fn precede(&self, _: AttrId, _: T) -> bool {
+        true
+    }
 }
 
 /// A log folded into trees in memory.

@@ -125,3 +125,42 @@ fn a_fact_filed_twice_under_one_transaction_stands_once_in_a_history() {
         assert!(store.verify().unwrap().is_sound());
     }
 }
+
+#[test]
+fn a_late_end_finds_the_fact_that_began_last_before_it_wherever_that_is() {
+    // Of one entity, a fact that began at 1 or 5 in the indexes, and at 3 in novelty; and the other way round.
+    for (below, above) in [(1, 3), (5, 3), (3, 5), (3, 1)] {
+        for reopen in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let options = StoreOptions { checkpoint: Checkpoint::Never, ..StoreOptions::default() };
+            let open = || Store::create_or_open(dir.path(), options.clone(), || record(0, vec![])).unwrap();
+            let mut store = open();
+            let put = |store: &Store, r: Record| store.stage(r).and_then(|()| store.flush());
+            for t in 1..8 {
+                put(&store, record(t, vec![])).unwrap();
+            }
+            put(&store, record(8, vec![late(1, 7, below)])).unwrap();
+            store.checkpoint().unwrap();
+            if reopen {
+                drop(store);
+                store = open();
+            }
+            put(&store, record(9, vec![late(1, 7, above), late(2, 7, above)])).unwrap();
+            // What is there already is refused, wherever it is.
+            for there in [below, above] {
+                let twice = put(&store, record(10, vec![late(1, 7, there)]));
+                assert!(matches!(twice, Err(StorageError::BadDatom { .. })), "{below} {above}: {twice:?}");
+            }
+            let end = Datom { added: false, ..late(1, 7, 6) };
+            put(&store, record(10, vec![end])).unwrap();
+            let left = T(below.min(above));
+            let expected = vec![(1, Value::Long(7), left), (2, Value::Long(7), T(above))];
+            for checkpoint in [false, true] {
+                if checkpoint {
+                    store.checkpoint().unwrap();
+                }
+                assert_eq!(shown(&store, 10), expected, "{below} {above} {reopen} {checkpoint}");
+            }
+        }
+    }
+}

@@ -45,6 +45,10 @@ impl<V: Copy> Changes<V> {
         let to = self.to.get(at as usize)?;
         Some((self.key(at), *to))
     }
+    /// Gives the key of a change another value.
+    pub fn amend(&mut self, at: u32, to: Option<V>) {
+        self.to[at as usize] = to;
+    }
     /// Adds a change of the key that `write` appends.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>), to: Option<V>) {
         write(&mut self.keys);
@@ -65,13 +69,15 @@ type Place = (u64, u32);
 pub(crate) struct Buffered<V> {
     pub(super) sorted: BTreeMap<Key, V>,
     pub(super) pending: Changes<V>,
+    /// Changes that have moved into the tree: the number of the first that waits.
+    moved: u64,
     /// The last change of each key that waits, in order.
     order: OnceLock<Vec<Place>>,
 }
 
 impl<V> Default for Buffered<V> {
     fn default() -> Buffered<V> {
-        Buffered { sorted: BTreeMap::new(), pending: Changes::default(), order: OnceLock::new() }
+        Buffered { sorted: BTreeMap::new(), pending: Changes::default(), moved: 0, order: OnceLock::new() }
     }
 }
 
@@ -83,9 +89,32 @@ impl<V: Copy> Buffered<V> {
         self.pending.push(write, to);
     }
 
+    /// Gives the key of a change that waits, the last one of that key, another value, as if it had been given
+    /// at once. Changes are numbered as they are made, from 0 on. To be called after [`Buffered::make_room`].
+    pub fn amend(&mut self, number: u64, to: Option<V>) {
+        debug_assert!(self.order.get().is_none());
+        let at = self.place(number).expect("the change waits");
+        self.pending.amend(at, to);
+    }
+
+    /// Does the change of a number wait?
+    pub fn waits(&self, number: u64) -> bool {
+        self.place(number).is_some()
+    }
+
+    fn place(&self, number: u64) -> Option<u32> {
+        let at = number.checked_sub(self.moved)?;
+        (at < self.pending.len() as u64).then_some(at as u32)
+    }
+
+    /// The number of a change that waits.
+    pub(super) fn number(&self, at: u32) -> u64 {
+        self.moved + u64::from(at)
+    }
+
     /// Before a change: moves what waits into the tree if somebody has read its order, or if it is much.
     /// Says whether it did.
-    pub(super) fn make_room(&mut self) -> bool {
+    pub fn make_room(&mut self) -> bool {
         let much = self.pending.len() >= MAX_PENDING;
         if much || self.order.get().is_some() {
             self.absorb();
@@ -97,6 +126,7 @@ impl<V: Copy> Buffered<V> {
     fn absorb(&mut self) {
         let order = self.order.take().unwrap_or_else(|| self.places());
         let pending = std::mem::take(&mut self.pending);
+        self.moved += pending.len() as u64;
         let taken =
             order.into_iter().map(|(_, at)| (Key::from_slice(pending.key(at)), pending.to[at as usize]));
         let n = taken.len();
@@ -278,9 +308,19 @@ mod tests {
             from in 0u8..30, to in proptest::option::of(0u8..30),
         ) {
             let (mut map, mut model) = (Buffered::default(), BTreeMap::new());
+            let (mut numbers, mut next) = (BTreeMap::new(), 0);
             let range = Range { from: key(from), to: to.map(key) };
             for (n, to, read) in steps {
-                map.set(|out| out.extend_from_slice(&key(n)), to);
+                // Some changes are amended: that of this key, while it waits.
+                map.make_room();
+                match numbers.get(&key(n)).filter(|number| read % 2 == 0 && map.waits(**number)) {
+                    Some(number) => map.amend(*number, to),
+                    None => {
+                        numbers.insert(key(n), next);
+                        next += 1;
+                        map.set(|out| out.extend_from_slice(&key(n)), to);
+                    }
+                }
                 match to {
                     Some(v) => drop(model.insert(key(n), v)),
                     None => drop(model.remove(&key(n))),

@@ -3,6 +3,8 @@
 //!
 //! 1. The changes of a group that wait are chained from the last one back, while they are few.
 //! 2. A group of many waiting changes is read by way of the order, as ranges are.
+//! 3. In a chain of few each key is there once. What was opened and closed again before anybody read it in
+//!    order leaves nothing, so that a fact that changes all the time makes no long chain.
 //!
 //! Two groups under one number do no harm: keys tell them apart.
 
@@ -42,8 +44,8 @@ impl<V> Default for Grouped<V> {
 }
 
 impl<V: Copy> Grouped<V> {
-    /// Gives a key of a group a value, or takes it out.
-    pub fn set(&mut self, group: u64, key: &[u8], to: Option<V>) {
+    /// Before a change, as [`Buffered::make_room`].
+    pub fn make_room(&mut self) {
         if self.map.make_room() {
             self.before.clear();
             // Clearing costs by its capacity.
@@ -52,11 +54,59 @@ impl<V: Copy> Grouped<V> {
                 false => self.chains.clear(),
             }
         }
+    }
+
+    /// Gives a key of a group a value, or takes it out: a change more.
+    /// To be called after [`Grouped::make_room`], as the next two.
+    pub fn push(&mut self, group: u64, key: &[u8], to: Option<V>) {
+        // The chain has each key once, as long as it is looked through.
+        if let Some((at, after)) = self.find(group, key) {
+            self.unlink(group, at, after);
+        }
         let at = self.map.pending.len() as u32;
         let chain = self.chains.entry(group).or_insert(Chain { last: NONE, n: 0 });
         self.before.push(chain.last);
         *chain = Chain { last: at, n: chain.n + 1 };
         self.map.pending.push(|out| out.extend_from_slice(key), to);
+    }
+
+    /// The number of the change of a key that waits, where it is among few.
+    pub fn waiting_change(&self, group: u64, key: &[u8]) -> Option<u64> {
+        self.find(group, key).map(|(at, _)| self.map.number(at))
+    }
+
+    /// Gives the key of a change that waits another value.
+    pub fn amend(&mut self, group: u64, key: &[u8], to: Option<V>) {
+        let (at, after) = self.find(group, key).expect("the change waits");
+        self.map.pending.amend(at, to);
+        if to.is_none() && self.map.sorted.is_empty() {
+            self.unlink(group, at, after);
+        }
+    }
+
+    /// Where the change of a key stands in a chain of few, and the one before which it was made.
+    fn find(&self, group: u64, key: &[u8]) -> Option<(u32, u32)> {
+        let chain = self.chains.get(&group).filter(|chain| chain.n <= FEW)?;
+        let (mut at, mut after) = (chain.last, NONE);
+        while let Some((k, _)) = self.map.pending.get(at) {
+            if k == key {
+                return Some((at, after));
+            }
+            (at, after) = (self.before[at as usize], at);
+        }
+        None
+    }
+
+    /// Takes a change out of its chain; `after` is the one that follows it there.
+    fn unlink(&mut self, group: u64, at: u32, after: u32) {
+        let before = self.before[at as usize];
+        let chain = self.chains.get_mut(&group).expect("it is in the chain");
+        chain.n -= 1;
+        if after == NONE {
+            chain.last = before;
+        } else {
+            self.before[after as usize] = before;
+        }
     }
 
     /// The value of a key of a group.
@@ -141,7 +191,11 @@ mod tests {
             for (group, n, to, read) in steps {
                 let key = Key::from_slice(&[group, n]);
                 let number = u64::from(group / 2 * 2);
-                map.set(number, &key, to);
+                map.make_room();
+                match map.waiting_change(number, &key).filter(|_| read % 2 == 0) {
+                    Some(_) => map.amend(number, &key, to),
+                    None => map.push(number, &key, to),
+                }
                 match to {
                     Some(v) => drop(model.insert(key.clone(), v)),
                     None => drop(model.remove(&key)),

@@ -19,6 +19,7 @@ mod grouped;
 use crate::error::{Res, StorageError};
 use crate::key::{self, HASH, Key, Parts, Tree};
 use crate::read::Range;
+use crate::starts::Starts;
 use crate::types::Record;
 use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
 use buffered::Buffered;
@@ -74,6 +75,8 @@ pub(crate) struct Delta {
     pub blobs: HashMap<[u8; HASH], Arc<[u8]>>,
     /// By partition, the largest counter of an entity of which a fact was opened; not lowered by undoing.
     largest: [u64; 4],
+    /// When the facts that were opened begin; not lowered by undoing.
+    pub starts: Starts,
     /// Newest end of a closed interval.
     pub newest_end: T,
     /// Newest record that closed an interval at an older t than its own.
@@ -94,6 +97,9 @@ pub(crate) trait Below {
     /// The open fact with this entity, attribute and value (as in keys) with the
     /// newest start up to `p.start`, leaving out those whose key is masked.
     fn open(&self, p: &Parts<'_>, masked: &dyn Fn(&[u8]) -> bool) -> Res<Option<Open>>;
+
+    /// Do all facts of an attribute begin before `t`?
+    fn precede(&self, a: AttrId, t: T) -> bool;
 }
 
 /// What one datom did to a delta, and with the datom enough to undo it.
@@ -165,7 +171,7 @@ impl Delta {
         let twice = || StorageError::BadDatom { t, datom: Box::new(d.clone()) };
         let group = group(p.e, p.a);
         // Only a late fact can meet its own key in a lower layer.
-        if d.t < t {
+        if d.t < t && !below.precede(d.a, d.t) {
             let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);
             if below.open(&p, &masked)?.is_some_and(|o| o.start == d.t) {
                 return Err(twice());
@@ -181,6 +187,7 @@ impl Delta {
             let largest = &mut self.largest[partition as usize];
             *largest = p.e.counter().max(*largest);
         }
+        self.starts.saw(d.a, d.t);
         self.n_facts += 1;
         undo.push(Undo::Opened);
         Ok(())
@@ -190,9 +197,9 @@ impl Delta {
         let group = group(p.e, p.a);
         let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);
         let here = self.newest_open(&p, &|_| false)?;
-        // A fact asserted by its own record starts after all that lie below.
         let lower = match here {
-            Some(o) if o.start == o.known => None,
+            // A newer one cannot lie below.
+            Some(o) if below.precede(d.a, o.start) => None,
             _ => below.open(&p, &masked)?,
         };
         let (open, was_here) = match (here, lower) {
@@ -229,8 +236,19 @@ impl Delta {
 
     /// Says the same of a fact in both current trees.
     fn set(&mut self, group: u64, eav: &[u8], p: &Parts<'_>, to: Option<Current>) {
-        self.eav.set(group, eav, to);
-        self.ave.set(|out| key::write(Tree::Ave, p, out), to);
+        self.eav.make_room();
+        self.ave.make_room();
+        // Each change of one tree is one of the other: they have the same numbers.
+        match self.eav.waiting_change(group, eav).filter(|number| self.ave.waits(*number)) {
+            Some(number) => {
+                self.eav.amend(group, eav, to);
+                self.ave.amend(number, to);
+            }
+            None => {
+                self.eav.push(group, eav, to);
+                self.ave.set(|out| key::write(Tree::Ave, p, out), to);
+            }
+        }
     }
 
     /// The open fact of this delta with the newest start up to `p.start`, leaving out those whose
@@ -430,6 +448,10 @@ mod tests {
             let starts = self.0.iter().filter(same).map(|d| d.t);
             let shown = starts.filter(|t| !masked(&key::of(Tree::Eav, &Parts { start: *t, ..*p })));
             Ok(shown.max().map(|t| Open { start: t, known: t }))
+        }
+
+        fn precede(&self, a: AttrId, t: T) -> bool {
+            self.0.iter().all(|d| d.a != a || d.t < t)
         }
     }
 
