@@ -5,7 +5,7 @@ use crate::{
     call::Call,
     extract::Format,
     failure::OrProblem,
-    state::{Database, Phase},
+    state::{Database, Phase, Server},
     token::Scope,
     wire::{
         problem::{Class, Problem},
@@ -52,7 +52,7 @@ pub async fn metrics(call: Call) -> Answer {
             d.basis.borrow().0,
         ));
     }
-    gauges.extend(sizes(&call).await);
+    gauges.extend(sizes(server).await);
     for (pool, (running, waiting)) in [("read", server.readers.load()), ("write", server.writers.load())] {
         let label = |state: &str| format!("{{pool=\"{pool}\",state=\"{state}\"}}");
         gauges.push(("annals_pool", "Engine calls.", label("running"), running as u64));
@@ -74,9 +74,9 @@ pub async fn metrics(call: Call) -> Answer {
 type Gauge = (&'static str, &'static str, String, u64);
 
 /// What each database takes, in memory and on disk; nothing when the readers are too busy to look.
-async fn sizes(call: &Call) -> Vec<Gauge> {
-    let databases = call.server.databases();
-    let look = call.server.readers.run(move |_| {
+async fn sizes(server: &Server) -> Vec<Gauge> {
+    let databases = server.databases();
+    let look = server.readers.run(move |_| {
         let of = |d: &Arc<Database>| Some((format!("{{db=\"{}\"}}", d.name), d.conn.stats().ok()?));
         Ok(databases.iter().filter_map(of).collect::<Vec<_>>())
     });
