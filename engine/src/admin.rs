@@ -138,14 +138,24 @@ impl Connection {
             let e = found.ok_or_else(|| DbError::UnknownEntity(eid.to_value()))?;
             let schema = db.schema();
             if boot::is_builtin(e) || schema.attribute_of(e).is_some() || e.as_t().is_some() {
-                return Err(TransactError::Reserved { entity: e, at: Default::default() }.into());
+                return Err(TransactError::Reserved {
+                    entity: e,
+                    name: db.ident(e).cloned(),
+                    at: Default::default(),
+                }
+                .into());
             }
             Ok(e)
         };
         let attribute = |name: &str| -> Result<Arc<Attribute>, Error> {
             let a = db.attribute(name)?.clone();
             if boot::is_builtin(a.id.entity()) {
-                return Err(TransactError::Reserved { entity: a.id.entity(), at: Default::default() }.into());
+                return Err(TransactError::Reserved {
+                    entity: a.id.entity(),
+                    name: Some(a.ident.clone()),
+                    at: Default::default(),
+                }
+                .into());
             }
             Ok(a)
         };

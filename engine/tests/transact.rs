@@ -499,6 +499,19 @@ fn errors_point_at_place_and_text() {
 }
 
 #[test]
+fn errors_name_the_slot_and_what_belongs_to_the_database() {
+    let said = |tx: &str| {
+        let e = people().transact(tx).unwrap_err();
+        format!("{e} / {}", e.diagnostics()[0].path.clone().unwrap_or_default())
+    };
+    assert_eq!(
+        said(r#"[{:p/name "A" :p/at [1 2]}]"#),
+        "slot 1 of :p/at holds values of type string, not long / tx[0] :p/at slot 1"
+    );
+    assert!(said("[[:db/add :db/ident :db/doc \"mine\"]]").starts_with(":db/ident is part of the database"));
+}
+
+#[test]
 fn an_attribute_stays_and_the_reason_is_the_true_one() {
     let conn = people();
     let refused = |text: &str| {

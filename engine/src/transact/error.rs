@@ -17,6 +17,7 @@ pub struct Place(Box<PlaceInner>);
 struct PlaceInner {
     form: Option<usize>,
     steps: Vec<Keyword>,
+    slot: Option<usize>,
     text: Option<Arc<str>>,
 }
 
@@ -39,6 +40,15 @@ impl Place {
     pub fn steps(&self) -> &[Keyword] {
         &self.0.steps
     }
+    /// A slot, counted from zero, of the tuple in this place.
+    pub(crate) fn slot(mut self, i: usize) -> Place {
+        self.0.slot = Some(i);
+        self
+    }
+    /// Which slot of a tuple it is, counted from zero; none when it is none.
+    pub fn slot_index(&self) -> Option<usize> {
+        self.0.slot
+    }
     pub(crate) fn set_text(&mut self, text: &Arc<str>) {
         self.0.text = Some(text.clone());
     }
@@ -46,6 +56,16 @@ impl Place {
     pub fn text(&self) -> Option<&Arc<str>> {
         self.0.text.as_ref()
     }
+}
+
+impl Place {
+    fn slot_of(&self) -> String {
+        self.0.slot.map_or_else(String::new, |i| format!("slot {i} of "))
+    }
+}
+
+fn named(e: EntityId, name: Option<&Keyword>) -> String {
+    name.map_or_else(|| e.to_string(), Keyword::to_string)
 }
 
 impl fmt::Display for Place {
@@ -56,6 +76,9 @@ impl fmt::Display for Place {
         }
         for a in &self.0.steps {
             write!(f, " {a}")?;
+        }
+        if let Some(i) = self.0.slot {
+            write!(f, " slot {i}")?;
         }
         Ok(())
     }
@@ -98,7 +121,7 @@ pub enum TransactError {
     BadTempid { tempid: Arc<str>, why: &'static str, at: Place },
     #[error("a tempid may not stand here")]
     TempidRefused { op: Keyword, at: Place },
-    #[error("{attr} holds values of type {expected}, not {}", value.kind())]
+    #[error("{}{attr} holds values of type {expected}, not {}", at.slot_of(), value.kind())]
     WrongType { attr: Keyword, expected: &'static str, value: Value, at: Place },
     #[error("nil is not a value")]
     NilValue { attr: Keyword, at: Place },
@@ -163,8 +186,8 @@ pub enum TransactError {
     SchemaValue { what: &'static str, value: Value, nearest: Option<Keyword>, at: Place },
     #[error("cannot change {attr}: {why}")]
     UnsafeAlteration { attr: Keyword, why: String, todo: &'static str, at: Place },
-    #[error("{entity} is part of the database and stays as it is")]
-    Reserved { entity: EntityId, at: Place },
+    #[error("{} is part of the database and stays as it is", named(*entity, name.as_ref()))]
+    Reserved { entity: EntityId, name: Option<Keyword>, at: Place },
     #[error("transaction instant {given} is before the last one, {last}")]
     InstantBackwards { given: Instant, last: Instant, at: Place },
     #[error("transaction instant {given} lies in the future of the clock, {now}")]
@@ -379,7 +402,7 @@ impl TransactError {
                 "an attribute is installed with :db/ident, :db/valueType and :db/cardinality together".into()
             }
             E::UnsafeAlteration { todo, .. } => (*todo).into(),
-            E::Reserved { .. } => "name the entity by tempid, ident or lookup ref".into(),
+            E::Reserved { .. } => "say it of an entity of your own: a tempid makes one".into(),
             E::InstantBackwards { .. } => {
                 "transactions are in order of time: import old data into a new database, oldest first".into()
             }

@@ -153,10 +153,15 @@ fn tuple(x: &mut Expander<'_>, a: &Arc<Attribute>, v: &Value) -> Res<Val> {
         }
     };
     let mut slots = Vec::with_capacity(items.len());
-    for (t, item) in types.into_iter().zip(items.iter()) {
+    for (i, (t, item)) in types.into_iter().zip(items.iter()).enumerate() {
         slots.push(match item {
             Value::Nil => Val::Known(Value::Nil),
-            item => of_type(x, a, t, item)?,
+            item => of_type(x, a, t, item).map_err(|e| match e {
+                TransactError::WrongType { attr, expected, value, at } => {
+                    TransactError::WrongType { attr, expected, value, at: at.slot(i) }
+                }
+                e => e,
+            })?,
         });
     }
     if slots.iter().any(|s| matches!(s, Val::Temp(_))) {

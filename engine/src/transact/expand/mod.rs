@@ -201,7 +201,8 @@ impl<'a> Expander<'a> {
 
     fn touchable(&self, e: EntityId, a: &Attribute) -> Res<()> {
         if boot::is_builtin(e) {
-            return Err(TransactError::Reserved { entity: e, at: self.at().attr(&a.ident) });
+            let name = self.before.info.schema.ident(e).cloned();
+            return Err(TransactError::Reserved { entity: e, name, at: self.at().attr(&a.ident) });
         }
         if a.id == boot::TX_INSTANT && e != self.before.t.entity() {
             return Err(TransactError::InstantElsewhere { entity: e, at: self.at() });
