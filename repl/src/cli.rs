@@ -712,7 +712,7 @@ pub enum TokenCommand {
         /// What the token is for
         #[arg(long)]
         name: String,
-        /// What its holder may do: read, write or admin
+        /// What its holder may do: read, write, schema or admin; each may do what those before it may
         #[arg(long, default_value = "read")]
         role: String,
         /// Only these databases (default: all)
@@ -722,6 +722,23 @@ pub enum TokenCommand {
         #[arg(long, value_name = "DAYS")]
         days: Option<u32>,
         /// The file to add to
+        #[arg(long, value_name = "F", default_value = "tokens", value_hint = ValueHint::FilePath)]
+        token_file: PathBuf,
+    },
+    /// Show the tokens of a file: ids, names, roles, and whether they are live
+    #[command(after_help = "Example:\n  annals token list --token-file tokens")]
+    List {
+        /// The file
+        #[arg(long, value_name = "F", default_value = "tokens", value_hint = ValueHint::FilePath)]
+        token_file: PathBuf,
+    },
+    /// Revoke a token: a running server refuses it within a second
+    #[command(after_help = "Example:\n  annals token revoke reports --token-file tokens")]
+    Revoke {
+        /// Its id, or its name: of several with one name, all
+        #[arg(value_name = "ID")]
+        token: String,
+        /// The file
         #[arg(long, value_name = "F", default_value = "tokens", value_hint = ValueHint::FilePath)]
         token_file: PathBuf,
     },

@@ -4,7 +4,7 @@ use crate::{
     ask::{self, Given},
     backend::{self, Conn},
     cli::{Cli, Command, Durable, Format, Global, ProjectionCommand, ShellArgs, TokenCommand, ViewArgs},
-    commands::{admin, events, explain, export, look, projections, serve, time, why, write},
+    commands::{admin, events, explain, export, look, projections, serve, time, token, why, write},
     demo, diagnose,
     fail::{Exit, Failure, Outcome},
     import, moment,
@@ -193,9 +193,13 @@ fn run(cli: Cli) -> Outcome<Exit> {
                 _ => serve::run(&dbs, &flags)?,
             }
         }
-        Command::Token { what: TokenCommand::Create { name, role, dbs, days, token_file } } => {
-            serve::create_token(&name, &role, &dbs, days, &token_file)?;
-        }
+        Command::Token { what } => match what {
+            TokenCommand::Create { name, role, dbs, days, token_file } => {
+                token::create(&name, &role, &dbs, days, &token_file)?;
+            }
+            TokenCommand::List { token_file } => token::list(&token_file, &g)?,
+            TokenCommand::Revoke { token, token_file } => token::revoke(&token, &token_file)?,
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "annals", &mut script);

@@ -11,6 +11,7 @@ pub mod projections;
 pub mod proof;
 pub mod serve;
 pub mod time;
+pub mod token;
 pub mod why;
 pub mod write;
 

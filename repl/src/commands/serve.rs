@@ -1,11 +1,11 @@
-//! `annals serve`, and tokens for it.
+//! `annals serve`: its settings, its health, and serving itself.
 
 use crate::{
     fail::{Exit, Failure, Outcome},
     session::{Access, name_of, open},
 };
 use annals::Diagnostic;
-use annals_server::{Config, ConfigError, Scope, ServeError, Token, TokenFile, config::Origin};
+use annals_server::{Config, ConfigError, ServeError, config::Origin};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -122,20 +122,4 @@ pub fn run(dbs: &[PathBuf], flags: &Flags) -> Outcome {
 
 fn wrong(e: &ConfigError) -> Failure {
     Failure::new(Exit::Usage, Diagnostic::new("serve/config", e.to_string()))
-}
-
-/// `annals token create`: prints the token once, and adds its hash to the file.
-pub fn create_token(name: &str, role: &str, dbs: &[String], days: Option<u32>, file: &Path) -> Outcome {
-    let top: Scope = role.parse().map_err(|e: String| Failure::usage(format!("--role {e}")))?;
-    // A role holds what the roles before it hold.
-    let scopes =
-        [Scope::Read, Scope::Write, Scope::Schema, Scope::Admin].into_iter().filter(|s| *s <= top).collect();
-    let databases = if dbs.is_empty() { vec!["*".to_owned()] } else { dbs.to_vec() };
-    let lifetime = days.map(|d| Duration::from_secs(u64::from(d) * 86_400));
-    let (token, text) = Token::create(name, scopes, databases, lifetime);
-    let id = token.id.clone();
-    TokenFile::new(file).add(token).map_err(|e| Failure::file(file, &e))?;
-    writeln!(std::io::stdout().lock(), "{text}")?;
-    eprintln!("token {id} was added to {}; its text is shown this once", file.display());
-    Ok(())
 }
