@@ -315,3 +315,45 @@ fn how_far_a_value_is_complete_does_not_change_with_what_projections_do_later() 
     assert_eq!(lacking.complete_to().unwrap().0, t.0 - 1, "it does not have what came later");
     assert_eq!(conn.db().complete_to().unwrap(), conn.db().t());
 }
+
+/// A late projection ends facts before its own t: to a value taken before that they have not ended, whichever
+/// moment of the write its reads meet.
+#[test]
+fn a_value_answers_alike_while_a_late_projection_goes_on() {
+    let conn = annals::in_memory().unwrap();
+    let spec = r#"{:projection/name :count, :projection/version 1, :projection/mode :async, :projection/batch 3
+        :projection/schema [{:db/ident :count/id :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                            {:db/ident :count/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+        :projection/on [{:event "Added" :assert [{:count/id $stream.key :count/n (+ (current :count/n 0) 1)}]}]}"#;
+    conn.add_projection(spec).unwrap();
+    let (writer, projecting) = (conn.clone(), conn.clone());
+    let writer = std::thread::spawn(move || {
+        for i in 0..2_000 {
+            let e = Append::to(format!("count-{}", i % 5)).event("Added", "{}").unwrap();
+            writer.append(e).unwrap();
+        }
+    });
+    let projecting = std::thread::spawn(move || {
+        while projecting.db().events().head().unwrap().0 < 2_000 {
+            projecting.catch_up("count").unwrap();
+        }
+    });
+    let attr = [Value::keyword("count/n")];
+    let rows = |db: &annals::Db| {
+        annals::edn::print(&db.query("[:find ?e ?n :where [?e :count/n ?n]]", ()).unwrap().value())
+    };
+    while !writer.is_finished() {
+        let db = conn.db();
+        let first = rows(&db);
+        let mut scanned: Vec<_> = db.datoms("aevt", &attr).unwrap().into_iter().map(|d| (d.e, d.v)).collect();
+        let again = rows(&db);
+        let uncached = rows(&db.uncached());
+        assert_eq!(first, again, "basis {:?}", db.t());
+        assert_eq!(first, uncached, "basis {:?}", db.t());
+        scanned.sort();
+        let scanned = scanned.into_iter().map(|(e, n)| Value::vector([Value::Ref(e), n]));
+        assert_eq!(first, annals::edn::print(&Value::vector(scanned)), "basis {:?}", db.t());
+    }
+    writer.join().unwrap();
+    projecting.join().unwrap();
+}

@@ -161,12 +161,18 @@ impl Core {
         }
         let (_, upto, view) = past(at, a);
         let pin: Pin = (a, order, upto, view);
-        if let Some(c) = self.pinned(&pin, dict) {
+        // Late facts may have come in since it was asked whether the cache may answer. Whoever put them into what is
+        // found here knew of them before, so that asking again tells.
+        if let Some(c) = self.pinned(&pin, dict).filter(|_| self.cacheable(at, a)) {
             return Ok(c);
         }
         let cell = self.slot(a);
         let mut data = cell.lock();
         self.refresh(a, &cell, &mut data, dict)?;
+        if !self.cacheable(at, a) {
+            drop(data);
+            return Ok(Arc::new(self.build(at, a, order, dict)?));
+        }
         let d = data.as_mut().expect("just refreshed");
         let present = !at.view.history && at.view.since.is_none() && upto >= d.changed;
         if present {

@@ -82,7 +82,10 @@ impl Want {
 impl Layers {
     /// Locks the deltas for one chunk.
     pub fn lock(&self) -> Locked<'_> {
-        Locked { layers: self, deltas: self.deltas.iter().map(|d| d.read()).collect() }
+        let deltas: SmallVec<[RwLockReadGuard<'_, Delta>; 2]> =
+            self.deltas.iter().map(|d| d.read()).collect();
+        let late_end = deltas.iter().fold(self.late_end, |late, d| late.max(d.late_end));
+        Locked { layers: self, deltas, late_end }
     }
 }
 
@@ -90,6 +93,8 @@ impl Layers {
 pub(crate) struct Locked<'l> {
     pub layers: &'l Layers,
     pub deltas: SmallVec<[RwLockReadGuard<'l, Delta>; 2]>,
+    /// The newest record among them that ended facts before its own t: to a basis before it, that is not known.
+    late_end: T,
 }
 
 impl Locked<'_> {
@@ -179,7 +184,7 @@ impl Locked<'_> {
 
     /// Is the fact that holds now the one that held then, and can no other have?
     fn found_alone(&self, at: &At, want: &Want, out: &Rows) -> bool {
-        let plain = !at.view.history && self.layers.late_end == T(0) && !out.is_masked();
+        let plain = !at.view.history && self.late_end == T(0) && !out.is_masked();
         let alone = |r: &Row| self.layers.hints.single.contains(&AttrId::new(r.a));
         plain && want.one && want.tree == Tree::Eav && out.rows.len() == 1 && alone(&out.rows[0])
     }
@@ -188,7 +193,7 @@ impl Locked<'_> {
         let upto = at.view.upto(at.basis);
         let tree = want.history();
         // Intervals that ended by `upto` cannot show, unless their end is news to the basis.
-        let by_end = !at.view.history && at.basis >= self.layers.late_end;
+        let by_end = !at.view.history && at.basis >= self.late_end;
         let mut from = want.closed.from.clone();
         if by_end && want.one {
             from = key::built(|out| {
@@ -211,7 +216,7 @@ impl Locked<'_> {
             }
             // Facts of such an attribute follow one another: those that ended later began later.
             let alone = by_end && !ended && p.start < p.end && tree == Tree::Heav;
-            if alone && self.layers.hints.single.contains(&p.a) && self.layers.late_end == T(0) {
+            if alone && self.layers.hints.single.contains(&p.a) && self.late_end == T(0) {
                 if want.one {
                     return Ok(Step::Stop);
                 }

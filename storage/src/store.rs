@@ -193,14 +193,16 @@ impl Core {
 
     /// The layers of a read that starts now.
     pub fn layers(&self) -> Res<Layers> {
+        // Asked for last: a late end is announced before a checkpoint can hold it, so that what the layers
+        // hold is known. Of the deltas, which go on changing, `Layers::lock` asks again.
+        let late_end = || T(self.late_end.load(Ordering::Acquire));
         loop {
-            let late_end = T(self.late_end.load(Ordering::Acquire));
             let shot = self.shot.load();
             let hints = self.hints.load_full();
             let mut deltas: SmallVec<[SharedDelta; 2]> = SmallVec::new();
             let Some(base) = &shot.base else {
                 deltas.push(shot.active.clone());
-                return Ok(Layers { base: None, base_t: T(0), late_end, deltas, hints });
+                return Ok(Layers { base: None, base_t: T(0), late_end: late_end(), deltas, hints });
             };
             let snapshot = base.env.read()?;
             let id = snapshot.txn_id();
@@ -218,7 +220,7 @@ impl Core {
                 }
             };
             deltas.push(shot.active.clone());
-            return Ok(Layers { base: Some(snapshot), base_t, late_end, deltas, hints });
+            return Ok(Layers { base: Some(snapshot), base_t, late_end: late_end(), deltas, hints });
         }
     }
 
