@@ -263,7 +263,7 @@ impl Core {
     /// The newest version of a side row known at a basis.
     pub fn row(&self, basis: T, table: u8, k: &[u8]) -> Res<Option<Vec<u8>>> {
         let (layers, mut found) = (self.layers()?, Vec::new());
-        Ok(layers.lock().side_row(basis, table, k, &mut found)?.then_some(found))
+        Ok(layers.lock().each_side_row(basis).get(table, k, &mut found)?.then_some(found))
     }
 
     /// Visits side rows by keys, each with its place among the keys; those that are not there
@@ -276,16 +276,15 @@ impl Core {
         visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Res<()> {
         let (mut found, mut bytes): (Vec<(usize, usize)>, _) = (Vec::new(), Vec::new());
-        let mut row = Vec::new();
         for (chunk, keys) in keys.chunks(ROW_CHUNK).enumerate() {
             found.clear();
             bytes.clear();
             {
                 let layers = self.layers()?;
                 let locked = layers.lock();
+                let mut rows = locked.each_side_row(basis);
                 for (i, k) in keys.iter().enumerate() {
-                    if locked.side_row(basis, table, k, &mut row)? {
-                        bytes.extend_from_slice(&row);
+                    if rows.get(table, k, &mut bytes)? {
                         found.push((chunk * ROW_CHUNK + i, bytes.len()));
                     }
                 }

@@ -10,43 +10,25 @@
 
 use crate::error::{Damage, Res, StorageError};
 use crate::key::{self, Key};
-use crate::kv::{Db, Step};
+use crate::kv::{Db, Snapshot, Step};
 use crate::read::{Locked, Range};
 use crate::scan::VisitRow;
 use annals_model::{T, codec};
-use std::ops::{Bound, ControlFlow};
+use smallvec::SmallVec;
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 /// A chunk ends at the row with which a layer has put so many bytes into it.
 const CHUNK_BYTES: usize = 16 << 20;
 
 impl Locked<'_> {
-    /// The newest version of a side row that the basis knows: its bytes go to `out`. False when
-    /// there is none, or it is deleted.
-    pub fn side_row(&self, basis: T, table: u8, k: &[u8], out: &mut Vec<u8>) -> Res<bool> {
-        out.clear();
-        let (lo, hi) = (key::row_prefix(table, k), key::of_row(table, k, basis));
-        for d in self.deltas.iter().rev() {
-            if d.rows.is_empty() {
-                continue;
-            }
-            let bounds = (Bound::Included(&lo[..]), Bound::Included(&hi[..]));
-            if let Some((_, value)) = d.rows.range::<[u8], _>(bounds).next_back() {
-                out.extend(value.iter().flat_map(|v| v.iter()));
-                return Ok(value.is_some());
-            }
+    /// Side rows one by one, in all layers as they are now.
+    pub fn each_side_row(&self, basis: T) -> EachSideRow<'_> {
+        let novelty = self.deltas.iter().rev().filter(|d| !d.rows.is_empty());
+        EachSideRow {
+            basis,
+            base: self.layers.base.as_ref(),
+            novelty: novelty.map(|d| Ahead { rows: &d.rows, asked: None, next: None }).collect(),
         }
-        let Some(base) = &self.layers.base else { return Ok(false) };
-        let mut to = hi;
-        to.push(0);
-        let mut found = false;
-        base.walk(Db::Rows, &lo, Some(&to), true, &mut |_, value| {
-            if let Some(value) = read_row(value)? {
-                out.extend_from_slice(value);
-                found = true;
-            }
-            Ok(Step::Stop)
-        })?;
-        Ok(found)
     }
 
     /// Puts up to about `n` versions of side rows in a range of keys into `chunk`, those that
@@ -100,6 +82,62 @@ impl Locked<'_> {
         }
         chunk.order(layers > 1, back, edge.as_deref());
         Ok(edge)
+    }
+}
+
+/// Side rows looked for by their keys.
+pub(crate) struct EachSideRow<'l> {
+    basis: T,
+    base: Option<&'l Snapshot>,
+    /// Newest first.
+    novelty: SmallVec<[Ahead<'l>; 2]>,
+}
+
+/// The rows of a delta, and the first of them that is not before what was asked for last: whoever asks for
+/// rising keys of which it has none, as for events of long ago, searches it once.
+struct Ahead<'l> {
+    rows: &'l BTreeMap<Key, Option<Arc<[u8]>>>,
+    asked: Option<Key>,
+    next: Option<&'l Key>,
+}
+
+impl<'l> Ahead<'l> {
+    /// The last row from `low` to `high`.
+    fn last(&mut self, low: &Key, high: &Key) -> Option<&'l Option<Arc<[u8]>>> {
+        if self.asked.as_ref().is_none_or(|asked| asked > low || self.next.is_some_and(|next| next < low)) {
+            self.next = self.rows.range::<Key, _>(low..).next().map(|(k, _)| k);
+            self.asked = Some(low.clone());
+        }
+        if self.next.is_none_or(|next| next > high) {
+            return None;
+        }
+        self.rows.range::<Key, _>(low..=high).next_back().map(|(_, value)| value)
+    }
+}
+
+impl EachSideRow<'_> {
+    /// Appends the newest version of a row that the basis knows to `out`. False when there is none, or it is
+    /// deleted.
+    pub fn get(&mut self, table: u8, k: &[u8], out: &mut Vec<u8>) -> Res<bool> {
+        let (low, mut high) = (key::row_prefix(table, k), key::of_row(table, k, self.basis));
+        let (from, to) = (Key::from_slice(&low), Key::from_slice(&high));
+        for layer in &mut self.novelty {
+            if let Some(value) = layer.last(&from, &to) {
+                out.extend_from_slice(value.as_deref().unwrap_or_default());
+                return Ok(value.is_some());
+            }
+        }
+        let Some(base) = self.base else { return Ok(false) };
+        high.push(0);
+        let mut found = false;
+        base.walk(Db::Rows, &low, Some(&high), true, &mut |_, value| {
+            if let Some(value) = read_row(value)? {
+                out.extend_from_slice(value);
+                found = true;
+            }
+            Ok(Step::Stop)
+        })?;
+        Ok(found)
     }
 }
 

@@ -31,6 +31,16 @@ pub(crate) struct Grouped<V> {
     before: Vec<u32>,
 }
 
+/// A waiting change that was found in a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    at: u32,
+    /// The one that follows it in the chain.
+    after: u32,
+    /// Its number, as [`Buffered::amend`] counts.
+    pub number: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Chain {
     last: u32,
@@ -56,12 +66,25 @@ impl<V: Copy> Grouped<V> {
         }
     }
 
-    /// Gives a key of a group a value, or takes it out: a change more.
-    /// To be called after [`Grouped::make_room`], as the next two.
-    pub fn push(&mut self, group: u64, key: &[u8], to: Option<V>) {
+    /// The waiting change of a key, where it is among few: for [`Grouped::push`] and [`Grouped::amend`], that
+    /// follow before anything else changes. To be called after [`Grouped::make_room`].
+    pub fn find(&self, group: u64, key: &[u8]) -> Option<Found> {
+        let chain = self.chains.get(&group).filter(|chain| chain.n <= FEW)?;
+        let (mut at, mut after) = (chain.last, NONE);
+        while let Some((k, _)) = self.map.pending.get(at) {
+            if k == key {
+                return Some(Found { at, after, number: self.map.number(at) });
+            }
+            (at, after) = (self.before[at as usize], at);
+        }
+        None
+    }
+
+    /// Gives a key of a group a value, or takes it out: a change more. `older` is what was found of the key.
+    pub fn push(&mut self, group: u64, key: &[u8], to: Option<V>, older: Option<Found>) {
         // The chain has each key once, as long as it is looked through.
-        if let Some((at, after)) = self.find(group, key) {
-            self.unlink(group, at, after);
+        if let Some(older) = older {
+            self.unlink(group, older);
         }
         let at = self.map.pending.len() as u32;
         let chain = self.chains.entry(group).or_insert(Chain { last: NONE, n: 0 });
@@ -70,42 +93,22 @@ impl<V: Copy> Grouped<V> {
         self.map.pending.push(|out| out.extend_from_slice(key), to);
     }
 
-    /// The number of the change of a key that waits, where it is among few.
-    pub fn waiting_change(&self, group: u64, key: &[u8]) -> Option<u64> {
-        self.find(group, key).map(|(at, _)| self.map.number(at))
-    }
-
     /// Gives the key of a change that waits another value.
-    pub fn amend(&mut self, group: u64, key: &[u8], to: Option<V>) {
-        let (at, after) = self.find(group, key).expect("the change waits");
-        self.map.pending.amend(at, to);
+    pub fn amend(&mut self, group: u64, found: Found, to: Option<V>) {
+        self.map.pending.amend(found.at, to);
         if to.is_none() && self.map.sorted.is_empty() {
-            self.unlink(group, at, after);
+            self.unlink(group, found);
         }
     }
 
-    /// Where the change of a key stands in a chain of few, and the one before which it was made.
-    fn find(&self, group: u64, key: &[u8]) -> Option<(u32, u32)> {
-        let chain = self.chains.get(&group).filter(|chain| chain.n <= FEW)?;
-        let (mut at, mut after) = (chain.last, NONE);
-        while let Some((k, _)) = self.map.pending.get(at) {
-            if k == key {
-                return Some((at, after));
-            }
-            (at, after) = (self.before[at as usize], at);
-        }
-        None
-    }
-
-    /// Takes a change out of its chain; `after` is the one that follows it there.
-    fn unlink(&mut self, group: u64, at: u32, after: u32) {
-        let before = self.before[at as usize];
+    /// Takes a change out of its chain.
+    fn unlink(&mut self, group: u64, found: Found) {
+        let before = self.before[found.at as usize];
         let chain = self.chains.get_mut(&group).expect("it is in the chain");
         chain.n -= 1;
-        if after == NONE {
-            chain.last = before;
-        } else {
-            self.before[after as usize] = before;
+        match found.after {
+            NONE => chain.last = before,
+            after => self.before[after as usize] = before,
         }
     }
 
@@ -192,9 +195,9 @@ mod tests {
                 let key = Key::from_slice(&[group, n]);
                 let number = u64::from(group / 2 * 2);
                 map.make_room();
-                match map.waiting_change(number, &key).filter(|_| read % 2 == 0) {
-                    Some(_) => map.amend(number, &key, to),
-                    None => map.push(number, &key, to),
+                match map.find(number, &key) {
+                    Some(found) if read % 2 == 0 => map.amend(number, found, to),
+                    older => map.push(number, &key, to, older),
                 }
                 match to {
                     Some(v) => drop(model.insert(key.clone(), v)),

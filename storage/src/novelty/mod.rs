@@ -23,7 +23,7 @@ use crate::starts::Starts;
 use crate::types::Record;
 use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
 use buffered::Buffered;
-use grouped::Grouped;
+use grouped::{Found, Grouped};
 use hashbrown::{HashMap, HashSet};
 use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU64, sync::Arc};
 
@@ -170,27 +170,41 @@ impl Delta {
     fn open(&mut self, t: T, d: &Datom, p: Parts<'_>, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
         let twice = || StorageError::BadDatom { t, datom: Box::new(d.clone()) };
         let group = group(p.e, p.a);
+        // A fact that begins after all others of its attribute is nowhere yet.
+        let newest = below.precede(d.a, d.t);
+        let eav = key::of(Tree::Eav, &p);
+        if newest && self.starts.precede(d.a, d.t) {
+            self.eav.make_room();
+            self.ave.make_room();
+            self.push(group, &eav, &p, Current::of(false, Some(t)), None);
+            self.opened(d, undo);
+            return Ok(());
+        }
         // Only a late fact can meet its own key in a lower layer.
-        if d.t < t && !below.precede(d.a, d.t) {
+        if d.t < t && !newest {
             let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);
             if below.open(&p, &masked)?.is_some_and(|o| o.start == d.t) {
                 return Err(twice());
             }
         }
-        let eav = key::of(Tree::Eav, &p);
         let is = self.eav.get(group, &eav);
         if is.and_then(Current::opened).is_some() {
             return Err(twice());
         }
         self.set(group, &eav, &p, Current::of(is.is_some_and(Current::masks), Some(t)));
-        if let Some(partition) = p.e.partition() {
+        self.opened(d, undo);
+        Ok(())
+    }
+
+    /// Notes that a fact was opened.
+    fn opened(&mut self, d: &Datom, undo: &mut Vec<Undo>) {
+        if let Some(partition) = d.e.partition() {
             let largest = &mut self.largest[partition as usize];
-            *largest = p.e.counter().max(*largest);
+            *largest = d.e.counter().max(*largest);
         }
         self.starts.saw(d.a, d.t);
         self.n_facts += 1;
         undo.push(Undo::Opened);
-        Ok(())
     }
 
     fn close(&mut self, t: T, d: &Datom, p: Parts<'_>, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
@@ -239,16 +253,18 @@ impl Delta {
         self.eav.make_room();
         self.ave.make_room();
         // Each change of one tree is one of the other: they have the same numbers.
-        match self.eav.waiting_change(group, eav).filter(|number| self.ave.waits(*number)) {
-            Some(number) => {
-                self.eav.amend(group, eav, to);
-                self.ave.amend(number, to);
+        match self.eav.find(group, eav) {
+            Some(found) if self.ave.waits(found.number) => {
+                self.eav.amend(group, found, to);
+                self.ave.amend(found.number, to);
             }
-            None => {
-                self.eav.push(group, eav, to);
-                self.ave.set(|out| key::write(Tree::Ave, p, out), to);
-            }
+            older => self.push(group, eav, p, to, older),
         }
+    }
+
+    fn push(&mut self, group: u64, eav: &[u8], p: &Parts<'_>, to: Option<Current>, older: Option<Found>) {
+        self.eav.push(group, eav, to, older);
+        self.ave.set(|out| key::write(Tree::Ave, p, out), to);
     }
 
     /// The open fact of this delta with the newest start up to `p.start`, leaving out those whose
