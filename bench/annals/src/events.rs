@@ -75,8 +75,7 @@ pub fn run_workload(b: &Bench) {
         );
     }
     concurrent(b, &events, n);
-    read_models::inline(b, &events, n);
-    domain::run(b, n);
+    // What peers do too comes before what they do not, so that peaks of memory can be compared.
     let (conn, _path) = open(false);
     append(&conn, &events, 1);
     let log_before = conn.db().events();
@@ -138,6 +137,9 @@ pub fn run_workload(b: &Bench) {
         },
     );
     read_models::replays(b, &conn);
+    drop((log, now, conn));
+    read_models::inline(b, &events, n);
+    domain::run(b, n);
 }
 
 /// 256 writers at a time, each with a stream of its own and the version it expects.

@@ -193,6 +193,9 @@ impl Ids {
     }
 }
 
+/// Facts of one transaction where a load is not what is timed.
+const LOAD: usize = 10_000;
+
 /// Loads facts between numbered nodes, entering the ids. Each node also gets its
 /// number as `:node/number`: an entity that nothing is said about does not exist.
 pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
@@ -203,9 +206,9 @@ pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
     let mut nodes: Vec<u64> = links.iter().flat_map(|(_, a, b)| [*a, *b]).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    // In parts, so that what is measured afterwards is not the memory of one huge transaction.
+    // In parts, so that the peak of a workload is not the memory of one huge transaction.
     let mut ids = Ids::default();
-    for part in nodes.chunks(50_000) {
+    for part in nodes.chunks(LOAD) {
         let mut tx = annals::tx();
         for n in part {
             tx = tx.add(n.to_string().as_str(), "node/number", Value::Long(*n as i64));
@@ -215,7 +218,7 @@ pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
             ids.enter(*n, report.tempid(&n.to_string()).expect("every node has a tempid"));
         }
     }
-    for part in links.chunks(50_000) {
+    for part in links.chunks(LOAD) {
         let mut tx = annals::tx();
         for (attr, a, b) in part {
             tx = tx.add(Value::Ref(ids.entity(*a)), attr, Value::Ref(ids.entity(*b)));

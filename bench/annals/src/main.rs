@@ -5,9 +5,8 @@
 //! database, so checksums map them back to the numbers of the data files through the tempids of the load.
 
 /// As the `annals` binary has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
+#[path = "../../../repl/src/allocator.rs"]
+mod allocator;
 mod domain;
 mod events;
 mod growth;
@@ -19,6 +18,7 @@ mod time_travel;
 mod tracks;
 
 fn main() {
+    allocator::give_back_soon();
     let mut args = std::env::args().skip(1);
     let workload = args.next().unwrap_or_default();
     let size = args.next().unwrap_or_else(|| "S".into());

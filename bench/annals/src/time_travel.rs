@@ -105,6 +105,16 @@ pub fn run_workload(b: &Bench) {
             (n, sum)
         },
     );
+    // The same as one question, as SQL asks it.
+    let lives = Query::parse("[:find ?e ?a ?v ?t :in $ [?e ...] :where [?e ?a ?v ?t true]]").expect("parses");
+    b.op(
+        "history-query",
+        || (),
+        |_| {
+            let entities = Value::Vector((1..=1000).map(|i| Value::Ref(ids.entity(i))).collect());
+            run(&history, &lives, (entities,), |r| r.long(2))
+        },
+    );
     let who = Query::parse("[:find ?e :where [?e :status 3]]").expect("parses");
     let then = at(transactions / 2);
     b.op("who", || (), |_| run(&then, &who, (), |r| ids.number(&r.get(0))));
@@ -122,6 +132,22 @@ pub fn run_workload(b: &Bench) {
                 }
             }
             (100, changed)
+        },
+    );
+    // As one question: what was asserted in the history, grouped by the part of the log it lies in.
+    let grouped = Query::parse(
+        "[:find ?part (count ?e) :with ?a ?tx :in $ ?first ?width [?a ...]
+          :where [?e ?a _ ?tx true] [(long ?tx) ?n] [(- ?n ?first) ?since] [(quot ?since ?width) ?part]]",
+    )
+    .expect("parses");
+    b.op(
+        "changes-query",
+        || (),
+        |_| {
+            let begin = Value::Long(T(first.0 + 1).entity().raw() as i64);
+            let attrs = Value::Vector(["status", "balance"].map(Value::keyword).into());
+            let inputs = (begin, Value::Long((transactions / 100) as i64), attrs);
+            run(&history, &grouped, inputs, |r| if r.long(0) < 100 { r.long(1) } else { 0 })
         },
     );
 }
