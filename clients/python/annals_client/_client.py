@@ -138,7 +138,10 @@ class _Wire:
 
 
 class Database:
-    """A database, or a view of it at another time."""
+    """A database, or a view of it at another time.
+
+    What a view cannot answer for, as a transaction or a history of its own, raises ``ValueError`` before anything is sent.
+    """
 
     def __init__(self, wire: _Wire, name: str, view: dict[str, Any]) -> None:
         self._wire, self.name, self._view = wire, name, view
@@ -161,7 +164,7 @@ class Database:
         return f"/v1/db/{urllib.parse.quote(self.name)}{rest}" + (f"?{query}" if query else "")
 
     def _post(self, rest: str, body: Any, again: bool = True, **headers: str) -> Any:
-        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        data = body.encode() if isinstance(body, str) else json.dumps(body, allow_nan=False).encode()
         kind = "application/edn" if isinstance(body, str) else "application/json"
         return self._wire.ask("POST", self._path(rest), data, {"content-type": kind, **headers}, again)
 
@@ -178,6 +181,12 @@ class Database:
     def history(self) -> "Database":
         """Assertions and retractions instead of what holds."""
         return Database(self._wire, self.name, {**self._view, "history": True})
+
+    def _needs(self, what: str, *allowed: str) -> None:
+        """Refuses what would pass over the view, rather than to answer of another time."""
+        wrong = [name for name in self._view if name not in allowed]
+        if wrong:
+            raise ValueError(f"{what} is not for a view with {', '.join(wrong)}: ask the database itself")
 
     # Questions
 
@@ -198,6 +207,7 @@ class Database:
 
     def pull(self, pattern: str, entity: Any) -> dict[str, Any]:
         """A tree of what an entity says. ``entity`` is an id, ``":ident"`` or ``("order/id", "A-1")``."""
+        self._needs("pull", "as_of")
         body = {"pattern": pattern, "entity": _entity(entity)}
         if "as_of" in self._view:
             body["as_of"] = self._view["as_of"]
@@ -205,6 +215,7 @@ class Database:
 
     def diff(self, query: str, t1: TimePoint, t2: TimePoint | None = None, *args: Any) -> tuple[list[Any], list[Any]]:
         """Rows gained and lost between two times, each ``{"row": …, "t": …}``."""
+        self._needs("diff")
         body: dict[str, Any] = {"query": query, "args": [to_json(a) for a in args], "t1": _point(t1)}
         if t2 is not None:
             body["t2"] = _point(t2)
@@ -213,12 +224,14 @@ class Database:
 
     def entity_history(self, entity: Any, attr: str | None = None) -> list[dict[str, Any]]:
         """The values an entity had, each with the times it held."""
+        self._needs("entity_history")
         eid = _entity(entity)
         text = f'[{eid[0]} {json.dumps(eid[1])}]' if isinstance(eid, list) else str(eid)
         return self._wire.ask("GET", self._path(f"/entity/{urllib.parse.quote(text, safe='')}/history", attr=attr))["values"]
 
     def log(self, start: int = 0, end: int | None = None) -> Iterator[dict[str, Any]]:
         """Transactions ``[start, end)``, page by page."""
+        self._needs("log")
         at: int | None = start
         while at is not None:
             page = self._wire.ask("GET", self._path("/log", **{"from": at, "to": end}))
@@ -227,28 +240,33 @@ class Database:
 
     def schema(self) -> dict[str, Any]:
         """Attributes and idents."""
+        self._needs("schema", "as_of")
         return self._wire.ask("GET", self._path("/schema", as_of=self._view.get("as_of")))
 
     # Changes
 
     def transact(self, tx: str | Sequence[Any], key: str | None = None) -> Report:
         """Makes a transaction, from EDN text or a list of maps and lists. With a ``key`` it may be sent again."""
+        self._needs("transact")
         headers = {"idempotency-key": key} if key else {}
         answer = self._post("/transact", tx if isinstance(tx, str) else to_tx(list(tx)), again=key is not None, **headers)
         return Report(answer["t"], answer["tx-instant"], answer["tempids"], answer["datoms"], answer.get("replayed", False))
 
     def with_(self, tx: str | Sequence[Any]) -> dict[str, Any]:
         """What a transaction would do; nothing is written."""
+        self._needs("with_")
         return self._post("/with", tx if isinstance(tx, str) else to_tx(list(tx)))
 
     # Events and commands
 
     def append(self, stream: str, events: Sequence[dict[str, Any]], expected: int | str = "any") -> dict[str, Any]:
         """Appends events ``{"type", "data", …}`` to a stream that is at the version ``expected``, or ``any``, ``none``, ``exists``."""
+        self._needs("append")
         return self._post("/append", {"writes": [{"stream": stream, "expected": expected, "events": list(events)}]}, again=False)
 
     def command(self, category: str, type: str, payload: Any = None, id: str | None = None, key: str | None = None, if_version: int | None = None) -> dict[str, Any]:
         """Asks the domain to do something. With a ``key`` it happens once, however often it is sent."""
+        self._needs("command")
         body = {"category": category, "type": type, "payload": payload, "id": id, "if_version": if_version}
         headers = {"idempotency-key": key} if key else {}
         return self._post("/commands", {k: v for k, v in body.items() if v is not None}, again=key is not None, **headers)
@@ -259,6 +277,7 @@ class Database:
 
     def why(self, entity: Any, attr: str) -> list[dict[str, Any]]:
         """For each value of an attribute: its transaction, and the events, projection and commands behind it."""
+        self._needs("why", "as_of")
         eid = _entity(entity)
         text = f"[{eid[0]} {json.dumps(eid[1])}]" if isinstance(eid, list) else str(eid)
         quote = lambda t: urllib.parse.quote(t, safe="")
@@ -268,6 +287,7 @@ class Database:
 
     def changes(self, after: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Every transaction after ``after`` (default: from now on), for as long as one reads."""
+        self._needs("changes")
         path = self._path("/changes", after=after)
         for event, ident, data in self._events("GET", path, None):
             if event == "transaction":
@@ -275,7 +295,8 @@ class Database:
 
     def subscribe(self, query: str, *args: Any, after: int | None = None) -> Iterator[Snapshot | Change]:
         """A live query: its rows (unless resumed ``after`` a t), then what each transaction changes."""
-        body = json.dumps({"query": query, "args": [to_json(a) for a in args]}).encode()
+        self._needs("subscribe")
+        body = json.dumps({"query": query, "args": [to_json(a) for a in args]}, allow_nan=False).encode()
         for event, ident, data in self._events("POST", self._path("/subscribe", after=after), body):
             if event == "snapshot":
                 yield Snapshot(ident, data["rows"])

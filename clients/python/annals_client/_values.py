@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import decimal
+import math
 import uuid
 from typing import Any
 
@@ -35,7 +36,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, int):
         return value if abs(value) <= _EXACT else {"#edn": str(value) if -(2**63) <= value < 2**63 else f"{value}N"}
     if isinstance(value, float):
-        return value
+        return _float(value)
     if isinstance(value, decimal.Decimal):
         return {"#edn": f"{value:f}M"}
     if isinstance(value, dt.datetime):
@@ -69,4 +70,13 @@ def to_tx(value: Any) -> Any:
         return {"#edn": str(value)}
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
         return str(value)
+    if isinstance(value, float):
+        return _float(value)
     return value
+
+
+def _float(value: float) -> Any:
+    """A float: JSON has no infinities, and the database no not-a-number."""
+    if math.isnan(value):
+        raise ValueError("not-a-number is no value: it equals nothing and could never be found again")
+    return value if math.isfinite(value) else {"#edn": "##Inf" if value > 0 else "##-Inf"}

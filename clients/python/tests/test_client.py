@@ -40,6 +40,24 @@ class Client(unittest.TestCase):
         ]:
             self.assertEqual(self.db.query("[:find ?x . :in ?x]", value), kind)
 
+    def test_floats_without_json_are_sent_or_refused(self) -> None:
+        self.assertEqual(self.db.query("[:find ?x . :in ?x]", float("-inf")), "##-Inf")
+        self.assertEqual(self.db.with_([{":order/id": "PY-7", ":order/total": float("inf")}])["datoms"], 3)
+        for bad in (lambda: self.db.query("[:find ?x . :in ?x]", float("nan")), lambda: self.db.transact([{":order/total": float("nan")}])):
+            with self.assertRaisesRegex(ValueError, "not-a-number"):
+                bad()
+
+    def test_a_view_answers_for_itself_or_not_at_all(self) -> None:
+        then, basis = self.db.as_of(3), self.db.basis_t()
+        for wrong in (
+            lambda: then.transact("[]"), lambda: then.with_("[]"), lambda: then.append("a-1", []), lambda: next(then.log()), lambda: next(then.changes()),
+            lambda: next(then.subscribe(STATUS, "x")), lambda: then.entity_history(1), lambda: then.diff(STATUS, 1), lambda: then.command("order", "Place"),
+            lambda: self.db.since(3).pull("[*]", 1), lambda: self.db.history().pull("[*]", 1),
+        ):
+            with self.assertRaisesRegex(ValueError, "is not for a view with"):
+                wrong()
+        self.assertEqual(self.db.basis_t(), basis)
+
     def test_refusals_carry_their_code(self) -> None:
         with self.assertRaises(Problem) as caught:
             self.db.query("[:find ?x :where [?x :order/idd _]]")

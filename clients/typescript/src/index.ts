@@ -48,13 +48,19 @@ export function connect(url: string, database: string, options: Options = {}): D
   return new Database(url.replace(/\/$/, ""), database, options, {});
 }
 
-/** A database, or a view of it at another time. */
+/** A database, or a view of it at another time. What a view cannot answer for, as a transaction, is a `TypeError` before anything is sent. */
 export class Database {
   constructor(private readonly url: string, readonly name: string, private readonly options: Options, private readonly view: View) {}
 
   asOf(point: TimePoint): Database { return new Database(this.url, this.name, this.options, { ...this.view, as_of: time(point) }); }
   since(point: TimePoint): Database { return new Database(this.url, this.name, this.options, { ...this.view, since: time(point) }); }
   history(): Database { return new Database(this.url, this.name, this.options, { ...this.view, history: true }); }
+
+  /** Refuses what would pass over the view, rather than to answer of another time. */
+  private needs(what: string, ...allowed: (keyof View)[]): void {
+    const wrong = (Object.keys(this.view) as (keyof View)[]).filter((name) => !allowed.includes(name));
+    if (wrong.length) throw new TypeError(`${what} is not for a view with ${wrong.join(", ")}: ask the database itself`);
+  }
 
   async basisT(): Promise<number> { return (await this.send<{ "basis-t": number }>("GET", "")).body["basis-t"]; }
 
@@ -74,26 +80,31 @@ export class Database {
   }
 
   async pull(pattern: string, entity: Entity): Promise<Record<string, Json>> {
+    this.needs("pull", "as_of");
     const body = strip({ pattern, entity: entity as Json, as_of: this.view.as_of });
     return (await this.send<{ entity: Record<string, Json> }>("POST", "/pull", body)).body.entity;
   }
 
   async diff(query: string, t1: TimePoint, t2?: TimePoint, args: Json[] = []): Promise<{ added: Changed[]; removed: Changed[] }> {
+    this.needs("diff");
     const body = strip({ query, args, t1: time(t1), t2: t2 === undefined ? undefined : time(t2) });
     return (await this.send<{ added: Changed[]; removed: Changed[] }>("POST", "/diff", body)).body;
   }
 
   /** Makes a transaction, from EDN text or JSON forms. With a `key` it may be sent again. */
   async transact(tx: string | Json[], key?: string): Promise<Report> {
+    this.needs("transact");
     return (await this.send<Report>("POST", "/transact", tx, key ? { "idempotency-key": key } : {})).body;
   }
   /** What a transaction would do; nothing is written. */
   async with(tx: string | Json[]): Promise<Report & { "tx-data": Json[] }> {
+    this.needs("with");
     return (await this.send<Report & { "tx-data": Json[] }>("POST", "/with", tx)).body;
   }
 
   /** Asks the domain to do something. With a `key` it happens once, however often it is sent. */
   async command(category: string, type: string, payload: Json, options: { id?: string; key?: string; ifVersion?: number } = {}): Promise<Commanded> {
+    this.needs("command");
     const body = strip({ category, type, payload, id: options.id, if_version: options.ifVersion });
     return (await this.send<Commanded>("POST", "/commands", body, options.key ? { "idempotency-key": options.key } : {})).body;
   }
@@ -104,6 +115,7 @@ export class Database {
 
   /** Transactions `[from, to)`, page by page. */
   async *log(from = 0, to?: number): AsyncGenerator<Transaction> {
+    this.needs("log");
     for (let at: number | undefined = from; at !== undefined; ) {
       const page: { transactions: Transaction[]; next?: number } = (await this.send<{ transactions: Transaction[]; next?: number }>("GET", `/log?from=${at}${to === undefined ? "" : `&to=${to}`}`)).body;
       yield* page.transactions;
@@ -113,6 +125,7 @@ export class Database {
 
   /** Every transaction after `after` (default: from now on). Ends when the signal is raised. */
   async *changes(after?: number, signal?: AbortSignal): AsyncGenerator<Transaction> {
+    this.needs("changes");
     for await (const e of this.events("GET", `/changes${after === undefined ? "" : `?after=${after}`}`, undefined, signal)) {
       if (e.event === "transaction") yield e.data as Transaction;
     }
@@ -120,6 +133,7 @@ export class Database {
 
   /** A live query: its rows (unless resumed `after` a t), then what each transaction changes. */
   async *subscribe(query: string, args: Json[] = [], after?: number, signal?: AbortSignal): AsyncGenerator<Live> {
+    this.needs("subscribe");
     for await (const e of this.events("POST", `/subscribe${after === undefined ? "" : `?after=${after}`}`, { query, args }, signal)) {
       const data = e.data as { rows: Json[][]; added: Json[][]; removed: Json[][] };
       if (e.event === "snapshot") yield { kind: "snapshot", t: e.id, rows: data.rows };
@@ -159,7 +173,7 @@ export class Database {
     if (signal) init.signal = signal;
     if (body !== undefined) {
       headers["content-type"] = typeof body === "string" ? "application/edn" : "application/json";
-      init.body = typeof body === "string" ? body : JSON.stringify(body);
+      init.body = typeof body === "string" ? body : JSON.stringify(body, number);
     }
     const response = await (this.options.fetch ?? globalThis.fetch)(`${this.url}/v1/db/${encodeURIComponent(this.name)}${path}`, init);
     if (!response.ok) {
@@ -179,6 +193,13 @@ export class Database {
 export interface Commanded { command: string; status: string; id: string; stream: string; version: number; t: number; events: number; replayed: boolean }
 /** How far a command is. */
 export interface CommandStatus { command: string; status: "accepted" | "running" | "done" | "rejected" | "failed"; t?: number; code?: string; views: Record<string, number> }
+
+/** JSON has no infinities, and would make null of them; the database has no not-a-number. */
+function number(_: string, value: unknown): unknown {
+  if (typeof value !== "number" || Number.isFinite(value)) return value;
+  if (Number.isNaN(value)) throw new TypeError("not-a-number is no value: it equals nothing and could never be found again");
+  return { "#edn": value > 0 ? "##Inf" : "##-Inf" };
+}
 
 function time(point: TimePoint): number | string { return point instanceof Date ? point.toISOString() : point; }
 

@@ -20,6 +20,17 @@ test("facts, time, diff", async () => {
   assert.deepEqual(log, [first.t, second.t]);
 });
 
+test("what JSON or a view cannot say is not sent as something else", async () => {
+  assert.equal(await db.scalar("[:find ?x . :in ?x]", [-Infinity]), "##-Inf");
+  await assert.rejects(db.scalar("[:find ?x . :in ?x]", [NaN]), /not-a-number/);
+  const then = db.asOf(3);
+  const basis = await db.basisT();
+  for (const wrong of [() => then.transact("[]"), () => then.with("[]"), () => then.diff(STATUS, 1), () => then.log().next(), () => then.changes().next(), () => then.subscribe(STATUS, ["x"]).next(), () => db.history().pull("[*]", 1)]) {
+    await assert.rejects(wrong, /is not for a view with/);
+  }
+  assert.equal(await db.basisT(), basis);
+});
+
 test("refusals carry their code", async () => {
   await assert.rejects(db.query("[:find ?x :where [?x :order/idd _]]"), (e) => e instanceof Refused && e.code === "query/unknown-attribute" && e.status === 422);
 });
