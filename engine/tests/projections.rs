@@ -357,3 +357,24 @@ fn a_value_answers_alike_while_a_late_projection_goes_on() {
     writer.join().unwrap();
     projecting.join().unwrap();
 }
+
+#[test]
+fn a_version_is_built_in_large_batches_whatever_its_own_size() {
+    let conn = annals::in_memory().unwrap();
+    let spec = |version: u8| {
+        format!(
+            r#"{{:projection/name :seen, :projection/version {version}, :projection/mode :async, :projection/batch 1
+                :projection/schema [{{:db/ident :seen/v :db/valueType :db.type/long :db/cardinality :db.cardinality/many}}]
+                :projection/on [{{:event "Seen" :assert [{{:seen/v $version}}]}}]}}"#
+        )
+    };
+    conn.add_projection(&spec(1)).unwrap();
+    let (_, refused) =
+        conn.append_all((0..2_000).map(|_| Append::to("a-1").event("Seen", "{}").unwrap()).collect());
+    assert!(refused.is_none(), "{refused:?}");
+    let before = conn.db().t();
+    conn.add_projection(&spec(2)).unwrap();
+    assert!(conn.db().t().0 - before.0 < 10, "a commit an event would never catch up with busy writers");
+    let count = "[:find (count ?v) . :where [_ :seen/v ?v]]";
+    assert_eq!(conn.db().query(count, ()).unwrap().scalar(), Some(Value::Long(2_000)));
+}

@@ -260,9 +260,11 @@ impl Connection {
     /// how a paused inline projection goes on. `registering` is held by the caller.
     pub(crate) fn build(&self, events: &Arc<Events>, r: &Arc<Runtime>) -> Result<(), ProjectionError> {
         let _driving = r.driving.lock();
+        // Nobody reads what is being built, so small batches would serve nobody; and where each is a commit,
+        // writers that go on may be faster for ever.
         let size = match r.mode {
             Mode::Inline => BATCH * 8,
-            Mode::Async { batch } => batch,
+            Mode::Async { batch } => batch.max(BATCH * 8),
         };
         loop {
             let log = self.db().events();
