@@ -1,27 +1,28 @@
 //! From one item to what it does: forms as they are typed, and every command.
 
 use super::{
+    bindings::{rules, set_parameter, show_rules},
+    curl::curl,
+    files::{edit, reopen, run_file, save, shell_words},
     help,
+    moments::{history, log, set_time, time_arg, transaction},
+    settings::{mode, mode_name, on_off, set},
     spec::{self, Spec},
 };
 use crate::{
     ask,
-    cli::Format,
     commands::{self, admin, events, explain, export, look, projections, proof, time, why, write},
-    fail::{Exit, Failure, Outcome, io_words},
+    fail::{Exit, Failure, Outcome},
     form::{self, FormKind},
-    moment,
     output::{
         Rows, show,
         table::{counted, thousands},
     },
-    run::conn_to,
     script::{Item, ItemKind},
-    session::{Access, Asked, Mode, Session, read_edn, write_rows},
-    shell::highlight,
+    session::{Asked, Mode, Session},
     term::theme,
 };
-use annals::{Diagnostic, Span, T, Value, diagnostic::nearest, edn};
+use annals::{Diagnostic, Span, diagnostic::nearest};
 use std::path::Path;
 
 /// What the loop does next.
@@ -126,7 +127,7 @@ pub fn elapsed(us: u64) -> String {
 }
 
 /// `*1`, `*2`, `*3`.
-fn result(s: &Session, text: &str) -> Outcome<Rows> {
+pub fn result(s: &Session, text: &str) -> Outcome<Rows> {
     let n: usize = text.trim().trim_start_matches('*').parse().unwrap_or(0);
     let found = n.checked_sub(1).and_then(|i| s.results.get(i));
     found.cloned().ok_or_else(|| {
@@ -329,7 +330,8 @@ fn run(s: &mut Session, spec: &Spec, args: &str) -> Outcome<Flow> {
     Ok(Flow::Go)
 }
 
-fn query_or_last(s: &mut Session, args: &str) -> Outcome<String> {
+/// The query that was typed, or the last one.
+pub fn query_or_last(s: &mut Session, args: &str) -> Outcome<String> {
     match args {
         "" => s
             .last_query
@@ -352,102 +354,6 @@ fn may_be_query(text: &str) -> bool {
 
 fn not_a_query(text: &str) -> Failure {
     Failure::usage(format!("{} is not a query", short(text))).help("write [:find ?x :where [?x :attribute]]")
-}
-
-/// The first point in time of a text: a word, or `#inst "…"`.
-fn time_arg(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
-    if text.starts_with("#inst") {
-        return form::split_form(text);
-    }
-    let end = text.find(|c: char| c.is_whitespace() || c == '[' || c == '{').unwrap_or(text.len());
-    (end > 0).then(|| text.split_at(end))
-}
-
-fn point(s: &Session, text: &str) -> Outcome<T> {
-    let p = moment::parse(text)?;
-    s.conn.db()?.t_of(p)
-}
-
-/// A transaction that is there: a view may look further ahead, but nobody means the newest by a later t.
-fn transaction(s: &Session, text: &str) -> Outcome<T> {
-    let newest = s.conn.db()?.basis_t();
-    match moment::parse(text)? {
-        annals::TimePoint::T(t) if t > newest => {
-            Err(Failure::refused("shell/no-transaction", format!("there is no transaction t{t}"))
-                .help(format!("the newest is t{newest}")))
-        }
-        p => s.conn.db()?.t_of(p),
-    }
-}
-
-fn set_time(s: &mut Session, which: &str, args: &str, usage: impl Fn() -> Failure) -> Outcome {
-    if args.is_empty() {
-        return Err(usage());
-    }
-    let p = moment::parse(args)?;
-    let newest = s.conn.db()?.basis_t();
-    let at = match args.trim() {
-        "now" => None,
-        // Pinned: "-2h" means the moment it was typed, not a window that slides.
-        _ => Some(annals::TimePoint::T(s.conn.db()?.t_of(p)?)),
-    };
-    if let annals::TimePoint::T(t) = p
-        && t > newest
-        && at.is_some()
-    {
-        s.note(s.err.paint(theme::DIM, format!("t{t} has not happened yet; the newest is t{newest}")));
-    }
-    match which {
-        "as-of" => s.moment.as_of = at,
-        _ => s.moment.since = at,
-    }
-    Ok(())
-}
-
-fn history(s: &mut Session, args: &str) -> Outcome {
-    match args {
-        "" => {
-            s.moment.history = !s.moment.history;
-            Ok(())
-        }
-        "on" | "off" => {
-            s.moment.history = args == "on";
-            Ok(())
-        }
-        text => {
-            let (entity, rest) = form::split_form(text)
-                .ok_or_else(|| Failure::usage("usage: :history [on | off | ENTITY [:ATTR]]"))?;
-            let db = s.view_without_history()?;
-            let e = match commands::entity(&db, entity) {
-                Ok(e) => e,
-                // It may be gone, and still have a life.
-                Err(f) => commands::entity(&db.history(), entity).map_err(|_| f)?,
-            };
-            let attr = rest.trim();
-            time::history(s, e, (!attr.is_empty()).then_some(attr))
-        }
-    }
-}
-
-fn log(s: &mut Session, args: &str) -> Outcome {
-    let newest = s.db()?.t();
-    let words: Vec<&str> = args.split_whitespace().collect();
-    match words[..] {
-        [] => time::log(s, T(newest.0.saturating_sub(9).max(1)), newest.next()),
-        [n] if n.parse::<u64>().is_ok() => {
-            let n: u64 = n.parse().unwrap_or(10);
-            time::log(s, T((newest.0 + 1).saturating_sub(n).max(1)), newest.next())
-        }
-        [from] => {
-            let from = point(s, from)?;
-            time::log(s, from, newest.next())
-        }
-        [from, to, ..] => {
-            let (from, to) = (point(s, from)?, point(s, to)?);
-            time::log(s, from, to.next())
-        }
-    }
 }
 
 fn chart(s: &mut Session, args: &str, usage: impl Fn() -> Failure) -> Outcome {
@@ -473,319 +379,4 @@ fn chart(s: &mut Session, args: &str, usage: impl Fn() -> Failure) -> Outcome {
             .help("ask for labels and one number: [:find ?status (count ?o) …]")
     })?;
     s.page(&drawn)
-}
-
-fn set_parameter(s: &mut Session, args: &str) -> Outcome {
-    let (name, rest) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
-    if name.is_empty() {
-        let mut rows = Rows::list([":name", ":value"]);
-        for (k, v) in &s.parameters {
-            rows.rows.push(vec![Value::Symbol(annals::Symbol::new(k)), v.clone()]);
-        }
-        return s.print(&rows);
-    }
-    let name = if name.starts_with('?') { name.to_owned() } else { format!("?{name}") };
-    match rest.trim() {
-        "" => {
-            if s.parameters.remove(&name).is_none() {
-                return Err(Failure::usage(format!("{name} has no value"))
-                    .help(format!(":let {name} VALUE gives it one")));
-            }
-        }
-        "=" => return Err(Failure::usage("usage: :let ?x VALUE")),
-        v if v.starts_with('*') => {
-            let value = result(s, v)?.to_value();
-            s.parameters.insert(name, value);
-        }
-        v => {
-            let v = v.strip_prefix('=').unwrap_or(v).trim();
-            let value = read_edn(v, "value")?;
-            s.parameters.insert(name, value);
-        }
-    }
-    Ok(())
-}
-
-fn rules(s: &mut Session, text: &str) -> Outcome {
-    let new = ask::read_rules(text, "rules")?;
-    let names = ask::rule_names(&new);
-    // Rules of a name replace the stored ones of that name.
-    s.rules.retain(|r| ask::rule_name(r).is_none_or(|n| !names.contains(&n)));
-    s.rules.extend(new);
-    s.note(s.err.paint(theme::DIM, format!("stored {}", names.join(", "))));
-    Ok(())
-}
-
-fn show_rules(s: &Session) -> Outcome {
-    if s.rules.is_empty() {
-        return s.say(s.out.paint(theme::DIM, "no rules stored; :rules [[(name ?x) clause …]] stores some"));
-    }
-    for r in &s.rules {
-        s.say(highlight::paint(&edn::print(r), None, None, &s.out))?;
-    }
-    Ok(())
-}
-
-fn reopen(s: &mut Session, path: Option<&str>) -> Outcome {
-    let (conn, path) = match path {
-        None => (annals::in_memory()?.into(), None),
-        Some(p) => conn_to(p, if s.read_only { Access::Read } else { Access::Create })?,
-    };
-    let mut fresh = Session::new(conn, path, s.out.clone(), s.err.clone());
-    fresh.settings = s.settings.clone();
-    fresh.mode = s.mode;
-    fresh.quiet = s.quiet;
-    fresh.read_only = s.read_only;
-    *s = fresh;
-    if s.out.tty {
-        let (name, t) = (s.name.clone(), s.db()?.t());
-        s.note(s.err.paint(theme::DIM, format!("{name}, at t{t}")));
-    }
-    Ok(())
-}
-
-fn run_file(s: &mut Session, file: &str) -> Outcome {
-    s.depth += 1;
-    if s.depth > 16 {
-        s.depth = 0;
-        return Err(Failure::refused(
-            "shell/run-depth",
-            format!("{file}: scripts run each other more than 16 deep"),
-        ));
-    }
-    let opened = std::fs::File::open(file).map_err(|e| Failure::file(Path::new(file), &e));
-    let exit = opened.and_then(|f| super::stream::run(s, std::io::BufReader::new(f), file));
-    s.depth = s.depth.saturating_sub(1);
-    match exit? {
-        Exit::Ok => Ok(()),
-        exit => Err(Failure::new(exit, Diagnostic::new("shell/script", format!("{file} had errors")))),
-    }
-}
-
-/// Text as edited in `$VISUAL` or `$EDITOR`.
-pub fn edit(text: &str) -> Outcome<String> {
-    let editor =
-        ["VISUAL", "EDITOR"].iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.trim().is_empty()));
-    let editor = editor.unwrap_or_else(|| "vi".to_owned());
-    let file = tempfile::Builder::new().prefix("annals-").suffix(".edn").tempfile()?;
-    std::fs::write(file.path(), text)?;
-    let status = std::process::Command::new("sh")
-        .arg("-c")
-        .arg(format!("{editor} \"$1\""))
-        .arg("sh")
-        .arg(file.path())
-        .status()
-        .map_err(|e| Failure::refused("shell/editor", format!("{editor}: {}", io_words(&e))))?;
-    if !status.success() {
-        return Err(
-            Failure::refused("shell/editor", format!("{editor} ended with {status}")).help("set $EDITOR")
-        );
-    }
-    Ok(std::fs::read_to_string(file.path())?)
-}
-
-fn save(s: &Session, file: &str) -> Outcome {
-    let rows = result(s, "*1")?;
-    let format = match Path::new(file).extension().and_then(|e| e.to_str()) {
-        Some("csv") => Format::Csv,
-        Some("parquet") => Format::Parquet,
-        Some("json") => Format::Json,
-        Some("ndjson" | "jsonl") => Format::Ndjson,
-        Some("txt" | "text") => Format::Table,
-        Some("edn") | None => Format::Edn,
-        Some(other) => {
-            return Err(Failure::usage(format!("no format is called .{other}"))
-                .help("endings: .edn .json .ndjson .csv .parquet .txt"));
-        }
-    };
-    let out = std::fs::File::create(file).map_err(|e| Failure::file(Path::new(file), &e))?;
-    let mut out = std::io::BufWriter::new(out);
-    write_rows(&rows, format, &mut out)?;
-    std::io::Write::flush(&mut out)?;
-    s.note(s.err.paint(theme::DIM, format!("{} written to {file}", counted(rows.rows.len() as u64, "row"))));
-    Ok(())
-}
-
-fn curl(s: &mut Session, args: &str) -> Outcome {
-    let q = query_or_last(s, args)?;
-    let mut body = vec![format!(":query {q}")];
-    let names = form::names(&q);
-    let given: Vec<String> = names
-        .inputs
-        .iter()
-        .filter_map(|w| match w {
-            form::Wanted::Value(n) => Some(s.parameters.get(n).map_or_else(|| n.clone(), edn::print)),
-            form::Wanted::Source(_) | form::Wanted::Rules => None,
-        })
-        .collect();
-    if !given.is_empty() {
-        body.push(format!(":args [{}]", given.join(" ")));
-    }
-    if ask::rule_names(&s.rules).iter().any(|r| names.heads.contains(r)) {
-        body.push(format!(":rules {}", edn::print(&Value::vector(s.rules.iter().cloned()))));
-    }
-    let db = s.db()?;
-    if s.moment.as_of.is_some() {
-        body.push(format!(":as-of {}", db.t()));
-    }
-    if let Some(t) = db.shown().since {
-        body.push(format!(":since {t}"));
-    }
-    if s.moment.history {
-        body.push(":history true".to_owned());
-    }
-    let body = format!("{{{}}}", body.join(" "));
-    let base = match s.conn.url() {
-        Some(url) => url.to_owned(),
-        None => format!("http://127.0.0.1:7407/v1/db/{}", s.name),
-    };
-    s.say(format!(
-        "curl -s {base}/query \\\n  -H 'Content-Type: application/edn' -H 'Accept: application/edn' \\\n  -d '{}'",
-        body.replace('\'', "'\\''")
-    ))?;
-    if s.path.is_some() {
-        s.note(s.err.paint(
-            theme::DIM,
-            format!(
-                "while `annals serve {}` runs; leave this shell first, it holds the lock",
-                s.path.as_deref().map_or(String::new(), |p| p.display().to_string())
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn mode_name(m: Mode) -> &'static str {
-    match m {
-        Mode::Table => "table",
-        Mode::Records => "records",
-        Mode::Data(Format::Edn) => "edn",
-        Mode::Data(Format::Json) => "json",
-        Mode::Data(Format::Ndjson) => "ndjson",
-        Mode::Data(Format::Csv) => "csv",
-        Mode::Data(Format::Parquet) => "parquet",
-        Mode::Data(Format::Table) => "table",
-    }
-}
-
-fn mode(s: &mut Session, args: &str) -> Outcome {
-    s.mode = match args {
-        "" => {
-            return s.say(mode_name(s.mode));
-        }
-        "table" => Mode::Table,
-        "records" | "expanded" | "line" => Mode::Records,
-        "edn" => Mode::Data(Format::Edn),
-        "json" => Mode::Data(Format::Json),
-        "ndjson" | "jsonl" => Mode::Data(Format::Ndjson),
-        "csv" => Mode::Data(Format::Csv),
-        other => {
-            let near = nearest(other, ["table", "records", "edn", "json", "ndjson", "csv"]);
-            let f = Failure::usage(format!("no mode is called {other}"));
-            return Err(f.help(near.map_or_else(
-                || "modes: table records edn json ndjson csv".to_owned(),
-                |n| format!("did you mean {n}?"),
-            )));
-        }
-    };
-    Ok(())
-}
-
-fn on_off(text: &str, now: bool) -> Option<bool> {
-    match text {
-        "on" | "true" | "yes" => Some(true),
-        "off" | "false" | "no" => Some(false),
-        "" => Some(!now),
-        _ => None,
-    }
-}
-
-fn set(s: &mut Session, words: &[&str]) -> Outcome {
-    let st = &mut s.settings;
-    match words {
-        [] => {
-            let flag = |b: bool| Value::string(if b { "on" } else { "off" });
-            let mut rows = Rows::list([":setting", ":value"]);
-            let lines = [
-                ("rows", Value::Long(st.rows as i64)),
-                (
-                    "timeout-ms",
-                    st.timeout_ms.map_or_else(|| Value::string("none"), |n| Value::Long(n as i64)),
-                ),
-                ("pager", flag(st.pager)),
-                ("idents", flag(st.idents)),
-                ("indent", flag(st.indent)),
-                ("timing", flag(st.timing)),
-                ("bail", flag(st.bail)),
-            ];
-            rows.rows.extend(lines.map(|(n, v)| vec![Value::keyword(n), v]));
-            return s.print(&rows);
-        }
-        ["rows", n] => st.rows = n.parse().map_err(|_| Failure::usage("usage: :set rows NUMBER"))?,
-        ["timeout-ms", "none" | "off"] => st.timeout_ms = None,
-        ["timeout-ms", n] => {
-            st.timeout_ms =
-                Some(n.parse().map_err(|_| Failure::usage("usage: :set timeout-ms NUMBER | none"))?)
-        }
-        [name @ ("pager" | "idents" | "indent" | "timing" | "bail"), rest @ ..] => {
-            let target = match *name {
-                "pager" => &mut st.pager,
-                "idents" => &mut st.idents,
-                "indent" => &mut st.indent,
-                "timing" => &mut st.timing,
-                _ => &mut st.bail,
-            };
-            *target = on_off(rest.first().copied().unwrap_or(""), *target)
-                .ok_or_else(|| Failure::usage(format!("usage: :set {name} on | off")))?;
-        }
-        [name, ..] => {
-            let near = nearest(name, ["rows", "timeout-ms", "pager", "idents", "indent", "timing", "bail"]);
-            let f = Failure::usage(format!("no setting is called {name}, or it wants a value"));
-            return Err(
-                f.help(near.map_or_else(|| ":set lists them".to_owned(), |n| format!("did you mean {n}?")))
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Words as a shell would split them: quotes hold blanks together.
-pub fn shell_words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for c in text.chars() {
-        match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_split_as_a_shell_does() {
-        assert_eq!(
-            shell_words("csv 'my file.csv' --key \"a b\" ''"),
-            ["csv", "my file.csv", "--key", "a b", ""]
-        );
-    }
-
-    #[test]
-    fn times_are_taken_off_the_front() {
-        assert_eq!(time_arg("3 now [:find]"), Some(("3", " now [:find]")));
-        assert_eq!(time_arg(" #inst \"2020\" 5"), Some(("#inst \"2020\"", " 5")));
-        assert_eq!(time_arg(""), None);
-    }
 }

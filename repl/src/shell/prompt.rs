@@ -2,6 +2,7 @@
 
 use super::{
     dispatch::{self, Flow},
+    files,
     helper::{AskEditor, Enter, GiveUp, NewLine, ShellHelper, Tab},
 };
 use crate::{
@@ -56,7 +57,7 @@ pub fn run(s: &mut Session) -> Outcome {
         }
         let asked = editor.helper().is_some_and(|h| h.edit.swap(false, Ordering::Relaxed));
         if asked {
-            match dispatch::edit(&text) {
+            match files::edit(&text) {
                 Ok(edited) => initial = edited.trim_end().to_owned(),
                 Err(f) => complain(s, &f),
             }
