@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -38,8 +38,8 @@ pub(crate) struct Checkpoints {
     work: Condvar,
     /// A checkpoint ended, well or not.
     done: Condvar,
-    /// Facts in the indexes, ended ones too, as of the last checkpoint begun.
-    facts: AtomicUsize,
+    /// Bytes that the indexes took when the last checkpoint began.
+    index_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -51,10 +51,10 @@ struct State {
 
 /// Novelty at which writers wait, in multiples of what starts a checkpoint: at least, and at most.
 const BACK_PRESSURE: std::ops::RangeInclusive<usize> = 4..=10;
-/// In between they wait at one of so many facts of the database. What a checkpoint costs is mostly the
-/// pages that it copies: a thousand values in no order lie on nearly as many pages of a large index. The larger
-/// the index, the more must go there together.
-const SHARE: usize = 4;
+/// In between they wait at a fact for so many bytes of the indexes, so that novelty takes a fifth of what they
+/// take. What a checkpoint costs is mostly the pages that it copies: a thousand values in no order lie on nearly
+/// as many pages of a large index. The larger the index, the more must go there together.
+const BYTES_A_FACT: u64 = 1 << 10;
 
 impl Core {
     fn novelty_facts(&self) -> usize {
@@ -66,8 +66,10 @@ impl Core {
     /// Novelty at which writers wait.
     fn most_novelty(&self, facts: usize) -> usize {
         let (least, most) = BACK_PRESSURE.into_inner();
-        let share = self.checkpoints.facts.load(Ordering::Relaxed) / SHARE;
-        share.clamp(facts.saturating_mul(least), facts.saturating_mul(most))
+        let share = self.checkpoints.index_bytes.load(Ordering::Relaxed) / BYTES_A_FACT;
+        usize::try_from(share)
+            .unwrap_or(usize::MAX)
+            .clamp(facts.saturating_mul(least), facts.saturating_mul(most))
     }
 
     /// Refuses writes when novelty is at its limit and checkpoints fail.
@@ -150,8 +152,7 @@ impl Core {
             return false;
         }
         let stats = self.stats.read().clone();
-        let rows: u64 = stats.attrs.values().map(|rows| rows.current + rows.closed).sum();
-        self.checkpoints.facts.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::Relaxed);
+        self.checkpoints.index_bytes.store(base.env.used_bytes(), Ordering::Relaxed);
         let about = About { position, stats, late_end: T(self.late_end.load(Ordering::Acquire)) };
         let times = self.times.read();
         let instants: Vec<(T, Instant)> =
