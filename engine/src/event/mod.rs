@@ -35,7 +35,7 @@ pub use command::{aggregate, decision, dispatch, event_type, fixture, repository
 pub(crate) use command::{dispatch_error, domain, door, outcomes, refusal, snapshot, wire, wire_name};
 pub use personal::seal;
 pub(crate) use personal::{clear, erase, keys, marks, redact};
-pub(crate) use process::{outbox, status, step, wants, work};
+pub(crate) use process::{outbox, queued, status, step, wants, work};
 pub use process::{reactor, runner, timer};
 pub(crate) use projection::{
     batch, driver, error as projection_error, inline, parked, preview, register, runtime, skip, steer,
@@ -43,7 +43,7 @@ pub(crate) use projection::{
 };
 pub use projection::{facts, language};
 pub use stream::{append, face, import, log, record, subscribe, table, upcast};
-pub(crate) use stream::{async_feed, commit, judge};
+pub(crate) use stream::{async_feed, commit, judge, one};
 
 pub use aggregate::{Aggregate, LoadError, Loaded};
 pub use append::{

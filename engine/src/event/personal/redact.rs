@@ -16,7 +16,7 @@ use crate::event::{
     id::CommandId,
     log::EventLog,
     marks::holds,
-    outbox::Queued,
+    queued::Queued,
     seal,
     table::{self, END, Key},
 };

@@ -6,6 +6,7 @@
 
 pub(crate) mod manager;
 pub(crate) mod outbox;
+pub(crate) mod queued;
 pub mod reactor;
 pub(crate) mod register;
 pub mod runner;

@@ -19,7 +19,8 @@ use crate::DbError;
 use crate::event::{
     data::Data,
     log::EventLog,
-    outbox::{Queued, gone},
+    outbox::gone,
+    queued::Queued,
     seal::Seals,
     table::{self, Key, Tables},
 };

@@ -269,7 +269,8 @@ impl<'a> Target<'a> {
             w.values.insert(key);
         }
         let (values, known) = self.load(e, a)?;
-        let old = values.clone();
+        // Mostly nothing: a new entity's.
+        let old = if values.is_empty() { Values::new() } else { values.clone() };
         self.before.push(Touched { key, old, known });
         match self.before.len() {
             n if n <= FEW => {}
