@@ -109,7 +109,8 @@ impl Server {
             .arg("serve")
             .arg(&folder)
             .env("NO_COLOR", "1")
-            // As docs/deploy/annals.service and the Dockerfile run it.
+            // As the binary is built (decision 20), and as docs/deploy/annals.service and the Dockerfile run it.
+            .env("MIMALLOC_ALLOW_THP", "0")
             .env("MIMALLOC_PURGE_DELAY", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -151,15 +152,15 @@ impl Server {
     fn mapped_mib(&self) -> f64 {
         self.status("RssFile:").unwrap_or(0) as f64 / 1_024.0
     }
-    /// Of its own memory, what cached columns take.
-    fn cache_mib(&self) -> Fallible<f64> {
+    /// Of its own memory, what cached columns take, as far as the server has the time to look.
+    fn cache_mib(&self) -> Fallible<Option<f64>> {
         let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let line =
-            text.lines().find(|l| l.starts_with("annals_cache_bytes{")).ok_or("no cache in the metrics")?;
-        Ok(line.rsplit(' ').next().unwrap_or("").parse::<f64>()? / f64::from(1 << 20))
+        let Some(line) = text.lines().find(|l| l.starts_with("annals_cache_bytes{")) else { return Ok(None) };
+        Ok(Some(line.rsplit(' ').next().unwrap_or("").parse::<f64>()? / f64::from(1 << 20)))
     }
     fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
@@ -522,9 +523,9 @@ fn soak(minutes: u64) -> Fallible<()> {
         disk.push(s.disk_kib() as f64 / 1_024.0);
         p99.push(q);
         println!(
-            "{minute:>6}  {:>8.1}  {:>9.1}  {:>10.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
+            "{minute:>6}  {:>8.1}  {:>9}  {:>10.1}  {:>11}  {:>8.1}  {:>5}  {:>6}  {:>6}  {:>6}  {:>6}  {:>12}",
             heap[heap.len() - 1],
-            s.cache_mib()?,
+            s.cache_mib()?.map_or_else(|| "busy".to_owned(), |mib| format!("{mib:.1}")),
             mapped[mapped.len() - 1],
             s.descriptors(),
             disk[disk.len() - 1],

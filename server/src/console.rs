@@ -32,6 +32,7 @@ static FILES: &[File] = files! {
     "js/edn.js" "text/javascript; charset=utf-8";
     "js/editor.js" "text/javascript; charset=utf-8";
     "js/results.js" "text/javascript; charset=utf-8";
+    "js/names.js" "text/javascript; charset=utf-8";
     "js/timeline.js" "text/javascript; charset=utf-8";
     "js/pages/query.js" "text/javascript; charset=utf-8";
     "js/pages/log.js" "text/javascript; charset=utf-8";

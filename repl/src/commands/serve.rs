@@ -9,7 +9,7 @@ use annals_server::{Config, ConfigError, ServeError, config::Origin};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 

@@ -49,7 +49,7 @@ pub fn list(file: &Path, g: &Global) -> Outcome {
             Value::string(&t.id),
             Value::string(&t.name),
             Value::keyword(&role),
-            Value::vector(t.databases.iter().map(|name| Value::string(name))),
+            Value::vector(t.databases.iter().map(Value::string)),
             time(t.created),
             t.expires.map_or(Value::Nil, time),
             Value::keyword(state),

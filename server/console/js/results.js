@@ -5,9 +5,9 @@ import { h, when, number } from "./dom.js";
 const PAGE = 400;
 
 /** One value, by the type the server says its column has. */
-export function cell(v, type, link) {
+export function cell(v, type, link, names) {
   if (v === null || v === undefined) return h("span", { class: "v-nil" }, "nil");
-  if (type === "ref" || type === "tx") return h("a", { class: "v-ref", href: link(v) }, String(v));
+  if (type === "ref" || type === "tx") return h("a", { class: "v-ref", href: link(v), title: names?.has(v) ? String(v) : undefined }, names?.get(v) ?? String(v));
   if (type === "instant") return h("time", { class: "v-time", datetime: String(v), title: String(v) }, when(v));
   if (type === "keyword" || typeof v === "string" && type === "mixed" && /^:[\w.*+!?-]+(\/[\w.*+!?-]+)?$/.test(v)) return h("span", { class: "v-kw" }, v);
   if (typeof v === "number") return h("span", { class: "v-num" }, String(v));

@@ -89,9 +89,12 @@ async fn sizes(server: &Server) -> Vec<Gauge> {
 }
 
 /// How long metrics wait for a look at the databases.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
 
-const SIZES: [(&str, &str, fn(&StoreStats) -> u64); 4] = [
+/// Name, help, and where it is found.
+type Size = (&'static str, &'static str, fn(&StoreStats) -> u64);
+
+const SIZES: [Size; 4] = [
     ("annals_cache_bytes", "Memory of cached columns.", |s| s.cache_bytes as u64),
     ("annals_novelty_facts", "Changes not in the indexes yet.", |s| s.novelty_facts as u64),
     ("annals_index_bytes", "Bytes of the index file in use.", |s| s.index_bytes),

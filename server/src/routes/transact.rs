@@ -121,7 +121,10 @@ pub fn json(body: &Bytes) -> Result<serde_json::Value, Problem> {
     serde_json::from_str(text).map_err(|e| {
         let mut p = Problem::new(Class::Syntax, "json/syntax", format!("the body is not JSON: {e}"));
         let before: usize = text.lines().take(e.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
-        let at = (before + e.column().saturating_sub(1)).min(text.len());
+        let at = match e.is_eof() {
+            true => text.len(),
+            false => (before + e.column().saturating_sub(1)).min(text.len()),
+        };
         p.span = Some((at, at));
         p
     })

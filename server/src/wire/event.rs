@@ -34,10 +34,10 @@ pub fn events(json: &Json) -> Result<Vec<NewEvent>, Problem> {
 fn one(json: &Json, path: &str) -> Result<NewEvent, Problem> {
     let Json::Object(members) = json else { return Err(bad(path, "is an object")) };
     let ty = text(members, "type", path)?.ok_or_else(|| bad(path, "has no type"))?;
-    let ty = EventType::new(ty).map_err(|e| bad(path, &e.to_string()))?;
+    let ty = EventType::new(ty).map_err(|e| wrong(path, &e))?;
     let data = payload(members.get("data").unwrap_or(&Json::Null))?;
-    let data = Data::of(&data).map_err(|e| bad(path, &e.to_string()))?;
-    let mut event = NewEvent::new(ty, data).map_err(|e| bad(path, &e.to_string()))?;
+    let data = Data::of(&data).map_err(|e| wrong(path, &e))?;
+    let mut event = NewEvent::new(ty, data).map_err(|e| wrong(path, &e))?;
     for (name, v) in members {
         match name.as_str() {
             "type" | "data" => {}
@@ -63,7 +63,7 @@ fn one(json: &Json, path: &str) -> Result<NewEvent, Problem> {
                 let tags = v.as_array().ok_or_else(|| bad(path, "has tags that are no array"))?;
                 for tag in tags {
                     let tag = tag.as_str().ok_or_else(|| bad(path, "has a tag that is no string"))?;
-                    event.tags.push(Tag::new(tag).map_err(|e| bad(path, &e.to_string()))?);
+                    event.tags.push(Tag::new(tag).map_err(|e| wrong(path, &e))?);
                 }
             }
             "meta" => {
@@ -225,6 +225,13 @@ fn text<'a>(members: &'a Map<String, Json>, name: &str, path: &str) -> Result<Op
         Some(Json::String(s)) => Ok(Some(s)),
         Some(_) => Err(bad(path, &format!("has a {name} that is no string"))),
     }
+}
+
+/// What the engine says is wrong, in its words.
+fn wrong(path: &str, why: &dyn std::fmt::Display) -> Problem {
+    let mut p = Problem::new(Class::Syntax, "event/form", format!("{path}: {why}"));
+    p.path = Some(path.to_owned());
+    p
 }
 
 fn bad(path: &str, what: &str) -> Problem {

@@ -146,7 +146,7 @@ pub struct Details {
     pub code: Cow<'static, str>,
     /// For people.
     pub detail: String,
-    /// Bytes `[start, end)` of the text the caller sent under `of`.
+    /// Bytes `[start, end)` of the text the caller sent under `of`, a member of `more`; of the body without one.
     pub span: Option<(usize, usize)>,
     /// The place in data that was not text: `tx[3] :person/name`.
     pub path: Option<String>,
@@ -227,6 +227,8 @@ impl Problem {
         let members = doc.as_object_mut().expect("an object was just written");
         if let Some((start, end)) = self.span {
             members.insert("span".into(), json!({"start": start, "end": end}));
+            // Where nothing else is said, it is the body as it was sent.
+            members.insert("of".into(), self.more.get("of").cloned().unwrap_or_else(|| "body".into()));
         }
         if let Some(path) = &self.path {
             members.insert("path".into(), path.as_str().into());
@@ -271,7 +273,7 @@ mod tests {
             .help("did you mean :a/c?");
         let doc = Problem::from_diagnostics(Class::Meaning, [d]).to_json();
         assert_eq!(doc["status"], 422);
-        assert_eq!(doc["span"], json!({"start": 3, "end": 7}));
+        assert_eq!((&doc["span"], &doc["of"]), (&json!({"start": 3, "end": 7}), &json!("body")));
         assert_eq!(doc["hint"], "did you mean :a/c?");
     }
 

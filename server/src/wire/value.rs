@@ -205,7 +205,8 @@ pub fn keyword(text: &str) -> Option<Keyword> {
 }
 
 fn edn(text: &str) -> Result<Value, Problem> {
-    annals::edn::read_value(text).map_err(|e| Problem::from_diagnostics(Class::Syntax, e.0))
+    annals::edn::read_value(text)
+        .map_err(|e| Problem::from_diagnostics(Class::Syntax, e.0).with("of", "#edn"))
 }
 
 fn bad(what: &str) -> Problem {

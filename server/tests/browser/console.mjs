@@ -151,6 +151,10 @@ const parts = {
     await page.goto(`${base}/#/${db}/e/${order}`);
     await page.waitForSelector("text=status");
     assert.ok(await page.locator("svg rect, .lane, .lanes *").count() > 1, "no lanes");
+    // A reference is called by what identifies it; its number is in the title.
+    const customer = page.locator(".facts .v-ref").first();
+    assert.doesNotMatch(await customer.textContent(), /^[0-9]+$/);
+    assert.match(await customer.getAttribute("title"), /^[0-9]+$/);
     await page.goto(`${base}/#/${db}/tx/${half}`);
     await page.waitForSelector("tbody tr");
     assert.match(await page.locator("#page").textContent(), /shop|warehouse|local/);

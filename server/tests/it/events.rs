@@ -46,6 +46,11 @@ fn versions_in_headers_and_tags() {
     append(&s, "order-1", &[], json!([{"id": "e-1", "type": "OrderPlaced", "data": {"total": 13}}]))
         .refused(409, "event/id-reused");
     append(&s, "order-1", &[], json!([{"data": 1}])).refused(400, "event/form");
+    let nameless = append(&s, "order-1", &[], json!([{"type": ""}])).refused(400, "event/form");
+    assert_eq!(
+        nameless["detail"],
+        "events[0]: event type \"\" is not 1 to 400 bytes without control characters"
+    );
     append(&s, "order-1", &[], json!([])).refused(400, "event/none");
 
     let page = s.get(&format!("{DB}/streams/order-1"));

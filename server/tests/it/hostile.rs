@@ -73,6 +73,8 @@ fn a_large_answer_that_nobody_reads_is_not_kept() {
             stream
         })
         .collect();
+    let answered = r#"annals_http_requests_total{method="POST",route="/v1/db/{name}/query",status="200"} 5"#;
+    becomes("all are being answered", || s.get("/metrics").text().contains(answered));
     std::thread::sleep(Duration::from_secs(4));
     // The server has closed them: what was buffered comes, and then the end, long before all rows.
     for stream in &mut deaf {

@@ -27,7 +27,11 @@ fn hostile_requests_get_their_status_and_leak_nothing() {
     post("text/plain", b"[:find ?x]").refused(415, "request/media-type");
     post("application/x-www-form-urlencoded", b"q=1").refused(415, "request/media-type");
     post("application/json; charset=utf-16", b"{}").refused(415, "request/media-type");
-    post("application/json", b"{\"query\": ").refused(400, "json/syntax");
+    let inner = br##"{"query": "[:find ?x . :in ?x]", "args": [{"#edn": "[1 ##NaN]"}]}"##;
+    let inner = post("application/json", inner).refused(400, "edn/nan");
+    assert_eq!((&inner["span"]["start"], &inner["of"]), (&3.into(), &"#edn".into()), "{inner}");
+    let cut = post("application/json", b"{\"query\": ").refused(400, "json/syntax");
+    assert_eq!((&cut["span"]["start"], &cut["of"]), (&10.into(), &"body".into()), "{cut}");
     post("application/json", b"[]").refused(400, "request/member");
     post("application/json", b"{}").refused(400, "request/no-query");
     post("application/json", br#"{"query": "[:find ?x]", "as_off": 1}"#)

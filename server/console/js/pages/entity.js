@@ -2,12 +2,14 @@
 
 import { h, number, when } from "../dom.js";
 import { get } from "../api.js";
+import { names } from "../names.js";
 import { cell } from "../results.js";
 
 export default async function page(root, app, arg) {
   const got = await get(app.path(`/entity/${encodeURIComponent(arg)}/history`));
   const values = got.values;
   const name = values.find((v) => v.attr === ":db/ident") ?? values.find((v) => v.unique);
+  const called = await names(app, values.filter((v) => v.type === "ref").map((v) => v.value));
   const lanes = new Map();
   for (const v of values) lanes.set(v.attr, [...(lanes.get(v.attr) ?? []), v]);
   const link = (e) => app.entity(e);
@@ -26,7 +28,8 @@ export default async function page(root, app, arg) {
     const el = h("div", { class: "track" }, list.map((v) => {
       const x0 = app.timeline.xOf(v["from-t"]);
       const x1 = v["to-t"] === null ? 1 : app.timeline.xOf(v["to-t"]);
-      const text = typeof v.value === "object" ? JSON.stringify(v.value) : String(v.value);
+      const name = v.type === "ref" ? called.get(v.value) : undefined;
+      const text = name ?? (typeof v.value === "object" ? JSON.stringify(v.value) : String(v.value));
       return h("button", {
         type: "button", class: v["to-t"] === null ? "iv" : "iv closed",
         title: `${text}\nfrom t${v["from-t"]} ${when(v.from)}${v["to-t"] === null ? "" : `\nuntil t${v["to-t"]} ${when(v.to)}`}`,
@@ -45,7 +48,7 @@ export default async function page(root, app, arg) {
     const at = app.timeline.at();
     for (const c of cursors) { c.style.left = `${app.timeline.xOf(at) * 100}%`; c.hidden = app.timeline.t === null; }
     const held = values.filter((v) => v["from-t"] <= at && (v["to-t"] === null || v["to-t"] > at));
-    now.replaceChildren(...(held.length ? held.flatMap((v) => [h("dt", { class: "v-kw" }, v.attr), h("dd", {}, cell(v.value, v.type, link))]) : [h("dt", {}, "nothing"), h("dd", {}, "No facts at this time.")]));
+    now.replaceChildren(...(held.length ? held.flatMap((v) => [h("dt", { class: "v-kw" }, v.attr), h("dd", {}, cell(v.value, v.type, link, called))]) : [h("dt", {}, "nothing"), h("dd", {}, "No facts at this time.")]));
   };
 
   root.replaceChildren(h("div", { class: "stack" },

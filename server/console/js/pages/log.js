@@ -2,6 +2,7 @@
 
 import { h, number, when, ago } from "../dom.js";
 import { get } from "../api.js";
+import { names } from "../names.js";
 import { cell } from "../results.js";
 
 const PAGE = 40;
@@ -43,9 +44,10 @@ export async function transaction(root, app, arg) {
   const types = new Map(schema.attributes.map((a) => [a.ident, a.type]));
   const own = tx.datoms.filter((d) => d[0] === tx.tx);
   const facts = tx.datoms.filter((d) => d[0] !== tx.tx);
+  const called = await names(app, facts.flatMap((d) => types.get(d[1]) === "ref" ? [d[0], d[2]] : [d[0]]));
   const groups = new Map();
   for (const d of facts) groups.set(d[0], [...(groups.get(d[0]) ?? []), d]);
-  const line = (d) => h("tr", { class: d[4] ? "add" : "del" }, h("td", { class: "sign" }, d[4] ? "+" : "−"), h("td", {}, h("span", { class: "v-kw" }, d[1])), h("td", {}, cell(d[2], types.get(d[1]) ?? "mixed", (e) => app.entity(e))));
+  const line = (d) => h("tr", { class: d[4] ? "add" : "del" }, h("td", { class: "sign" }, d[4] ? "+" : "−"), h("td", {}, h("span", { class: "v-kw" }, d[1])), h("td", {}, cell(d[2], types.get(d[1]) ?? "mixed", (e) => app.entity(e), called)));
   root.replaceChildren(h("div", { class: "stack" },
     h("div", { class: "row" }, h("h1", {}, `Transaction t${number(tx.t)}`), h("span", { class: "grow" }),
       h("a", { href: app.href("tx", t - 1, app.timeParams()), "aria-label": "Previous transaction" }, t > 0 ? "← earlier" : ""), h("a", { href: app.href("tx", t + 1, app.timeParams()) }, t < got["basis-t"] ? "later →" : "")),
@@ -56,5 +58,5 @@ export async function transaction(root, app, arg) {
         h("dt", {}, "facts"), h("dd", {}, h("span", { class: "chip add" }, `+${facts.filter((d) => d[4]).length}`), " ", h("span", { class: "chip del" }, `−${facts.filter((d) => !d[4]).length}`)),
         h("dt", {}, "events"), h("dd", {}, (tx.events ?? []).length ? tx.events.map((e) => h("div", {}, h("a", { href: app.href("stream", e.stream) }, e.stream), ` #${e.version} `, h("b", {}, e.type))) : "none"),
         h("dt", {}, "then"), h("dd", {}, h("a", { href: app.href("query", undefined, { t: tx.t }) }, "query as of here"), " · ", h("a", { href: app.href("query", undefined, { t1: Math.max(0, tx.t - 1), t2: tx.t }) }, "diff with before")))),
-      h("div", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Facts")), facts.length ? h("div", { class: "scroll" }, [...groups].map(([e, ds]) => h("table", {}, h("thead", {}, h("tr", {}, h("th", { colspan: "3" }, h("a", { class: "v-ref", href: app.entity(e) }, String(e))))), h("tbody", {}, ds.map(line))))) : h("div", { class: "empty" }, "No facts but its own.")))));
+      h("div", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Facts")), facts.length ? h("div", { class: "scroll" }, [...groups].map(([e, ds]) => h("table", {}, h("thead", {}, h("tr", {}, h("th", { colspan: "3" }, h("a", { class: "v-ref", href: app.entity(e), title: String(e) }, called.get(e) ?? String(e))))), h("tbody", {}, ds.map(line))))) : h("div", { class: "empty" }, "No facts but its own.")))));
 }
