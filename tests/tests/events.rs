@@ -130,7 +130,18 @@ fn a5_a6_a_condition_by_tag_lets_one_through_and_does_not_block_others() {
         .append(Append::to("user-100").push(event("Registered", json!({}))).unchanged(full.clone(), after));
     assert_eq!(stale.unwrap_err().code(), "event/condition-failed");
     let now = conn.db().basis_t();
-    conn.append(Append::to("user-100").push(event("Registered", json!({}))).unchanged(full, now)).unwrap();
+    conn.append(Append::to("user-100").push(event("Registered", json!({}))).unchanged(full.clone(), now))
+        .unwrap();
+    // A decision cannot have been made on what has not happened: such a condition would check nothing.
+    let ahead = conn.db().basis_t().next();
+    for append in [
+        Append::to("user-101").none_match(vec![Item::tags(["username:ada"]).unwrap()], ahead),
+        Append::to("user-101").unchanged(full, ahead),
+    ] {
+        let refused = conn.append(append.push(event("Registered", json!({})))).unwrap_err();
+        assert_eq!(refused.code(), "event/bad-guard");
+        assert!(refused.to_string().contains("has not happened"), "{refused}");
+    }
 }
 
 const ORDERS: &str = r#"

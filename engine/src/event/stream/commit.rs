@@ -107,7 +107,7 @@ impl Events {
             heads.push(head);
         }
         for (which, c) in a.conditions.iter().enumerate() {
-            judge(self, &before, &log, which, c)?;
+            judge(&before, &log, which, c)?;
         }
         if let Some(tr) = &a.tracking {
             check_tracking(&log, tr)?;

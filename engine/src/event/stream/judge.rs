@@ -142,18 +142,19 @@ pub(super) fn check_tracking(log: &EventLog, tr: &crate::event::append::Tracking
 }
 
 /// Judges a condition on the staged database.
-pub(super) fn judge(
-    events: &Events,
-    db: &Db,
-    log: &EventLog,
-    which: usize,
-    c: &Condition,
-) -> Result<(), AppendError> {
+pub(super) fn judge(db: &Db, log: &EventLog, which: usize, c: &Condition) -> Result<(), AppendError> {
     let failed = |witness| AppendError::ConditionFailed { which, witness, t: log.t() };
     let wrong = |why: String| AppendError::Guard { which, why };
+    if c.after > db.t() {
+        return Err(wrong(format!(
+            "it was decided after t{}, which has not happened; the newest is t{}",
+            c.after,
+            db.t()
+        )));
+    }
     match &c.guard {
         Guard::NoneMatch(items) => {
-            let from = EventLog { upto: c.after.min(log.upto), ..log.clone() }.head()?;
+            let from = EventLog { upto: c.after, ..log.clone() }.head()?;
             let head = log.head()?;
             let mut witness = Vec::new();
             let mut look = |p: Position| -> Result<(), DbError> {
@@ -182,12 +183,12 @@ pub(super) fn judge(
             }
             Ok(())
         }
-        Guard::Same(q) => match c.after >= db.t() || q.holds(db).map_err(wrong)? {
+        Guard::Same(q) => match c.after == db.t() || q.holds(db).map_err(wrong)? {
             true => Ok(()),
             false => Err(failed(Vec::new())),
         },
         Guard::Unchanged(q) => {
-            if c.after >= db.t() {
+            if c.after == db.t() {
                 // Nothing has happened since: the query need not even run twice.
                 guard_rows(db, q).map_err(wrong)?;
                 return Ok(());
@@ -197,7 +198,6 @@ pub(super) fn judge(
             if now == then {
                 return Ok(());
             }
-            let _ = events;
             Err(failed(Vec::new()))
         }
     }
