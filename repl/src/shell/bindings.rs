@@ -1,6 +1,6 @@
-//! What a session remembers by name: parameters of queries (`:let`) and rules (`:rules`).
+//! What a session remembers by name: parameters of queries (`:let`), rules (`:rules`) and the last answers (`*1`).
 
-use super::{dispatch::result, highlight};
+use super::highlight;
 use crate::{
     ask,
     fail::{Failure, Outcome},
@@ -61,4 +61,13 @@ pub fn show_rules(s: &Session) -> Outcome {
         s.say(highlight::paint(&edn::print(r), None, None, &s.out))?;
     }
     Ok(())
+}
+
+/// `*1`, `*2`, `*3`.
+pub fn result(s: &Session, text: &str) -> Outcome<Rows> {
+    let n: usize = text.trim().trim_start_matches('*').parse().unwrap_or(0);
+    let found = n.checked_sub(1).and_then(|i| s.results.get(i));
+    found.cloned().ok_or_else(|| {
+        Failure::usage(format!("there is no {text}")).help("*1 *2 *3 are the last three answers")
+    })
 }

@@ -1,7 +1,7 @@
 //! From one item to what it does: forms as they are typed, and every command.
 
 use super::{
-    bindings::{rules, set_parameter, show_rules},
+    bindings::{result, rules, set_parameter, show_rules},
     curl::curl,
     files::{edit, reopen, run_file, save, shell_words},
     help,
@@ -15,7 +15,7 @@ use crate::{
     fail::{Exit, Failure, Outcome},
     form::{self, FormKind},
     output::{
-        Rows, show,
+        show,
         table::{counted, thousands},
     },
     script::{Item, ItemKind},
@@ -124,15 +124,6 @@ pub fn elapsed(us: u64) -> String {
         1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
     }
-}
-
-/// `*1`, `*2`, `*3`.
-pub fn result(s: &Session, text: &str) -> Outcome<Rows> {
-    let n: usize = text.trim().trim_start_matches('*').parse().unwrap_or(0);
-    let found = n.checked_sub(1).and_then(|i| s.results.get(i));
-    found.cloned().ok_or_else(|| {
-        Failure::usage(format!("there is no {text}")).help("*1 *2 *3 are the last three answers")
-    })
 }
 
 fn two_forms<'a>(text: &'a str, usage: &str) -> Outcome<(&'a str, &'a str)> {

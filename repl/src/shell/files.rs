@@ -1,6 +1,6 @@
 //! The commands that open, read and write files: `:open`, `:run`, `:edit`, `:save`, and how a line is split into words.
 
-use super::dispatch::result;
+use super::bindings::result;
 use crate::{
     cli::Format,
     fail::{Exit, Failure, Outcome, io_words},

@@ -195,10 +195,7 @@ pub(super) fn judge(db: &Db, log: &EventLog, which: usize, c: &Condition) -> Res
             }
             let then = db.as_of(c.after);
             let (now, then) = (guard_rows(db, q).map_err(wrong)?, guard_rows(&then, q).map_err(wrong)?);
-            if now == then {
-                return Ok(());
-            }
-            Err(failed(Vec::new()))
+            if now == then { Ok(()) } else { Err(failed(Vec::new())) }
         }
     }
 }
