@@ -12,8 +12,8 @@
 use crate::error::QueryError;
 use annals_model::Cell;
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Rows that are worth a thread.
 const ROWS: usize = 32 * 1024;
@@ -80,27 +80,88 @@ impl Threads {
                 }
             }
         };
-        let mut all = std::thread::scope(|s| {
-            let others: Vec<_> = (1..threads).map(|_| s.spawn(work)).collect();
-            let mut all = work();
-            for other in others {
-                match other.join() {
-                    Ok(more) => all.extend(more),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            all
-        });
+        let mut all = on_all(threads, work).into_iter().flatten().collect::<Vec<_>>();
         all.sort_unstable_by_key(|(i, _)| *i);
         all.into_iter().map(|(_, out)| out).collect()
     }
 }
 
+/// What `work` returns on each of some threads, one of them the caller's.
+fn on_all<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
+    std::thread::scope(|s| {
+        let others: Vec<_> = (1..threads).map(|_| s.spawn(&work)).collect();
+        let mut all = vec![work()];
+        for other in others {
+            match other.join() {
+                Ok(more) => all.push(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
+}
+
 impl Threads {
+    /// Columns written in place, part by part: `lens` are the lengths of the parts, and `f` fills part `i` of
+    /// every column. So nothing is held twice, as it is when pieces are made first and then put end to end.
+    pub(crate) fn filled<const N: usize>(
+        self,
+        lens: &[usize],
+        f: impl Fn(usize, [&mut [Cell]; N]) + Sync,
+    ) -> [Vec<Cell>; N] {
+        let total = lens.iter().sum();
+        let mut out: [Vec<Cell>; N] = std::array::from_fn(|_| vec![0; total]);
+        let mut rest = out.each_mut().map(|column| &mut column[..]);
+        let mut parts = lens.iter().enumerate().map(|(i, len)| {
+            let part = rest.each_mut().map(|left| {
+                let (part, after) = std::mem::take(left).split_at_mut(*len);
+                *left = after;
+                part
+            });
+            (i, part)
+        });
+        let threads = self.for_rows(total).min(lens.len().max(1));
+        if threads == 1 {
+            parts.for_each(|(i, part)| f(i, part));
+            drop(rest);
+            return out;
+        }
+        // A part may be a row or two: a piece is as many as are worth taking.
+        let mut pieces = Vec::new();
+        while let Some(first) = parts.next() {
+            let mut cells = lens[first.0];
+            let mut piece = vec![first];
+            while cells < total / (threads * PIECES)
+                && let Some(part) = parts.next()
+            {
+                cells += lens[part.0];
+                piece.push(part);
+            }
+            pieces.push(piece);
+        }
+        let pieces = Mutex::new(pieces.into_iter());
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        on_all(threads, || {
+            while let Some(piece) = next() {
+                piece.into_iter().for_each(|(i, part)| f(i, part));
+            }
+        });
+        out
+    }
+
     /// A column made cell by cell.
     pub(crate) fn column(self, len: usize, f: impl Fn(usize) -> Cell + Sync) -> Vec<Cell> {
-        let whole = |r: Range<usize>| Ok(r.map(&f).collect::<Vec<Cell>>());
-        joined(self.map(len, len, whole).unwrap_or_default())
+        let threads = self.for_rows(len);
+        if threads == 1 {
+            return (0..len).map(f).collect();
+        }
+        let pieces = (threads * PIECES).min(len);
+        let cut = |i: usize| i * len / pieces;
+        let lens: Vec<usize> = (0..pieces).map(|i| cut(i + 1) - cut(i)).collect();
+        let [out] = self.filled(&lens, |i, [part]| {
+            part.iter_mut().zip(cut(i)..).for_each(|(cell, row)| *cell = f(row));
+        });
+        out
     }
 
     /// The cells at `idx`.
@@ -131,6 +192,26 @@ mod tests {
             for len in [0, 1, 2, 7, 1000] {
                 let parts = threads.map(len, len, |r| Ok(r.collect::<Vec<usize>>())).unwrap();
                 assert_eq!(joined(parts), (0..len).collect::<Vec<_>>(), "{threads:?} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_written_where_they_belong_whoever_does_them() {
+        for threads in [Threads::Auto, Threads::Exactly(1), Threads::Exactly(3), Threads::Exactly(100)] {
+            for lens in [&[][..], &[0], &[3], &[2, 0, 5, 1], &[40_000, 50_000]] {
+                let [a, b] = threads.filled(lens, |i, [a, b]| {
+                    a.fill(i as Cell);
+                    b.iter_mut().zip(0..).for_each(|(cell, n)| *cell = n);
+                });
+                let parts = lens.iter().enumerate();
+                let expected = parts.flat_map(|(i, len)| (0..*len as Cell).map(move |n| (i as Cell, n)));
+                assert!(a.into_iter().zip(b).eq(expected), "{threads:?} {lens:?}");
+            }
+            for len in [0, 1, 7, 100_000] {
+                assert!(
+                    threads.column(len, |i| 3 * i as Cell).into_iter().eq((0..len as Cell).map(|i| 3 * i))
+                );
             }
         }
     }

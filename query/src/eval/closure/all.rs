@@ -8,7 +8,6 @@ use super::{Path, Side, Way};
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::eval::Run;
-use crate::eval::parallel::joined;
 use crate::eval::rel::{Hasher, Rel};
 use annals_model::Cell;
 use hashbrown::HashMap;
@@ -95,7 +94,7 @@ impl Run<'_> {
         let pieces = self.threads.map(n, work, |sources| {
             let mut walk = Walk::new(n);
             let mut held = budget.held();
-            let (mut xs, mut ys): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
+            let mut found = Found::default();
             let mut spent = 0;
             for source in sources {
                 let source = source as u32;
@@ -108,25 +107,52 @@ impl Run<'_> {
                 } else {
                     walk.from(&[source], step, Some(&g.base))
                 };
-                xs.resize(xs.len() + reached.len(), g.cells[source as usize]);
-                if reached.len() * 8 > n {
+                let count = reached.len();
+                if count * 8 > n {
                     // Looking at every node is quicker than putting most of them in order.
-                    walk.each_in_order(|node| ys.push(g.cells[node]));
+                    walk.each_in_order(|node| found.ys.push(node as u32));
                 } else {
                     reached.sort_unstable();
-                    ys.extend(reached.iter().map(|n| g.cells[*n as usize]));
+                    found.ys.extend_from_slice(reached);
                 }
-                if xs.len() - spent > 16 * BATCH || source.is_multiple_of(256) {
-                    held.spend(xs.len() - spent, xs.len() * 16)?;
-                    spent = xs.len();
+                found.xs.push((source, count as u32));
+                if found.ys.len() - spent > 16 * BATCH || source.is_multiple_of(256) {
+                    held.spend(found.ys.len() - spent, found.bytes())?;
+                    spent = found.ys.len();
                 }
             }
-            held.spend(xs.len() - spent, xs.len() * 16)?;
-            Ok((xs, ys))
+            held.spend(found.ys.len() - spent, found.bytes())?;
+            Ok(found)
         })?;
-        let (xs, ys): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
-        let cols = vec![joined(xs), joined(ys)];
-        Ok(Rel::new(vec![0, 1], cols, self.budget).keyed(Some(vec![0, 1])).sorted_by(Some(0)))
+        let pairs: usize = pieces.iter().map(|found| found.ys.len()).sum();
+        // Twenty bytes a pair: its two cells, and the number that becomes the second.
+        budget.spend(0, pairs * 20)?;
+        let lens: Vec<usize> = pieces.iter().map(|found| found.ys.len()).collect();
+        let cols = self.threads.filled(&lens, |i, part| pieces[i].write(&g.cells, &g.cells, part));
+        Ok(Rel::new(vec![0, 1], cols.into(), self.budget).keyed(Some(vec![0, 1])).sorted_by(Some(0)))
+    }
+}
+
+/// Pairs of numbered nodes: first nodes with how many second nodes each has, and those.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) xs: Vec<(u32, u32)>,
+    pub(super) ys: Vec<u32>,
+}
+
+impl Found {
+    fn bytes(&self) -> usize {
+        8 * self.xs.capacity() + 4 * self.ys.capacity()
+    }
+
+    /// Writes the pairs as cells into columns of their number.
+    fn write(&self, first: &[Cell], second: &[Cell], [mut xs, ys]: [&mut [Cell]; 2]) {
+        for (x, count) in &self.xs {
+            let (these, rest) = xs.split_at_mut(*count as usize);
+            these.fill(first[*x as usize]);
+            xs = rest;
+        }
+        ys.iter_mut().zip(&self.ys).for_each(|(cell, y)| *cell = second[*y as usize]);
     }
 }
 

@@ -15,12 +15,11 @@
 //!
 //! Not here: calls with a bound argument, which derive what is asked only (`fixpoint`).
 
-use super::all::Adjacency;
+use super::all::{Adjacency, Found};
 use super::{Edges, Way, calls_of, safe};
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::eval::Run;
-use crate::eval::parallel::joined;
 use crate::eval::rel::{Hasher, Rel, Var};
 use crate::resolve::ir::{Body, Pred, Program, Rule};
 use annals_model::Cell;
@@ -265,12 +264,6 @@ impl Delta {
     }
 }
 
-/// New pairs of one piece of a round: first nodes with how many second nodes each has, and those.
-struct Found {
-    xs: Vec<(u32, u32)>,
-    ys: Vec<u32>,
-}
-
 impl Run<'_> {
     /// All pairs, over variables 0 and 1.
     pub(crate) fn grow(&self, both: &Both) -> Result<Rel, QueryError> {
@@ -314,7 +307,7 @@ impl Run<'_> {
             .collect();
         let rows: Vec<Mutex<Row>> = (0..xs.len()).map(|_| Mutex::default()).collect();
         let mut delta = Delta { active: Vec::new(), at: vec![(0, 0); xs.len()], ys: Vec::new() };
-        let mut first = Found { xs: Vec::new(), ys: Vec::new() };
+        let mut first = Found::default();
         for of_x in base.chunk_by(|a, b| a.0 == b.0) {
             let x = xs.of(of_x[0].0);
             first.xs.push((x, of_x.len() as u32));
@@ -358,7 +351,7 @@ impl Run<'_> {
             let mut held = budget.held();
             let pool = || spare.lock().unwrap_or_else(PoisonError::into_inner);
             let mut marks = pool().pop().unwrap_or_else(|| Marks { mark: vec![0; nodes], number: 0 });
-            let mut found = Found { xs: Vec::new(), ys: Vec::new() };
+            let mut found = Found::default();
             let (mut tried, mut paid, mut bytes) = (0, 0, nodes * 4);
             for &x in &touched[piece] {
                 let mut row = rows[x as usize].lock().unwrap_or_else(PoisonError::into_inner);
@@ -400,23 +393,17 @@ impl Run<'_> {
     fn pairs(&self, rows: &[Mutex<Row>], xs: &Numbers, ys: &Numbers) -> Result<Rel, QueryError> {
         let budget = self.budget;
         let lock = |x: usize| rows[x].lock().unwrap_or_else(PoisonError::into_inner);
-        let n: usize = (0..rows.len()).map(|x| lock(x).all.len()).sum();
+        let lens: Vec<usize> = (0..rows.len()).map(|x| lock(x).all.len()).collect();
+        let n: usize = lens.iter().sum();
         if n >= u32::MAX as usize {
             return Err(QueryError::RowLimit { limit: u64::from(u32::MAX), used: budget.usage() });
         }
         budget.spend(0, n * 20)?;
-        let pieces = self.threads.map(rows.len(), n, |piece| {
-            let (mut a, mut b): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
-            for x in piece {
-                let row = lock(x);
-                a.resize(a.len() + row.all.len(), xs.cells[x]);
-                b.extend(row.all.iter().map(|y| ys.cells[*y as usize]));
-            }
-            Ok((a, b))
-        })?;
-        let (a, b): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
-        let cols = vec![joined(a), joined(b)];
-        Ok(Rel::new(vec![0, 1], cols, budget).keyed(Some(vec![0, 1])).sorted_by(Some(0)))
+        let cols = self.threads.filled(&lens, |x, [first, second]| {
+            first.fill(xs.cells[x]);
+            second.iter_mut().zip(&lock(x).all).for_each(|(cell, y)| *cell = ys.cells[*y as usize]);
+        });
+        Ok(Rel::new(vec![0, 1], cols.into(), budget).keyed(Some(vec![0, 1])).sorted_by(Some(0)))
     }
 }
 
