@@ -12,6 +12,10 @@ fn failed(e: impl std::error::Error + Send + Sync + 'static) -> SourceError {
     SourceError(Arc::new(e))
 }
 
+fn is_event(e: EntityId) -> bool {
+    e.partition() == Some(Partition::Event)
+}
+
 impl Db {
     fn at(&self) -> At {
         At { basis: self.snapshot().basis, view: self.view() }
@@ -24,7 +28,7 @@ impl Db {
 
     /// Can storage answer for this entity alone?
     fn is_stored(&self, e: EntityId) -> bool {
-        e.partition() != Some(Partition::Event) && !self.is_filtered() && self.snapshot().overlay.is_none()
+        !is_event(e) && !self.is_filtered() && self.snapshot().overlay.is_none()
     }
 }
 
@@ -97,6 +101,8 @@ impl Source for Db {
         }
         for (i, key) in keys.iter().enumerate() {
             let prefix = match by {
+                // Nothing but an event has an attribute that is computed from one: a wildcard asks of every entity.
+                Order::Eav if boot::is_virtual(a) && !is_event(EntityId::from_raw(*key)) => continue,
                 Order::Eav => Prefix::Ea(EntityId::from_raw(*key), a),
                 Order::Ave => Prefix::Av(a, dict.decode(*key)),
             };
