@@ -17,6 +17,7 @@
 
 mod data;
 mod pins;
+mod points;
 mod probe;
 
 use crate::cells::Cells;
@@ -50,13 +51,20 @@ struct Map {
     /// The same of probes of the past, by view: many of one view make its column worth having, one each of
     /// many views do not.
     asked_past: HashMap<Past, u64>,
+    /// The same of points of any past, since intervals were last read for them.
+    asked_points: HashMap<AttrId, u64>,
     clock: u64,
 }
+
+/// An attribute's data, once it is loaded.
+type Shared = Arc<Mutex<Option<Data>>>;
 
 struct Slot {
     /// Changes in records not yet merged, in order.
     pending: Vec<(T, Datom)>,
-    data: Arc<Mutex<Option<Data>>>,
+    data: Shared,
+    /// Can points of the past be read from it?
+    intervals: bool,
     bytes: usize,
     used: u64,
     /// Newest merged record that changed the attribute.
@@ -198,7 +206,7 @@ impl Core {
 
     /// The slot of an attribute, made when there is none. A new slot's pending
     /// changes begin with what is staged already.
-    fn slot(&self, a: AttrId) -> Arc<Mutex<Option<Data>>> {
+    fn slot(&self, a: AttrId) -> Shared {
         if let Some(s) = self.cache.map.lock().slots.get(&a) {
             return s.data.clone();
         }
@@ -207,6 +215,7 @@ impl Core {
         let slot = map.slots.entry(a).or_insert_with(|| Slot {
             pending: w.staged_of(a),
             data: Arc::default(),
+            intervals: false,
             bytes: 0,
             used: 0,
             changed: T(0),
@@ -215,13 +224,7 @@ impl Core {
     }
 
     /// Loads a slot, or merges what was published since its last use.
-    fn refresh(
-        &self,
-        a: AttrId,
-        cell: &Arc<Mutex<Option<Data>>>,
-        data: &mut Option<Data>,
-        dict: &Arc<Dict>,
-    ) -> Res<()> {
+    fn refresh(&self, a: AttrId, cell: &Shared, data: &mut Option<Data>, dict: &Arc<Dict>) -> Res<()> {
         // Read before the pending changes are taken: all up to it are among them.
         let basis = self.basis();
         if data.as_ref().is_none_or(|d| !Arc::ptr_eq(&d.dict, dict)) {
@@ -254,19 +257,13 @@ impl Core {
     }
 
     /// Notes the size of what was used, and keeps a column of the past.
-    fn account(
-        &self,
-        at: &At,
-        a: AttrId,
-        cell: &Arc<Mutex<Option<Data>>>,
-        d: &Data,
-        pin: Option<(Pin, &Arc<Column>)>,
-    ) {
+    fn account(&self, at: &At, a: AttrId, cell: &Shared, d: &Data, pin: Option<(Pin, &Arc<Column>)>) {
         let mut map = self.cache.map.lock();
         map.clock += 1;
         let used = map.clock;
         if let Some(slot) = map.slots.get_mut(&a).filter(|s| Arc::ptr_eq(&s.data, cell)) {
             (slot.bytes, slot.used, slot.changed) = (d.bytes().max(1), used, d.changed);
+            slot.intervals = d.has_intervals();
         }
         // Asked again under the lock: a late fact staged meanwhile will change the past,
         // and `Cache::stage` has dropped, or is about to drop, the pins it knows.

@@ -454,6 +454,11 @@ impl Store {
 
     /// Visits the datoms of a prefix in its order.
     pub fn scan(&self, at: At, p: &Prefix, visit: &mut Visit<'_>) -> Res<()> {
+        if let Prefix::Ea(e, a) = p
+            && self.core.point(&at, *e, *a, self.keep, visit)?
+        {
+            return Ok(());
+        }
         self.core.scan(at, p, visit)
     }
 

@@ -1,7 +1,9 @@
 //! Timing, data files, scratch folders.
 
 use annals::{Connection, Db, EntityId, Query, Value};
-use std::{collections::HashMap, env, fs, os::unix::fs::MetadataExt, path::PathBuf, time::Instant};
+use std::{
+    collections::HashMap, env, fs, os::unix::fs::MetadataExt, path::PathBuf, sync::LazyLock, time::Instant,
+};
 
 pub struct Bench {
     pub workload: String,
@@ -193,8 +195,9 @@ impl Ids {
     }
 }
 
-/// Facts of one transaction where a load is not what is timed.
-const LOAD: usize = 10_000;
+/// Entities, or facts, of one transaction of a load: in parts, so that the peak of a workload is not the memory
+/// of one huge transaction.
+pub const PER_TRANSACTION: usize = 5_000;
 
 /// Loads facts between numbered nodes, entering the ids. Each node also gets its
 /// number as `:node/number`: an entity that nothing is said about does not exist.
@@ -206,9 +209,8 @@ pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
     let mut nodes: Vec<u64> = links.iter().flat_map(|(_, a, b)| [*a, *b]).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    // In parts, so that the peak of a workload is not the memory of one huge transaction.
     let mut ids = Ids::default();
-    for part in nodes.chunks(LOAD) {
+    for part in nodes.chunks(PER_TRANSACTION) {
         let mut tx = annals::tx();
         for n in part {
             tx = tx.add(n.to_string().as_str(), "node/number", Value::Long(*n as i64));
@@ -218,7 +220,7 @@ pub fn load_links(conn: &Connection, links: &[(&str, u64, u64)]) -> Ids {
             ids.enter(*n, report.tempid(&n.to_string()).expect("every node has a tempid"));
         }
     }
-    for part in links.chunks(LOAD) {
+    for part in links.chunks(PER_TRANSACTION) {
         let mut tx = annals::tx();
         for (attr, a, b) in part {
             tx = tx.add(Value::Ref(ids.entity(*a)), attr, Value::Ref(ids.entity(*b)));
@@ -254,7 +256,8 @@ fn counted<O>(f: impl FnOnce() -> O) -> O {
 
 /// With `PERF_EXPLAIN` in the environment: the steps of every run, to standard error.
 fn explain(answer: &annals::Answer) {
-    if env::var_os("PERF_EXPLAIN").is_some() {
+    static ASKED: LazyLock<bool> = LazyLock::new(|| env::var_os("PERF_EXPLAIN").is_some());
+    if *ASKED {
         eprintln!("{}total ms={:.3}", answer.stats.plan(), answer.stats.used.elapsed_us as f64 / 1e3);
     }
 }
@@ -266,7 +269,7 @@ pub fn run(
     args: impl annals::IntoInputs,
     mut each: impl FnMut(&Row<'_>) -> u64,
 ) -> (u64, u64) {
-    let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
+    let answer = db.query_with(q, args, query_options()).expect("the workload's queries run");
     explain(&answer);
     let sum = (0..answer.rows.len()).map(|at| each(&Row { rows: &answer.rows, at })).sum();
     (answer.rows.len() as u64, sum)
@@ -274,17 +277,21 @@ pub fn run(
 
 /// How queries run here: rows in no order, as no peer puts them in order either. `PERF_THREADS=1` and
 /// `PERF_JOINS=pairwise|leapfrog` compare ways of running.
-fn query_options() -> annals::QueryOptions {
-    let threads = match env::var("PERF_THREADS").ok().and_then(|n| n.parse().ok()) {
-        Some(n) => annals::Threads::Exactly(n),
-        None => annals::Threads::Auto,
-    };
-    let joins = match env::var("PERF_JOINS").as_deref() {
-        Ok("pairwise") => annals::JoinChoice::Pairwise,
-        Ok("leapfrog") => annals::JoinChoice::Leapfrog,
-        _ => annals::JoinChoice::Best,
-    };
-    annals::QueryOptions { sorted: false, threads, joins, ..Default::default() }
+fn query_options() -> &'static annals::QueryOptions {
+    // The environment is read once: what reading it costs is not the query's.
+    static OPTIONS: LazyLock<annals::QueryOptions> = LazyLock::new(|| {
+        let threads = match env::var("PERF_THREADS").ok().and_then(|n| n.parse().ok()) {
+            Some(n) => annals::Threads::Exactly(n),
+            None => annals::Threads::Auto,
+        };
+        let joins = match env::var("PERF_JOINS").as_deref() {
+            Ok("pairwise") => annals::JoinChoice::Pairwise,
+            Ok("leapfrog") => annals::JoinChoice::Leapfrog,
+            _ => annals::JoinChoice::Best,
+        };
+        annals::QueryOptions { sorted: false, threads, joins, ..Default::default() }
+    });
+    &OPTIONS
 }
 
 /// Runs a prepared query whose columns are all entities to its whole answer, and sums their
@@ -296,7 +303,7 @@ pub fn run_entities(
     ids: &Ids,
     weights: &[u64],
 ) -> (u64, u64) {
-    let answer = db.query_with(q, args, &query_options()).expect("the workload's queries run");
+    let answer = db.query_with(q, args, query_options()).expect("the workload's queries run");
     explain(&answer);
     let mut sum = 0;
     for (col, weight) in weights.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! W1 (queries and loads over people) and W2 (transactions of five facts).
 
-use crate::harness::{Bench, Ids, Line, disk, options, run, scratch, tsv};
+use crate::harness::{Bench, Ids, Line, PER_TRANSACTION, disk, options, run, scratch, tsv};
 use annals::{Connection, Query, TxData, Value};
 
 const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
@@ -73,7 +73,7 @@ pub fn queries(b: &Bench) {
         "add-all",
         || open("w1", false),
         |(conn, _)| {
-            for part in people.chunks(50_000) {
+            for part in people.chunks(PER_TRANSACTION) {
                 conn.transact(entities(part)).expect("add-all");
             }
             (n, 0)
@@ -81,7 +81,7 @@ pub fn queries(b: &Bench) {
     );
     let (conn, _path) = open("w1q", false);
     let mut ids = Ids::default();
-    for part in people.chunks(50_000) {
+    for part in people.chunks(PER_TRANSACTION) {
         let report = conn.transact(entities(part)).expect("load");
         for r in part {
             ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));

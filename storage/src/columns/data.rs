@@ -42,6 +42,18 @@ impl Closed {
         Closed { rows, newest, recent: Vec::new() }
     }
 
+    /// How many stand in no order.
+    pub fn unsorted(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Puts all in order.
+    pub fn sort(&mut self) {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.append(&mut self.recent);
+        *self = Closed::new(rows);
+    }
+
     /// The intervals that `hit`, which can only be so when they end after `after`.
     fn filter(&self, after: u64, mut hit: impl FnMut(&[u64; 4]) -> bool) -> Vec<[u64; 4]> {
         let mut out = Vec::new();
@@ -60,6 +72,30 @@ impl Data {
     pub fn bytes(&self) -> usize {
         let closed = self.closed.as_ref().map_or(0, |c| (c.rows.len() + c.recent.len()) * 32);
         self.eav.bytes() + self.ave.as_ref().map_or(0, |c| c.bytes()) + closed
+    }
+
+    /// Calls with the cell and t of each fact of an entity that held at `upto`, in no order. False, and nothing
+    /// called, if the entity has more than `most` intervals that ended.
+    pub fn then(&self, e: u64, upto: u64, most: usize, each: &mut dyn FnMut(u64, u64)) -> bool {
+        let Some(closed) = &self.closed else { return false };
+        let rows = &closed.rows[closed.rows.partition_point(|r| r[0] < e)..];
+        if rows.get(most).is_some_and(|r| r[0] == e) {
+            return false;
+        }
+        let recent = closed.recent.iter().filter(|r| r[0] == e);
+        for r in rows.iter().take_while(|r| r[0] == e).chain(recent) {
+            if r[2] <= upto && upto < r[3] {
+                each(r[1], r[2]);
+            }
+        }
+        let c = &self.eav;
+        let first = c.e.partition_point(|x| *x < e);
+        for i in (first..c.len()).take_while(|i| c.e[*i] == e) {
+            if c.t[i] <= upto {
+                each(c.v[i], c.t[i]);
+            }
+        }
+        true
     }
 
     /// What holds, in an order.
@@ -127,9 +163,7 @@ impl Data {
         if let Some(c) = &mut self.closed {
             c.recent.append(&mut closed);
             if c.recent.len() > BLOCK.max(c.rows.len() / 16) {
-                let mut rows = std::mem::take(&mut c.rows);
-                rows.append(&mut c.recent);
-                *c = Closed::new(rows);
+                c.sort();
             }
         }
     }

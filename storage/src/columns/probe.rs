@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Keys of a probe for which seeks beat bringing a stale column up to date.
 const FEW_KEYS: usize = 64;
 /// A probe reads the whole column when it asks for more than one row in this many.
-const SCAN_RATIO: u64 = 16;
+pub(super) const SCAN_RATIO: u64 = 16;
 /// Views of the past whose probes are counted.
 const MAX_PAST: usize = 1024;
 
@@ -35,6 +35,16 @@ impl Core {
             return Ok(());
         }
         let had = out.e.len();
+        if order == Order::Eav {
+            let mut found = Vec::new();
+            if self.points(at, a, keys, dict, keep, &mut |i, v, t| found.push((i as u32, v, t.0)))? {
+                found.sort_unstable();
+                for (i, v, t) in found {
+                    out.push(i, keys[i as usize], v, t, true);
+                }
+                return Ok(());
+            }
+        }
         // A few keys a snapshot, so that no reader is held for long.
         let mut rows = Rows::default();
         let mut found = Vec::new();
