@@ -13,7 +13,7 @@
 use crate::error::{Res, StorageError};
 use crate::index::{self, About};
 use crate::log::Log;
-use crate::read::SharedDelta;
+use crate::novelty::Delta;
 use crate::starts::Starts;
 use crate::store::{Base, Core, Frozen, Shot};
 use crate::types::Checkpoint;
@@ -50,11 +50,11 @@ struct State {
 }
 
 /// Novelty at which writers wait, in multiples of what starts a checkpoint: at least, and at most.
-const BACK_PRESSURE: std::ops::RangeInclusive<usize> = 4..=10;
+const BACK_PRESSURE: std::ops::RangeInclusive<usize> = 4..=20;
 /// In between they wait at a fact for so many bytes of the indexes, so that novelty takes a fifth of what they
 /// take. What a checkpoint costs is mostly the pages that it copies: a thousand values in no order lie on nearly
 /// as many pages of a large index. The larger the index, the more must go there together.
-const BYTES_A_FACT: u64 = 1 << 10;
+const BYTES_A_FACT: u64 = 1 << 9;
 
 impl Core {
     fn novelty_facts(&self) -> usize {
@@ -160,12 +160,19 @@ impl Core {
         drop(times);
         debug_assert_eq!(about.position.t, Some(basis));
         let mut starts = Starts::clone(&shot.starts);
-        starts.absorb(&shot.active.read().starts);
+        let active = shot.active.read();
+        starts.absorb(&active.starts);
+        // Whoever wrote so much while the last checkpoint was made goes on writing.
+        let next = match self.options.checkpoint {
+            Checkpoint::Auto { facts, .. } if active.n_facts >= 2 * facts => Delta::after(&active),
+            _ => Delta::default(),
+        };
+        drop(active);
         let frozen = Frozen { delta: shot.active.clone(), about: Arc::new(about), instants: instants.into() };
         self.shot.store(Arc::new(Shot {
             base: Some(base.clone()),
             frozen: Some(frozen),
-            active: SharedDelta::default(),
+            active: Arc::new(next.into()),
             starts: starts.into(),
         }));
         true

@@ -240,6 +240,32 @@ pub(crate) fn parse(tree: Tree, key: &[u8]) -> Res<Parts<'_>> {
     if r.at == key.len() { Ok(parts) } else { Err(StorageError::index(Damage::Layout("a key is too long"))) }
 }
 
+/// Appends the key in the value tree of a fact whose key in its entity tree is given: the same parts in
+/// another order, none of them read. ([`Tree::Eav`] to [`Tree::Ave`], [`Tree::Heav`] to [`Tree::Have`].)
+pub(crate) fn turn(tree: Tree, key: &[u8], out: &mut Vec<u8>) -> Res<()> {
+    let mut r = Parse { key, at: 0 };
+    r.entity()?;
+    let a = r.at;
+    r.attr()?;
+    let rest = r.at;
+    if matches!(tree, Tree::Eav | Tree::Ave) {
+        r.value()?;
+        let start = r.at;
+        out.extend_from_slice(&key[a..start]);
+        out.extend_from_slice(&key[..a]);
+        out.extend_from_slice(&key[start..]);
+    } else {
+        r.t()?;
+        r.t()?;
+        let v = r.at;
+        out.extend_from_slice(&key[a..rest]);
+        out.extend_from_slice(&key[v..]);
+        out.extend_from_slice(&key[rest..v]);
+        out.extend_from_slice(&key[..a]);
+    }
+    Ok(())
+}
+
 /// The entity and the attribute that a key of the entity trees begins with.
 pub(crate) fn entity_and_attr(key: &[u8]) -> Res<(EntityId, AttrId)> {
     let mut r = Parse { key, at: 0 };
@@ -387,6 +413,11 @@ mod tests {
                 prop_assert!(k.len() <= 511);
                 prop_assert_eq!(parse(tree, &k).unwrap(), p);
                 prop_assert!(after(&k).unwrap() > k);
+                let (other, mut turned) = (if closed { Tree::Have } else { Tree::Ave }, Vec::new());
+                if matches!(tree, Tree::Eav | Tree::Heav) {
+                    turn(tree, &k, &mut turned).unwrap();
+                    prop_assert_eq!(&turned[..], &of(other, &p)[..]);
+                }
             }
         }
 
@@ -403,6 +434,7 @@ mod tests {
         fn any_bytes_are_a_key_or_an_error(k in any::<Vec<u8>>()) {
             for tree in Tree::ALL {
                 drop(parse(tree, &k));
+                drop(turn(tree, &k, &mut Vec::new()));
             }
             let _ = row_prefix_len(&k);
         }

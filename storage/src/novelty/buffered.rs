@@ -5,10 +5,12 @@
 //!    next change. So a load that nobody reads sorts every key once, at its checkpoint, in the thread that
 //!    makes it; and a map that is read after each change costs what one kept in order does.
 //! 3. Changes take `&mut`, reads `&`: a reader that makes the order holds up the others that need it, and
-//!    the next change, for as long as it takes to sort [`MAX_PENDING`] keys, some 80 ms.
+//!    the next change, for as long as it takes to sort [`MAX_PENDING`] keys, some 150 ms.
 //!
-//! Not here: reads of a few keys that need no order (`grouped`).
+//! Not here: reads of a few keys that need no order (`grouped`), and a map whose changes are those of another
+//! (`mirror`).
 
+use super::changes::{Changes, Place};
 use crate::key::Key;
 use crate::read::Range;
 use std::{
@@ -18,53 +20,9 @@ use std::{
 };
 
 /// Changes that wait at most.
-pub(super) const MAX_PENDING: usize = 1 << 19;
+pub(super) const MAX_PENDING: usize = 1 << 20;
 /// Keys from which on they move into the tree together, when the tree is not much larger.
 const MANY: usize = 256;
-
-/// Changes in the order they were made; their keys stand in one block of bytes, so that one costs little
-/// more than its bytes.
-pub(super) struct Changes<V> {
-    keys: Vec<u8>,
-    /// Where the key of each ends.
-    ends: Vec<u32>,
-    /// The value that each key is to have; none where it is to go.
-    to: Vec<Option<V>>,
-}
-
-impl<V: Copy> Changes<V> {
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-    fn key(&self, at: u32) -> &[u8] {
-        let from = if at == 0 { 0 } else { self.ends[at as usize - 1] };
-        &self.keys[from as usize..self.ends[at as usize] as usize]
-    }
-    /// The key of a change, and the value it is to have.
-    pub fn get(&self, at: u32) -> Option<(&[u8], Option<V>)> {
-        let to = self.to.get(at as usize)?;
-        Some((self.key(at), *to))
-    }
-    /// Gives the key of a change another value.
-    pub fn amend(&mut self, at: u32, to: Option<V>) {
-        self.to[at as usize] = to;
-    }
-    /// Adds a change of the key that `write` appends.
-    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>), to: Option<V>) {
-        write(&mut self.keys);
-        self.ends.push(self.keys.len() as u32);
-        self.to.push(to);
-    }
-}
-
-impl<V> Default for Changes<V> {
-    fn default() -> Changes<V> {
-        Changes { keys: Vec::new(), ends: Vec::new(), to: Vec::new() }
-    }
-}
-
-/// A key's first word, and where its last change stands in the list.
-type Place = (u64, u32);
 
 pub(crate) struct Buffered<V> {
     pub(super) sorted: BTreeMap<Key, V>,
@@ -82,6 +40,11 @@ impl<V> Default for Buffered<V> {
 }
 
 impl<V: Copy> Buffered<V> {
+    /// An empty map, with room for as many waiting changes as this one has.
+    pub fn with_room_of(&self) -> Buffered<V> {
+        Buffered { pending: Changes::with_room_of(&self.pending), ..Buffered::default() }
+    }
+
     /// Gives the key that `write` appends a value, or takes it out. It need not be known whether it is
     /// there.
     pub fn set(&mut self, write: impl FnOnce(&mut Vec<u8>), to: Option<V>) {
@@ -115,20 +78,26 @@ impl<V: Copy> Buffered<V> {
     /// Before a change: moves what waits into the tree if somebody has read its order, or if it is much.
     /// Says whether it did.
     pub fn make_room(&mut self) -> bool {
-        let much = self.pending.len() >= MAX_PENDING;
-        if much || self.order.get().is_some() {
+        let ripe = self.is_ripe();
+        if ripe {
             self.absorb();
-            return true;
         }
-        false
+        ripe
+    }
+
+    /// Will what waits move into the tree before the next change?
+    pub fn is_ripe(&self) -> bool {
+        self.pending.len() >= MAX_PENDING || self.order.get().is_some()
     }
 
     fn absorb(&mut self) {
-        let order = self.order.take().unwrap_or_else(|| self.places());
+        let order = self.order.take().unwrap_or_else(|| self.pending.places(!self.sorted.is_empty()));
         let pending = std::mem::take(&mut self.pending);
         self.moved += pending.len() as u64;
-        let taken =
-            order.into_iter().map(|(_, at)| (Key::from_slice(pending.key(at)), pending.to[at as usize]));
+        let taken = order.into_iter().map(|(_, at)| {
+            let (key, to) = pending.get(at).expect("the place is one of a change");
+            (Key::from_slice(key), to)
+        });
         let n = taken.len();
         if n < MANY || self.sorted.len() > 2 * n {
             for (key, to) in taken {
@@ -149,97 +118,47 @@ impl<V: Copy> Buffered<V> {
         self.sorted.append(&mut more.into_iter().collect());
     }
 
-    fn order(&self) -> &[Place] {
-        if self.pending.len() == 0 { &[] } else { self.order.get_or_init(|| self.places()) }
+    /// What waits, in order.
+    pub(super) fn order(&self) -> &[Place] {
+        if self.pending.len() == 0 {
+            return &[];
+        }
+        // Where there is no tree, nothing needs to be taken out of it.
+        self.order.get_or_init(|| self.pending.places(!self.sorted.is_empty()))
     }
 
-    /// The last changes in the order of their keys. Two words of each key are sorted instead of it, and
-    /// decide nearly always.
-    fn places(&self) -> Vec<Place> {
-        let key = |at: u32| self.pending.key(at);
-        let mut order: Vec<(u64, u64, u32)> =
-            (0..self.pending.len() as u32).map(|at| (word(key(at), 0), word(key(at), 8), at)).collect();
-        order.sort_unstable_by(|x, y| {
-            let words = (x.0, x.1).cmp(&(y.0, y.1));
-            words.then_with(|| key(x.2).cmp(key(y.2))).then(x.2.cmp(&y.2))
-        });
-        let mut places: Vec<Place> = Vec::with_capacity(order.len());
-        for (i, (first, second, at)) in order.iter().enumerate() {
-            let newer =
-                order.get(i + 1).is_some_and(|(f, s, n)| (f, s) == (first, second) && key(*n) == key(*at));
-            // Where there is no tree, nothing needs to be taken out of it.
-            let says = self.pending.to[*at as usize].is_some() || !self.sorted.is_empty();
-            if !newer && says {
-                places.push((*first, *at));
-            }
-        }
-        places
+    /// Tells the order of what waits.
+    pub(super) fn set_order(&mut self, order: Vec<Place>) {
+        self.order = OnceLock::from(order);
     }
 
     /// The value of a key, by way of the order.
     pub fn get(&self, key: &[u8]) -> Option<V> {
         let order = self.order();
-        let at = self.place_of(order, key);
+        let at = self.pending.place_of(order, key);
         match order.get(at).and_then(|(_, at)| self.pending.get(*at)) {
             Some((k, to)) if k == key => to,
             _ => self.sorted.get(key).copied(),
         }
     }
 
-    /// The first place whose key is not less than `key`.
-    fn place_of(&self, order: &[Place], key: &[u8]) -> usize {
-        let first = word(key, 0);
-        order.partition_point(|(w, at)| *w < first || (*w == first && self.pending.key(*at) < key))
-    }
-
     /// The rows of a range in order.
     pub fn range<'m>(&'m self, range: &'m Range) -> Rows<'m, V> {
-        self.rows(range, false)
+        Rows::within(&self.sorted, &self.pending, self.order(), range, false)
     }
 
     /// The rows of a range from its end on.
     pub fn range_back<'m>(&'m self, range: &'m Range) -> Rows<'m, V> {
-        self.rows(range, true)
-    }
-
-    fn rows<'m>(&'m self, range: &'m Range, back: bool) -> Rows<'m, V> {
-        if range.is_empty() {
-            return Rows { pending: &self.pending, sorted: None, held: None, order: &[], to: None, back };
-        }
-        // Forwards it is looked for the beginning only: looking for the end as well would double the cost
-        // of a short range.
-        let end = if back { range.bounds().1 } else { Bound::Unbounded };
-        let from = Bound::Included(&range.from);
-        let sorted = (!self.sorted.is_empty()).then(|| self.sorted.range::<Key, _>((from, end)));
-        let mut order = self.order();
-        if !order.is_empty() {
-            let to = range.to.as_ref().map_or(order.len(), |to| self.place_of(order, to));
-            order = &order[self.place_of(order, &range.from)..to];
-        }
-        Rows { pending: &self.pending, sorted, held: None, order, to: range.to.as_ref(), back }
+        Rows::within(&self.sorted, &self.pending, self.order(), range, true)
     }
 
     /// All rows in order.
     pub fn iter(&self) -> Rows<'_, V> {
-        let sorted = (!self.sorted.is_empty()).then(|| self.sorted.range::<Key, _>(..));
-        Rows { pending: &self.pending, sorted, held: None, order: self.order(), to: None, back: false }
+        Rows::all(&self.sorted, &self.pending, self.order())
     }
 }
 
-/// Eight bytes of a key as a number that is ordered like them; bytes that are not there count as 0.
-fn word(key: &[u8], at: usize) -> u64 {
-    let bytes = key.get(at..).unwrap_or_default();
-    match bytes.first_chunk() {
-        Some(word) => u64::from_be_bytes(*word),
-        None => {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            u64::from_be_bytes(word)
-        }
-    }
-}
-
-/// Rows of a [`Buffered`] in order, or backwards: its tree, and over it what waits.
+/// Rows in order, or backwards: a tree, and over it what waits.
 pub(crate) struct Rows<'m, V> {
     pending: &'m Changes<V>,
     sorted: Option<btree_map::Range<'m, Key, V>>,
@@ -251,6 +170,39 @@ pub(crate) struct Rows<'m, V> {
 }
 
 impl<'m, V: Copy> Rows<'m, V> {
+    /// The rows of a range.
+    pub(super) fn within(
+        tree: &'m BTreeMap<Key, V>,
+        pending: &'m Changes<V>,
+        mut order: &'m [Place],
+        range: &'m Range,
+        back: bool,
+    ) -> Rows<'m, V> {
+        if range.is_empty() {
+            return Rows { pending, sorted: None, held: None, order: &[], to: None, back };
+        }
+        // Forwards it is looked for the beginning only: looking for the end as well would double the cost
+        // of a short range.
+        let end = if back { range.bounds().1 } else { Bound::Unbounded };
+        let from = Bound::Included(&range.from);
+        let sorted = (!tree.is_empty()).then(|| tree.range::<Key, _>((from, end)));
+        if !order.is_empty() {
+            let to = range.to.as_ref().map_or(order.len(), |to| pending.place_of(order, to));
+            order = &order[pending.place_of(order, &range.from)..to];
+        }
+        Rows { pending, sorted, held: None, order, to: range.to.as_ref(), back }
+    }
+
+    /// All rows.
+    pub(super) fn all(
+        tree: &'m BTreeMap<Key, V>,
+        pending: &'m Changes<V>,
+        order: &'m [Place],
+    ) -> Rows<'m, V> {
+        let sorted = (!tree.is_empty()).then(|| tree.range::<Key, _>(..));
+        Rows { pending, sorted, held: None, order, to: None, back: false }
+    }
+
     fn next_sorted(&mut self) -> Option<(&'m [u8], V)> {
         if let Some(held) = self.held.take() {
             return Some(held);
@@ -273,7 +225,7 @@ impl<'m, V: Copy> Iterator for Rows<'m, V> {
             let sorted = self.next_sorted();
             let waits = if self.back { self.order.split_last() } else { self.order.split_first() };
             let Some(((_, at), rest)) = waits else { return sorted };
-            let (key, to) = (self.pending.key(*at), self.pending.to[*at as usize]);
+            let (key, to) = self.pending.get(*at).expect("the place is one of a change");
             if let Some((k, _)) = sorted
                 && k != key
             {

@@ -54,6 +54,20 @@ impl<V> Default for Grouped<V> {
 }
 
 impl<V: Copy> Grouped<V> {
+    /// An empty map, with room for as many waiting changes as this one has.
+    pub fn with_room_of(&self) -> Grouped<V> {
+        Grouped {
+            map: self.map.with_room_of(),
+            chains: HashMap::with_capacity(self.chains.len()),
+            before: Vec::with_capacity(self.before.len()),
+        }
+    }
+
+    /// The rows, without the groups.
+    pub fn map(&self) -> &Buffered<V> {
+        &self.map
+    }
+
     /// Before a change, as [`Buffered::make_room`].
     pub fn make_room(&mut self) {
         if self.map.make_room() {

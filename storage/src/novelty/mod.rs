@@ -10,11 +10,15 @@
 //! 4. A delta changes only under its lock, one record at a time; after it is
 //!    frozen for a checkpoint it never changes.
 //! 5. What a record changes is put in order when somebody reads in order
-//!    (`buffered`). To apply a record takes none: what it must know of a fact is
-//!    found by entity and attribute (`grouped`).
+//!    (`buffered`, `changes`). To apply a record takes none: what it must know of
+//!    a fact is found by entity and attribute (`grouped`).
+//! 6. A record says it once, by entity. The keys by value are made from those when
+//!    somebody reads by value (`mirror`).
 
 mod buffered;
+mod changes;
 mod grouped;
+mod mirror;
 
 use crate::error::{Res, StorageError};
 use crate::key::{self, HASH, Key, Parts, Tree};
@@ -23,8 +27,9 @@ use crate::starts::Starts;
 use crate::types::Record;
 use annals_model::{AttrId, Datom, EntityId, T, Value, codec};
 use buffered::Buffered;
-use grouped::{Found, Grouped};
+use grouped::Grouped;
 use hashbrown::{HashMap, HashSet};
+use mirror::{Mirror, Mirrored};
 use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU64, sync::Arc};
 
 /// Which records made an interval known: its start, and its end ([`T::MAX`] while open).
@@ -60,13 +65,21 @@ impl Current {
     }
 }
 
+impl Mirrored for Current {
+    const TREE: Tree = Tree::Eav;
+}
+
+impl Mirrored for Known {
+    const TREE: Tree = Tree::Heav;
+}
+
 /// The contents of a delta.
 #[derive(Default)]
 pub(crate) struct Delta {
     eav: Grouped<Current>,
-    ave: Buffered<Current>,
+    ave: Mirror<Current>,
     heav: Buffered<Known>,
-    have: Buffered<Known>,
+    have: Mirror<Known>,
     /// Hashes of the keys that were put into `heav`: those that are not here were not.
     ended: HashSet<u64>,
     /// Versions of side rows.
@@ -121,6 +134,12 @@ fn group(e: EntityId, a: AttrId) -> u64 {
 }
 
 impl Delta {
+    /// An empty one, with room for about as much as another holds: for the one that follows it.
+    pub fn after(other: &Delta) -> Delta {
+        let heav = other.heav.with_room_of();
+        Delta { eav: other.eav.with_room_of(), heav, ..Delta::default() }
+    }
+
     /// Applies a record, and notes in `undo` what its datoms did. After an error, what is noted
     /// is to be undone; side rows are not touched then.
     pub fn apply_record(&mut self, r: &Record, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
@@ -174,9 +193,8 @@ impl Delta {
         let newest = below.precede(d.a, d.t);
         let eav = key::of(Tree::Eav, &p);
         if newest && self.starts.precede(d.a, d.t) {
-            self.eav.make_room();
-            self.ave.make_room();
-            self.push(group, &eav, &p, Current::of(false, Some(t)), None);
+            self.make_room();
+            self.eav.push(group, &eav, Current::of(false, Some(t)), None);
             self.opened(d, undo);
             return Ok(());
         }
@@ -191,7 +209,7 @@ impl Delta {
         if is.and_then(Current::opened).is_some() {
             return Err(twice());
         }
-        self.set(group, &eav, &p, Current::of(is.is_some_and(Current::masks), Some(t)));
+        self.set(group, &eav, Current::of(is.is_some_and(Current::masks), Some(t)));
         self.opened(d, undo);
         Ok(())
     }
@@ -230,15 +248,15 @@ impl Delta {
             return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
         }
         let known = Known { start: open.known, end: t };
-        self.heav.set(|out| out.extend_from_slice(&heav), Some(known));
-        self.have.set(|out| key::write(Tree::Have, &closed, out), Some(known));
+        self.set_closed(&heav, Some(known));
         let old = Parts { start: open.start, ..p };
         let eav = key::of(Tree::Eav, &old);
+        let is = self.eav.get(group, &eav);
         let to = match was_here {
-            true => Current::of(masked(&eav), None),
-            false => Current::of(true, self.eav.get(group, &eav).and_then(Current::opened)),
+            true => Current::of(is.is_some_and(Current::masks), None),
+            false => Current::of(true, is.and_then(Current::opened)),
         };
-        self.set(group, &eav, &old, to);
+        self.set(group, &eav, to);
         self.newest_end = self.newest_end.max(d.t);
         if d.t < t {
             self.late_end = self.late_end.max(t);
@@ -248,23 +266,28 @@ impl Delta {
         Ok(())
     }
 
-    /// Says the same of a fact in both current trees.
-    fn set(&mut self, group: u64, eav: &[u8], p: &Parts<'_>, to: Option<Current>) {
-        self.eav.make_room();
-        self.ave.make_room();
-        // Each change of one tree is one of the other: they have the same numbers.
+    /// Says something of a fact in the current trees.
+    fn set(&mut self, group: u64, eav: &[u8], to: Option<Current>) {
+        self.make_room();
         match self.eav.find(group, eav) {
             Some(found) if self.ave.waits(found.number) => {
                 self.eav.amend(group, found, to);
                 self.ave.amend(found.number, to);
             }
-            older => self.push(group, eav, p, to, older),
+            older => self.eav.push(group, eav, to, older),
         }
     }
 
-    fn push(&mut self, group: u64, eav: &[u8], p: &Parts<'_>, to: Option<Current>, older: Option<Found>) {
-        self.eav.push(group, eav, to, older);
-        self.ave.set(|out| key::write(Tree::Ave, p, out), to);
+    /// Before a change of the current trees.
+    fn make_room(&mut self) {
+        self.ave.make_room(self.eav.map());
+        self.eav.make_room();
+    }
+
+    /// Says something of a closed interval.
+    fn set_closed(&mut self, heav: &[u8], to: Option<Known>) {
+        self.have.make_room(&self.heav);
+        self.heav.set(|out| out.extend_from_slice(heav), to);
     }
 
     /// The open fact of this delta with the newest start up to `p.start`, leaving out those whose
@@ -312,12 +335,12 @@ impl Delta {
 
     /// What is said in a range of a current tree, in order.
     pub fn current<'d>(&'d self, tree: Tree, range: &'d Range) -> buffered::Rows<'d, Current> {
-        if tree == Tree::Eav { self.eav.range(range) } else { self.ave.range(range) }
+        if tree == Tree::Eav { self.eav.range(range) } else { self.ave.range(self.eav.map(), range) }
     }
 
     /// The closed intervals in a range of a history tree, in order.
     pub fn closed<'d>(&'d self, tree: Tree, range: &'d Range) -> buffered::Rows<'d, Known> {
-        if tree == Tree::Heav { self.heav.range(range) } else { self.have.range(range) }
+        if tree == Tree::Heav { self.heav.range(range) } else { self.have.range(&self.heav, range) }
     }
 
     /// The keys of a range, in order or backwards; those of masks too.
@@ -333,23 +356,23 @@ impl Delta {
         match (tree, back) {
             (Tree::Eav, false) => keys(self.eav.range(range)),
             (Tree::Eav, true) => keys(self.eav.range_back(range)),
-            (Tree::Ave, false) => keys(self.ave.range(range)),
-            (Tree::Ave, true) => keys(self.ave.range_back(range)),
+            (Tree::Ave, false) => keys(self.ave.range(self.eav.map(), range)),
+            (Tree::Ave, true) => keys(self.ave.range_back(self.eav.map(), range)),
             (Tree::Heav, false) => keys(self.heav.range(range)),
             (Tree::Heav, true) => keys(self.heav.range_back(range)),
-            (Tree::Have, false) => keys(self.have.range(range)),
-            (Tree::Have, true) => keys(self.have.range_back(range)),
+            (Tree::Have, false) => keys(self.have.range(&self.heav, range)),
+            (Tree::Have, true) => keys(self.have.range_back(&self.heav, range)),
         }
     }
 
     /// What a current tree says, in order.
     pub fn all_current(&self, tree: Tree) -> buffered::Rows<'_, Current> {
-        if tree == Tree::Eav { self.eav.iter() } else { self.ave.iter() }
+        if tree == Tree::Eav { self.eav.iter() } else { self.ave.iter(self.eav.map()) }
     }
 
     /// The closed intervals of a history tree, in order.
     pub fn all_closed(&self, tree: Tree) -> buffered::Rows<'_, Known> {
-        if tree == Tree::Heav { self.heav.iter() } else { self.have.iter() }
+        if tree == Tree::Heav { self.heav.iter() } else { self.have.iter(&self.heav) }
     }
 
     /// The rows that this delta adds to a tree, in order.
@@ -400,17 +423,15 @@ impl Delta {
             let (masks, opened) = (is.is_some_and(Current::masks), is.and_then(Current::opened));
             self.n_facts -= 1;
             let Some((known, was_here)) = closed else {
-                self.set(group, &eav, &p, Current::of(masks, None));
+                self.set(group, &eav, Current::of(masks, None));
                 continue;
             };
-            let ended = Parts { end: d.t, ..p };
-            self.heav.set(|out| key::write(Tree::Heav, &ended, out), None);
-            self.have.set(|out| key::write(Tree::Have, &ended, out), None);
+            self.set_closed(&key::of(Tree::Heav, &Parts { end: d.t, ..p }), None);
             let was = match was_here {
                 true => Current::of(masks, Some(known)),
                 false => Current::of(false, opened),
             };
-            self.set(group, &eav, &p, was);
+            self.set(group, &eav, was);
         }
     }
 
