@@ -2,10 +2,10 @@
 //!
 //! The attributes worth reading are narrowed first: by the attribute variable if
 //! something bound it, by the entities if they are few, by the type of a constant
-//! value. What is left is one scan an attribute.
+//! value. What is left is one scan an attribute, or one join of it with the entities.
 
 use super::Run;
-use super::pattern::{Place, pattern_vars};
+use super::pattern::{By, Place, pattern_vars};
 use super::rel::{Rel, Var};
 use crate::error::QueryError;
 use crate::mem::entity_cell;
@@ -42,16 +42,24 @@ impl Run<'_> {
             }
             _ => None,
         };
-        let ids: Option<Vec<Cell>> = match (probe.places[0], entities) {
-            (Place::Is(c), _) => Some(vec![c]),
+        // The entities to look at, if that is known; and as a relation, if they are many.
+        let (ids, many): (Option<Vec<Cell>>, Option<Rel>) = match (probe.places[0], entities) {
+            (Place::Is(c), _) => (Some(vec![c]), None),
             (Place::Var(e), Some(rel)) => {
                 let col = rel.col(e).expect("given because it has it");
-                let mut distinct: Vec<Cell> = col.to_vec();
+                let mut distinct: Vec<Cell> =
+                    col.iter().copied().filter(|c| cell::as_ref(*c).is_some()).collect();
                 distinct.sort_unstable();
                 distinct.dedup();
-                (distinct.len() <= FEW).then_some(distinct)
+                match distinct.len() <= FEW {
+                    true => (Some(distinct), None),
+                    false => {
+                        let rel = Rel::new(vec![0], vec![distinct], self.budget);
+                        (None, Some(rel.keyed(Some(vec![0])).sorted_by(Some(0))))
+                    }
+                }
             }
-            _ => None,
+            _ => (None, None),
         };
         let mut rows = Rows { cols: vec![Vec::new(); vars.len()], len: 0 };
         let place = |v: Var| -> usize { probe.places.iter().position(|x| *x == Place::Var(v)).unwrap_or(4) };
@@ -121,7 +129,7 @@ impl Run<'_> {
                 if constant.is_some_and(|t| t != attr.value_type) {
                     continue;
                 }
-                let one = self.of_attribute(p, attr.id, &probe.places)?;
+                let one = self.of_attribute(p, attr.id, &probe.places, many.as_ref())?;
                 let a_cell = entity_cell(attr.id.entity().raw());
                 let n = one.len;
                 for i in 0..n {
@@ -150,8 +158,14 @@ impl Run<'_> {
         Ok(Rel::new(vars.clone(), rows.cols, self.budget).keyed(key))
     }
 
-    /// Entity, value, transaction and op of one attribute's rows, narrowed by constants.
-    fn of_attribute(&self, p: &Pattern, a: AttrId, places: &[Place; 4]) -> Result<Rel, QueryError> {
+    /// Entity, value, transaction and op of one attribute's rows, narrowed by constants and to `entities`.
+    fn of_attribute(
+        &self,
+        p: &Pattern,
+        a: AttrId,
+        places: &[Place; 4],
+        entities: Option<&Rel>,
+    ) -> Result<Rel, QueryError> {
         let constant = |i: usize, own: &Term| match places[i] {
             Place::Is(_) => own.clone(),
             _ => Term::Var(i as Var),
@@ -167,7 +181,10 @@ impl Run<'_> {
             unique: false,
             is_ref: false,
         };
-        let rel = self.scan(&all, a, &[])?;
+        let rel = match entities {
+            Some(entities) => self.extend(entities, &all, a, By::Entity, &[])?,
+            None => self.scan(&all, a, &[])?,
+        };
         let cols = (0..4)
             .map(|i| match (rel.col(i as Var), places[i]) {
                 (Some(c), _) => c.to_vec(),

@@ -9,14 +9,14 @@ use super::access::{Hint, Locator, entity_key};
 use super::bind::Binder;
 use super::function::{self, FnError, Function};
 use super::guard::Guard;
+use super::quick::{self, Comparison};
 use super::rel::{Rel, Var};
 use crate::budget::BATCH;
 use crate::error::QueryError;
 use crate::resolve::ir::{Arg, Bind, Expr, Slot};
 use crate::resolve::tx_entity;
-use annals_model::{AttrId, Cell, Diagnostic, Dict, Order, Span, Symbol, T, Value, cell};
+use annals_model::{AttrId, Cell, Diagnostic, Order, Span, Symbol, T, Value, cell};
 use hashbrown::HashMap;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// What an expression gives for each row.
@@ -25,43 +25,6 @@ enum Computed {
     Values(Vec<Value>),
     /// The same for every row.
     One(Value),
-}
-
-/// A comparison that runs on cells.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Comparison {
-    Equal(bool),
-    Order(fn(Ordering) -> bool),
-}
-
-impl Comparison {
-    /// Does it hold between two cells? Values without an order between them are in none.
-    #[inline]
-    pub(crate) fn holds(self, a: Cell, b: Cell, dict: &Dict) -> bool {
-        match self {
-            Comparison::Equal(wanted) => (a == b || function::cells_equal(a, b, dict)) == wanted,
-            Comparison::Order(test) => {
-                let tag = cell::tag(a);
-                if tag == cell::tag(b) && (cell::TAG_LONG..=cell::TAG_DOUBLE).contains(&tag) {
-                    test(a.cmp(&b))
-                } else {
-                    function::compare_cells(a, b, dict).is_some_and(test)
-                }
-            }
-        }
-    }
-}
-
-fn comparison(name: &str) -> Option<Comparison> {
-    Some(match name {
-        "=" | "==" => Comparison::Equal(true),
-        "!=" | "not=" => Comparison::Equal(false),
-        "<" => Comparison::Order(Ordering::is_lt),
-        "<=" => Comparison::Order(Ordering::is_le),
-        ">" => Comparison::Order(Ordering::is_gt),
-        ">=" => Comparison::Order(Ordering::is_ge),
-        _ => return None,
-    })
 }
 
 /// One argument over all rows.
@@ -91,7 +54,7 @@ impl Run<'_> {
 
     /// The comparison that a name means, unless something else is registered in its place.
     pub(crate) fn comparison(&self, name: &Symbol) -> Option<Comparison> {
-        let how = comparison(name.as_str())?;
+        let how = quick::comparison(name.as_str())?;
         let standard = function::Library::standard().function(name.as_str())?;
         self.library.function(name.as_str()).is_some_and(|f| Arc::ptr_eq(f, standard)).then_some(how)
     }
@@ -378,39 +341,41 @@ impl Run<'_> {
         let fail = |error: FnError| QueryError::Function { name: name.to_owned(), error, at };
         // What is known of the standard functions does not hold for one registered in their place.
         let standard = function::Library::standard().function(name).is_some_and(|s| Arc::ptr_eq(s, f));
-        if let ([a, b], true) = (&cols[..], standard) {
-            if let Some(how) = comparison(&f.name) {
-                return Ok(Computed::Cells(
-                    (0..rel.len).map(|i| cell::of_bool(how.holds(a.get(i), b.get(i), &self.dict))).collect(),
-                ));
-            }
-            let op: Option<fn(i64, i64) -> Option<i64>> = match &*f.name {
-                "+" => Some(i64::checked_add),
-                "-" => Some(i64::checked_sub),
-                "*" => Some(i64::checked_mul),
-                _ => None,
-            };
-            if let Some(op) = op {
-                let mut out = Vec::with_capacity(rel.len);
-                for i in 0..rel.len {
-                    let (x, y) = (a.get(i), b.get(i));
-                    let quick = cell::as_long(x)
-                        .zip(cell::as_long(y))
-                        .and_then(|(x, y)| op(x, y))
-                        .and_then(cell::of_long);
-                    out.push(match quick {
-                        Some(c) => c,
-                        None => {
-                            let v = f.call(&[self.dict.decode(x), self.dict.decode(y)]).map_err(fail)?;
-                            self.dict.encode(&v)
-                        }
-                    });
-                    if i % BATCH == 0 {
-                        self.budget.spend(0, out.len() * 8)?;
-                    }
+        let encoded = |args: &[Cell]| {
+            let values: Vec<Value> = args.iter().map(|c| self.dict.decode(*c)).collect();
+            let v = f.call(&values).map_err(fail)?;
+            self.pay_value(&v)?;
+            Ok(self.dict.encode(&v))
+        };
+        let each = |cell_of: &dyn Fn(usize) -> Result<Cell, QueryError>| {
+            let mut out = Vec::with_capacity(rel.len);
+            for i in 0..rel.len {
+                out.push(cell_of(i)?);
+                if i % BATCH == 0 {
+                    self.budget.spend(0, out.len() * 8)?;
                 }
-                return Ok(Computed::Cells(out));
             }
+            Ok(Computed::Cells(out))
+        };
+        match &cols[..] {
+            [a, b] if standard => {
+                if let Some(how) = quick::comparison(name) {
+                    return each(&|i| Ok(cell::of_bool(how.holds(a.get(i), b.get(i), &self.dict))));
+                }
+                if let Some(op) = quick::of_two_longs(name) {
+                    let quick = |x, y| op(cell::as_long(x)?, cell::as_long(y)?).and_then(cell::of_long);
+                    return each(&|i| {
+                        let (x, y) = (a.get(i), b.get(i));
+                        quick(x, y).map_or_else(|| encoded(&[x, y]), Ok)
+                    });
+                }
+            }
+            [a] if standard => {
+                if let Some(op) = quick::of_one(name) {
+                    return each(&|i| op(a.get(i)).map_or_else(|| encoded(&[a.get(i)]), Ok));
+                }
+            }
+            _ => {}
         }
         if cols.iter().all(|c| matches!(c, ArgCol::Const(_))) {
             let values: Vec<Value> = cols.iter().map(|c| self.dict.decode(c.get(0))).collect();

@@ -5,8 +5,8 @@
 //!    guard may let rows pass but never turns one away wrongly.
 
 use super::access::Slab;
-use super::call::Comparison;
 use super::pattern::{Place, Probe4};
+use super::quick::Comparison;
 use annals_model::{Cell, Dict};
 use std::ops::Range;
 

@@ -30,6 +30,7 @@ pub(crate) mod leapfrog;
 pub(crate) mod parallel;
 pub(crate) mod pattern;
 pub(crate) mod pipe;
+pub(crate) mod quick;
 pub(crate) mod rel;
 mod seminaive;
 mod table;

@@ -123,7 +123,6 @@ impl Threads {
         let threads = self.for_rows(total).min(lens.len().max(1));
         if threads == 1 {
             parts.for_each(|(i, part)| f(i, part));
-            drop(rest);
             return out;
         }
         // A part may be a row or two: a piece is as many as are worth taking.
