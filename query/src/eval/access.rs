@@ -174,6 +174,35 @@ pub(crate) fn gallop_start(keys: &[u64], from: usize, key: u64) -> usize {
     lo + keys[lo..hi].partition_point(|k| *k < key)
 }
 
+/// First index whose key is not less than `key`, which the key at `from` is not either.
+fn gallop_back(keys: &[u64], from: usize, key: u64) -> usize {
+    let mut step = 1;
+    while step <= from && keys[from - step] >= key {
+        step *= 2;
+    }
+    let (lo, hi) = (from.saturating_sub(step), from - step / 2);
+    lo + keys[lo..hi].partition_point(|k| *k < key)
+}
+
+/// Keys that are looked at to see whether all are evenly spaced.
+const EVEN_SAMPLES: usize = 16;
+/// How far, in rows, an estimate may be off.
+const EVEN_WITHIN: usize = 16;
+
+/// About where a key stands among evenly spaced ones.
+#[inline]
+fn estimate(key: u64, min: u64, scale: f64) -> usize {
+    (key.saturating_sub(min) as f64 * scale) as usize
+}
+
+/// Do some of the keys stand about where they would if all were evenly spaced?
+fn is_even(keys: &[u64], min: u64, scale: f64) -> bool {
+    (0..EVEN_SAMPLES).all(|i| {
+        let at = i * keys.len() / EVEN_SAMPLES;
+        estimate(keys[at], min, scale).abs_diff(at) <= EVEN_WITHIN
+    })
+}
+
 /// Finds where a key's rows are in a sorted array; built for the shape of the lookups to come.
 /// Shared by threads: what a lookup learns for the next one is in a [`Hint`].
 pub(crate) enum Locator<'a> {
@@ -183,6 +212,9 @@ pub(crate) enum Locator<'a> {
     Gallop(&'a [u64]),
     /// Few lookups: binary search.
     Binary(&'a [u64]),
+    /// Few lookups, keys about evenly spaced: interpolation search, from the least key and how many rows a unit of
+    /// the key is (as entities of one kind, made one after another, are).
+    Even(&'a [u64], u64, f64),
     /// Many lookups, keys close together: first row by key.
     Dense(u64, Vec<u32>),
     /// Many lookups, keys far apart.
@@ -203,8 +235,17 @@ impl<'a> Locator<'a> {
             {
                 return Locator::Row(min, keys.len());
             }
-            _ if ascending => return Locator::Gallop(keys),
-            _ if few => return Locator::Binary(keys),
+            (Some(&min), Some(&max)) if few && lookups > EVEN_SAMPLES && max > min => {
+                let scale = (keys.len() - 1) as f64 / (max - min) as f64;
+                if is_even(keys, min, scale) {
+                    return Locator::Even(keys, min, scale);
+                }
+            }
+            _ => {}
+        }
+        match (ascending, few) {
+            (true, _) => return Locator::Gallop(keys),
+            (_, true) => return Locator::Binary(keys),
             _ => {}
         }
         let (Some(&min), Some(&max)) = (keys.first(), keys.last()) else { return Locator::Binary(keys) };
@@ -247,6 +288,14 @@ impl<'a> Locator<'a> {
             }
             Locator::Binary(keys) => {
                 let start = keys.partition_point(|k| *k < key);
+                (start, gallop_end(keys, start, key))
+            }
+            Locator::Even(keys, min, scale) => {
+                let near = estimate(key, *min, *scale).min(keys.len() - 1);
+                let start = match keys[near] < key {
+                    true => gallop_start(keys, near, key),
+                    false => gallop_back(keys, near, key),
+                };
                 (start, gallop_end(keys, start, key))
             }
             Locator::Dense(min, first) => match key.checked_sub(*min) {
@@ -355,7 +404,9 @@ mod tests {
 
     #[test]
     fn every_locator_finds_the_rows_of_a_key() {
-        let lists: [Vec<u64>; 6] = [
+        let lists: [Vec<u64>; 7] = [
+            // Evenly spaced where one looks, and not in between.
+            (0..4000).map(|i| if (510..740).contains(&i) { 510 } else { i }).collect(),
             (5..500).collect(),
             // As many as between the first and the last, but one stands twice and one is missing.
             (5..500).map(|k| if k == 100 { 101 } else { k }).collect(),
@@ -366,12 +417,15 @@ mod tests {
         ];
         let mut kinds = std::collections::BTreeSet::new();
         for keys in &lists {
-            for (lookups, ascending) in [(1, false), (1, true), (1 << 20, false), (1 << 20, true)] {
+            for (lookups, ascending) in
+                [(1, false), (1, true), (30, false), (30, true), (1 << 20, false), (1 << 20, true)]
+            {
                 let locator = Locator::new(keys, lookups, ascending);
                 kinds.insert(match locator {
                     Locator::Row(..) => "row",
                     Locator::Gallop(_) => "gallop",
                     Locator::Binary(_) => "binary",
+                    Locator::Even(..) => "even",
                     Locator::Dense(..) => "dense",
                     Locator::Hash(_) => "hash",
                 });
@@ -383,6 +437,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(kinds.len(), 5, "{kinds:?}");
+        assert_eq!(kinds.len(), 6, "{kinds:?}");
     }
 }
