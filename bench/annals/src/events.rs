@@ -50,7 +50,7 @@ pub fn append(conn: &Connection, events: &[Event], per: usize) {
 pub fn run_workload(b: &Bench) {
     let events: Vec<Event> = b
         .tsv("events")
-        .into_iter()
+        .rows()
         .map(|r| Event {
             stream: format!("s-{}", &r[0]),
             kind: r[1].to_owned(),

@@ -1,9 +1,7 @@
 //! Timing, data files, scratch folders.
 
 use annals::{Connection, Db, EntityId, Query, Value};
-use std::{
-    collections::HashMap, env, fs, os::unix::fs::MetadataExt, path::PathBuf, sync::LazyLock, time::Instant,
-};
+use std::{env, fs, os::unix::fs::MetadataExt, path::PathBuf, sync::LazyLock, time::Instant};
 
 pub struct Bench {
     pub workload: String,
@@ -84,29 +82,53 @@ impl Bench {
             last.2
         );
     }
-    pub fn tsv(&self, name: &str) -> Vec<Line> {
-        tsv(name, &self.size)
+    pub fn tsv(&self, name: &str) -> Tsv {
+        Tsv::read(name, &self.size)
     }
 }
 
-/// A line of a file, whose fields are found when they are asked for: a million rows of owned strings would
-/// be most of what the process holds, and peers do not hold them.
-#[derive(Clone, Copy)]
-pub struct Line(&'static str);
+/// A data file: its text and nothing else, as long as somebody needs it. A million rows of owned strings would be
+/// most of what the process holds, and peers do not hold them.
+pub struct Tsv(String);
 
-impl std::ops::Index<usize> for Line {
-    type Output = str;
-    fn index(&self, field: usize) -> &str {
+impl Tsv {
+    pub fn read(name: &str, size: &str) -> Tsv {
+        let folder = env::var("PERF_DATA").unwrap_or_else(|_| "data".into());
+        let path = PathBuf::from(folder).join(format!("{name}-{size}.tsv"));
+        Tsv(fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e} (run bench/setup)", path.display())))
+    }
+    pub fn rows(&self) -> impl Iterator<Item = Line<'_>> {
+        self.0.lines().map(Line)
+    }
+    pub fn len(&self) -> usize {
+        self.rows().count()
+    }
+    /// The rows, as many at a time as one transaction of a load takes: in parts, so that the peak of a workload is
+    /// not the memory of one huge transaction.
+    pub fn parts(&self) -> impl Iterator<Item = Vec<Line<'_>>> {
+        let mut rows = self.rows();
+        std::iter::from_fn(move || {
+            let part: Vec<Line<'_>> = rows.by_ref().take(PER_TRANSACTION).collect();
+            (!part.is_empty()).then_some(part)
+        })
+    }
+}
+
+/// A line of a file, whose fields are found when they are asked for.
+#[derive(Clone, Copy)]
+pub struct Line<'a>(&'a str);
+
+impl<'a> Line<'a> {
+    pub fn field(self, field: usize) -> &'a str {
         self.0.split('\t').nth(field).expect("a line has all fields")
     }
 }
 
-pub fn tsv(name: &str, size: &str) -> Vec<Line> {
-    let folder = env::var("PERF_DATA").unwrap_or_else(|_| "data".into());
-    let path = PathBuf::from(folder).join(format!("{name}-{size}.tsv"));
-    let text =
-        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e} (run bench/setup)", path.display()));
-    Box::leak(text.into_boxed_str()).lines().map(Line).collect()
+impl std::ops::Index<usize> for Line<'_> {
+    type Output = str;
+    fn index(&self, field: usize) -> &str {
+        self.field(field)
+    }
 }
 
 /// An empty folder for a database.
@@ -157,11 +179,14 @@ fn memory_mb(what: &str) -> u64 {
 /// costs counts against us, and the peers sum what they have.
 #[derive(Default)]
 pub struct Ids {
-    to: HashMap<u64, EntityId>,
+    /// Entities by number, in pages: numbers of different kinds begin a million apart.
+    to: Vec<Vec<EntityId>>,
     /// Numbers by entity, from the first one entered on.
     from: Vec<u64>,
     base: u64,
 }
+
+const PAGE: usize = 4096;
 
 impl Ids {
     pub fn enter(&mut self, number: u64, e: EntityId) {
@@ -178,10 +203,15 @@ impl Ids {
             self.from.resize(at + 1, 0);
         }
         self.from[at] = number;
-        self.to.insert(number, e);
+        let (page, at) = (number as usize / PAGE, number as usize % PAGE);
+        if self.to.len() <= page {
+            self.to.resize(page + 1, Vec::new());
+        }
+        self.to[page].resize(PAGE, EntityId::from_raw(0));
+        self.to[page][at] = e;
     }
     pub fn entity(&self, number: u64) -> EntityId {
-        self.to[&number]
+        self.to[number as usize / PAGE][number as usize % PAGE]
     }
     pub fn number_of(&self, e: EntityId) -> u64 {
         self.from[(e.raw() - self.base) as usize]
@@ -195,8 +225,7 @@ impl Ids {
     }
 }
 
-/// Entities, or facts, of one transaction of a load: in parts, so that the peak of a workload is not the memory
-/// of one huge transaction.
+/// Entities, or facts, of one transaction of a load.
 pub const PER_TRANSACTION: usize = 5_000;
 
 /// Loads facts between numbered nodes, entering the ids. Each node also gets its

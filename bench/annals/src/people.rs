@@ -1,6 +1,6 @@
 //! W1 (queries and loads over people) and W2 (transactions of five facts).
 
-use crate::harness::{Bench, Ids, Line, PER_TRANSACTION, disk, options, run, scratch, tsv};
+use crate::harness::{Bench, Ids, Line, Tsv, disk, options, run, scratch};
 use annals::{Connection, Query, TxData, Value};
 
 const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
@@ -9,7 +9,7 @@ const SCHEMA: &str = "[{:db/ident :name :db/valueType :db.type/string :db/cardin
  {:db/ident :age :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
  {:db/ident :salary :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]";
 
-fn person(r: &Line) -> [(&'static str, Value); 5] {
+fn person(r: &Line<'_>) -> [(&'static str, Value); 5] {
     [
         ("name", Value::string(&r[1])),
         ("last-name", Value::string(&r[2])),
@@ -19,7 +19,7 @@ fn person(r: &Line) -> [(&'static str, Value); 5] {
     ]
 }
 
-fn entities(rows: &[Line]) -> TxData {
+fn entities(rows: &[Line<'_>]) -> TxData {
     let mut tx = annals::tx();
     for r in rows {
         let id = Value::string(&r[0]);
@@ -44,9 +44,9 @@ pub fn queries(b: &Bench) {
             "add-1",
             || open("w1", false),
             |(conn, _)| {
-                for r in &people {
+                for r in people.rows() {
                     let mut e = None;
-                    for (a, v) in person(r) {
+                    for (a, v) in person(&r) {
                         let tx = match e {
                             None => annals::tx().add("p", a, v),
                             Some(e) => annals::tx().add(Value::Ref(e), a, v),
@@ -62,8 +62,8 @@ pub fn queries(b: &Bench) {
             "add-5",
             || open("w1", false),
             |(conn, _)| {
-                for r in &people {
-                    conn.transact(annals::tx().entity(person(r))).expect("add-5");
+                for r in people.rows() {
+                    conn.transact(annals::tx().entity(person(&r))).expect("add-5");
                 }
                 (n, 0)
             },
@@ -73,20 +73,21 @@ pub fn queries(b: &Bench) {
         "add-all",
         || open("w1", false),
         |(conn, _)| {
-            for part in people.chunks(PER_TRANSACTION) {
-                conn.transact(entities(part)).expect("add-all");
+            for part in people.parts() {
+                conn.transact(entities(&part)).expect("add-all");
             }
             (n, 0)
         },
     );
     let (conn, _path) = open("w1q", false);
     let mut ids = Ids::default();
-    for part in people.chunks(PER_TRANSACTION) {
-        let report = conn.transact(entities(part)).expect("load");
+    for part in people.parts() {
+        let report = conn.transact(entities(&part)).expect("load");
         for r in part {
             ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));
         }
     }
+    drop(people);
     let db = conn.db();
     let q = |op: &str, text: &str| {
         let query = Query::parse(text).expect("query parses");
@@ -117,7 +118,8 @@ pub fn queries(b: &Bench) {
 }
 
 pub fn transactions(b: &Bench) {
-    let people = tsv("people", "S");
+    let file = Tsv::read("people", "S");
+    let people: Vec<Line<'_>> = file.rows().collect();
     let n = if b.small() { 500 } else { 2000 };
     for (op, durable, per, m) in [
         ("durable-1", true, 1, n),

@@ -27,7 +27,7 @@ pub fn graph(b: &Bench, name: &str) -> (Connection, Ids) {
     let conn = open(&["edge"]);
     let rows = b.tsv(name);
     let edges: Vec<(&str, u64, u64)> =
-        rows.iter().map(|r| ("edge", r[0].parse().expect("a"), r[1].parse().expect("b"))).collect();
+        rows.rows().map(|r| ("edge", r[0].parse().expect("a"), r[1].parse().expect("b"))).collect();
     let ids = load_links(&conn, &edges);
     (conn, ids)
 }
@@ -83,7 +83,7 @@ pub fn run_workload(b: &Bench) {
         let conn = open(&["addr", "assign", "load", "store"]);
         let rows = b.tsv("andersen");
         let links: Vec<(&str, u64, u64)> =
-            rows.iter().map(|r| (&r[0], r[1].parse().expect("y"), r[2].parse().expect("x"))).collect();
+            rows.rows().map(|r| (r.field(0), r[1].parse().expect("y"), r[2].parse().expect("x"))).collect();
         let ids = load_links(&conn, &links);
         let db = conn.db();
         let q = Query::parse("[:find ?y ?x :in $ % :where (pt ?y ?x)]").expect("parses");

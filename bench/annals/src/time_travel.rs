@@ -1,6 +1,6 @@
 //! W4: as-of points and scans, one entity's history, who had a value then, what changed between two times.
 
-use crate::harness::{Bench, Ids, Line, Outcome, disk, run, scratch};
+use crate::harness::{Bench, Ids, Outcome, Tsv, disk, run, scratch};
 use annals::{Connection, Options, Query, T, Value};
 use std::path::PathBuf;
 
@@ -12,23 +12,28 @@ fn number(s: &str) -> u64 {
 }
 
 /// Replays the history, a transaction for each of its transactions.
-fn load(conn: &Connection, rows: &[Line]) -> (Ids, T) {
+fn load(conn: &Connection, file: &Tsv) -> (Ids, T) {
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut known = std::collections::HashMap::new();
     let first = conn.db().basis_t();
-    for part in rows.chunk_by(|a, b| a[0] == b[0]) {
+    let mut rows = file.rows().peekable();
+    while let Some(head) = rows.next() {
+        let mut part = vec![head];
+        while let Some(r) = rows.next_if(|r| r[0] == head[0]) {
+            part.push(r);
+        }
         let mut tx = annals::tx();
-        for r in part {
+        for r in &part {
             let attr = if &r[2] == "0" { "status" } else { "balance" };
-            let e = known.get(&r[1]).map_or_else(|| Value::string(&r[1]), |e| Value::Ref(*e));
+            let e = known.get(r.field(1)).map_or_else(|| Value::string(&r[1]), |e| Value::Ref(*e));
             tx = tx.add(e, attr, Value::Long(number(&r[3]) as i64));
         }
         let report = conn.transact(tx).expect("load");
         for r in part {
             if let Some(e) = report.tempid(&r[1]) {
                 ids.enter(number(&r[1]), e);
-                known.insert(r[1].to_owned(), e);
+                known.insert(r.field(1), e);
             }
         }
     }
@@ -38,21 +43,22 @@ fn load(conn: &Connection, rows: &[Line]) -> (Ids, T) {
 pub fn run_workload(b: &Bench) {
     let rows = b.tsv("hist");
     let probes = b.tsv("probe");
-    let transactions = number(&rows.last().expect("rows")[0]);
+    let n = rows.len() as u64;
+    let transactions = number(rows.rows().last().expect("rows").field(0));
     let open = || -> (Connection, PathBuf) {
         let path = scratch("w4");
         (Options::new().durability(annals::Durability::Relaxed).open(&path).expect("open"), path)
     };
     b.op("load", open, |(conn, path)| {
         load(conn, &rows);
-        let n = rows.len() as u64;
         Outcome(n, 0, format!(", \"bytes_per_fact\": {:.1}", disk(path) as f64 / n as f64))
     });
     let (conn, _path) = open();
     let (ids, first) = load(&conn, &rows);
+    drop(rows);
     let db = conn.db();
     let at = |t: u64| db.as_of(T(first.0 + t));
-    let points: Vec<_> = probes.iter().map(|r| (ids.entity(number(&r[0])), number(&r[1]))).collect();
+    let points: Vec<_> = probes.rows().map(|r| (ids.entity(number(&r[0])), number(&r[1]))).collect();
     b.op(
         "asof-point",
         || (),

@@ -1,6 +1,6 @@
 //! W5: joins and aggregates over artists, releases and tracks; triangles.
 
-use crate::harness::{Bench, Ids, Line, Outcome, PER_TRANSACTION, disk, options, run, run_entities, scratch};
+use crate::harness::{Bench, Ids, Line, Outcome, Tsv, disk, options, run, run_entities, scratch};
 use annals::{Connection, Query, Value};
 use std::path::PathBuf;
 
@@ -18,12 +18,15 @@ fn long(s: &str) -> Value {
     Value::Long(s.parse().expect("number"))
 }
 
+/// The facts of an entity, from the line it stands on.
+type Facts = Vec<(&'static str, Value)>;
+
 /// The data files, read once: what a run reads it keeps.
 struct Files {
-    artists: Vec<Line>,
-    releases: Vec<Line>,
-    tracks: Vec<Line>,
-    links: Vec<Line>,
+    artists: Tsv,
+    releases: Tsv,
+    tracks: Tsv,
+    links: Tsv,
 }
 
 impl Files {
@@ -40,20 +43,19 @@ fn load(files: &Files) -> (Connection, Ids, PathBuf, u64) {
     conn.transact(SCHEMA).expect("schema");
     let mut ids = Ids::default();
     let mut facts = 0;
-    let mut enter =
-        |rows: &[Line], facts_each: u64, make: &dyn Fn(&Ids, &Line) -> Vec<(&'static str, Value)>| {
-            for part in rows.chunks(PER_TRANSACTION) {
-                let mut tx = annals::tx();
-                for r in part {
-                    tx = tx.entity(std::iter::once(("db/id", Value::string(&r[0]))).chain(make(&ids, r)));
-                }
-                let report = conn.transact(tx).expect("load");
-                for r in part {
-                    ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));
-                }
+    let mut enter = |rows: &Tsv, facts_each: u64, make: &dyn Fn(&Ids, &Line<'_>) -> Facts| {
+        for part in rows.parts() {
+            let mut tx = annals::tx();
+            for r in &part {
+                tx = tx.entity(std::iter::once(("db/id", Value::string(&r[0]))).chain(make(&ids, r)));
             }
-            facts += rows.len() as u64 * facts_each;
-        };
+            let report = conn.transact(tx).expect("load");
+            for r in &part {
+                ids.enter(r[0].parse().expect("id"), report.tempid(&r[0]).expect("tempid"));
+            }
+            facts += part.len() as u64 * facts_each;
+        }
+    };
     enter(&files.artists, 3, &|_, r| {
         vec![
             ("artist/name", Value::string(&r[1])),
@@ -71,16 +73,17 @@ fn load(files: &Files) -> (Connection, Ids, PathBuf, u64) {
             ("track/dur", long(&r[3])),
         ]
     });
-    for part in files.links.chunks(PER_TRANSACTION) {
+    for part in files.links.parts() {
         let mut tx = annals::tx();
-        for r in part {
+        for r in &part {
             let (t, a) =
                 (ids.entity(r[0].parse().expect("track")), ids.entity(r[1].parse().expect("artist")));
             tx = tx.add(Value::Ref(t), "track/artists", Value::Ref(a));
         }
         conn.transact(tx).expect("links");
+        facts += part.len() as u64;
     }
-    (conn, ids, path, facts + files.links.len() as u64)
+    (conn, ids, path, facts)
 }
 
 pub fn run_workload(b: &Bench) {
@@ -96,6 +99,7 @@ pub fn run_workload(b: &Bench) {
             },
         );
         let (conn, ids, _path, _) = load(&files);
+        drop(files);
         let db = conn.db();
         let named = |op: &str, text: &str, artist: &'static str| {
             let q = Query::parse(text).expect("parses");
