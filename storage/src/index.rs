@@ -22,7 +22,7 @@ use crate::log::Position;
 use crate::novelty::{Delta, Known};
 use crate::pages::Pages;
 use crate::record::{Bytes, put_signed, put_varint};
-use crate::rows::known_bytes;
+use crate::rows::put_known;
 use crate::types::Hints;
 use annals_model::{AttrId, Instant, T, codec};
 use hashbrown::HashMap;
@@ -51,6 +51,7 @@ pub(crate) fn write(
     hints: &Hints,
 ) -> Res<u64> {
     let mut w = env.write()?;
+    let mut value = Vec::new();
     for tree in [Tree::Eav, Tree::Ave] {
         let mut rows = Appender::new(&mut w, tree.into())?;
         for (k, is) in d.all_current(tree) {
@@ -61,7 +62,8 @@ pub(crate) fn write(
             }
             if let Some(start) = is.opened() {
                 let p = key::parse(tree, k)?;
-                rows.put(k, &known_bytes(p.start, T::MAX, Known { start, end: T::MAX }))?;
+                put_known(p.start, T::MAX, Known { start, end: T::MAX }, &mut value);
+                rows.put(k, &value)?;
             }
         }
     }
@@ -70,11 +72,11 @@ pub(crate) fn write(
         for (k, known) in d.all_closed(tree) {
             let p = key::parse(tree, k)?;
             if !hints.no_history.contains(&p.a) {
-                rows.put(k, &known_bytes(p.start, p.end, known))?;
+                put_known(p.start, p.end, known, &mut value);
+                rows.put(k, &value)?;
             }
         }
     }
-    let mut value = Vec::new();
     let mut rows = Appender::new(&mut w, Db::Rows)?;
     for (k, v) in &d.rows {
         value.clear();

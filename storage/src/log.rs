@@ -284,8 +284,12 @@ impl FileLog {
         let at = tail.end.offset;
         end.offset = at + buffer.len() as u64;
         if end.offset > tail.allocated {
-            // Zeros ahead, written now: later syncs need not change the file's size.
-            let ahead = end.offset.clamp(MIN_AHEAD, MAX_AHEAD);
+            // Zeros ahead, written now: later syncs need not change the file's size. Where few syncs follow, to
+            // write all twice would cost more.
+            let ahead = match self.options.durability {
+                Durability::Full => end.offset.clamp(MIN_AHEAD, MAX_AHEAD),
+                Durability::Relaxed => 0,
+            };
             let zeros = self.options.segment_bytes.max(end.offset).min(end.offset + ahead) - end.offset;
             tail.allocated = end.offset + zeros;
             buffer.resize(buffer.len() + zeros as usize, 0);

@@ -13,7 +13,6 @@ use crate::key::Parts;
 use crate::novelty::Known;
 use crate::types::At;
 use annals_model::{T, codec};
-use smallvec::SmallVec;
 use std::cmp::Ordering;
 
 /// The order rows come in.
@@ -219,16 +218,16 @@ fn head_of_short(full: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// Bytes of an LMDB row that say which records made it known; empty when its own t do.
-pub(crate) fn known_bytes(start: T, end: T, known: Known) -> SmallVec<[u8; 20]> {
-    let mut out = Vec::new();
+/// Bytes of an LMDB row that say which records made it known, in place of what `out` holds; none when its own
+/// t do.
+pub(crate) fn put_known(start: T, end: T, known: Known, out: &mut Vec<u8>) {
+    out.clear();
     if known.start != start || known.end != end {
-        codec::put_uint(known.start.0, &mut out);
+        codec::put_uint(known.start.0, out);
         if end != T::MAX {
-            codec::put_uint(known.end.0, &mut out);
+            codec::put_uint(known.end.0, out);
         }
     }
-    SmallVec::from_vec(out)
 }
 
 pub(crate) fn read_known(start: T, end: T, bytes: &[u8]) -> Res<Known> {

@@ -16,7 +16,7 @@ use crate::key::{self, HASH, Parts, Tree};
 use crate::log::{FileLog, Log, Position, log_start};
 use crate::novelty::{Below, Delta, Open};
 use crate::pages::Pages;
-use crate::rows::known_bytes;
+use crate::rows::put_known;
 use crate::store::{Core, Store};
 use crate::types::Record;
 use annals_model::{AttrId, Datom, EntityId, Instant, T, Value, codec};
@@ -337,7 +337,9 @@ fn compare_part(
         for tree in Tree::ALL {
             let rows = fold.delta.added(tree).map(|(k, known)| {
                 let p = key::parse(tree, k)?;
-                Ok((k.to_vec(), known_bytes(p.start, p.end, known).to_vec()))
+                let mut value = Vec::new();
+                put_known(p.start, p.end, known, &mut value);
+                Ok((k.to_vec(), value))
             });
             let optional =
                 |k: &[u8]| key::parse(tree, k).is_ok_and(|p| p.end != T::MAX && dropped.contains(&p.a));

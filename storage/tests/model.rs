@@ -223,9 +223,12 @@ fn collect(scan: impl FnOnce(&mut Visit<'_>) -> Result<(), StorageError>) -> Vec
 fn hints(model: &Model) -> Hints {
     let single = |a: &AttrId| {
         let of: Vec<&Fact> = model.facts.iter().filter(|f| f.a == *a).collect();
+        // To a basis that does not know of a late end, the fact goes on.
+        let end = |f: &Fact| if f.known_end > f.end { T::MAX } else { f.end };
         let twice = |x: &&Fact| {
-            of.iter()
-                .any(|y| !std::ptr::eq(*x, *y) && x.e == y.e && (x.start.max(y.start).0 < x.end.min(y.end).0))
+            of.iter().any(|y| {
+                !std::ptr::eq(*x, *y) && x.e == y.e && (x.start.max(y.start).0 < end(x).min(end(y)).0)
+            })
         };
         !of.iter().any(twice)
     };

@@ -235,6 +235,15 @@ impl Txn {
         self.datoms.push(d);
     }
 
+    /// Adds datoms as they are, as [`Txn::raw`].
+    pub fn raw_all(&mut self, datoms: Vec<Datom>) {
+        self.current = None;
+        match self.datoms.is_empty() {
+            true => self.datoms = datoms,
+            false => self.datoms.extend(datoms),
+        }
+    }
+
     /// Adds facts. Fails as a whole: nothing of `data` stays.
     pub fn facts(&mut self, data: &TxData, author: Author<'_>) -> Result<(), TransactError> {
         self.try_facts(data, author).map_err(|e| e.with_text(data.text.as_ref()))

@@ -96,6 +96,8 @@ pub(crate) struct Delta {
     pub late_end: T,
     /// Changes made, for the checkpoint's threshold.
     pub n_facts: usize,
+    /// Room for a value.
+    scratch: Vec<u8>,
 }
 
 /// An open fact found: its start, and the record that made it known.
@@ -128,6 +130,9 @@ pub(crate) enum Undo {
     Blob([u8; HASH]),
 }
 
+/// Datoms of a record that are many: nobody asks for most of the facts that they open.
+const MANY: usize = 256;
+
 /// The number of the group of keys of one attribute of one entity.
 fn group(e: EntityId, a: AttrId) -> u64 {
     e.raw().rotate_left(20) ^ u64::from(a.raw())
@@ -143,26 +148,40 @@ impl Delta {
     /// Applies a record, and notes in `undo` what its datoms did. After an error, what is noted
     /// is to be undone; side rows are not touched then.
     pub fn apply_record(&mut self, r: &Record, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
+        let many = r.datoms.len() >= MANY;
         for d in &r.datoms {
-            self.apply(r.t, d, below, undo)?;
+            self.apply(r.t, d, many, below, undo)?;
         }
         self.apply_rows(r);
         Ok(())
     }
 
-    /// Applies one datom of record `t`.
-    fn apply(&mut self, t: T, d: &Datom, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
-        let v = self.key_value_of(t, d, undo)?;
+    /// Applies one datom of record `t`, one of many or not.
+    fn apply(&mut self, t: T, d: &Datom, many: bool, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
+        let mut v = std::mem::take(&mut self.scratch);
+        self.key_value_of(t, d, &mut v, undo)?;
         let p = Parts { e: d.e, a: d.a, v: &v, start: d.t, end: T::MAX };
         if d.t > t {
             return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
         }
-        if d.added { self.open(t, d, p, below, undo) } else { self.close(t, d, p, below, undo) }
+        let newest = d.added && below.precede(d.a, d.t);
+        if newest && self.starts.precede(d.a, d.t) {
+            self.open_newest(t, d, p, many, undo);
+        } else {
+            self.eav.fasten();
+            match d.added {
+                true => self.open(t, d, p, newest, below, undo)?,
+                false => self.close(t, d, p, below, undo)?,
+            }
+        }
+        self.scratch = v;
+        Ok(())
     }
 
-    /// The value of a datom as it stands in keys; a long one is kept in full aside.
-    fn key_value_of(&mut self, t: T, d: &Datom, undo: &mut Vec<Undo>) -> Res<Vec<u8>> {
-        let full = codec::encoded(&d.v);
+    /// The value of a datom as it stands in keys, in place of what `full` holds; a long one is kept in full aside.
+    fn key_value_of(&mut self, t: T, d: &Datom, full: &mut Vec<u8>, undo: &mut Vec<Undo>) -> Res<()> {
+        full.clear();
+        codec::encode(&d.v, full);
         let nested = matches!(
             d.v,
             Value::Vector(_)
@@ -172,32 +191,48 @@ impl Delta {
                 | Value::Tagged(_)
                 | Value::BigDec(_)
         );
-        if nested && codec::skip(&full).is_err() {
+        if nested && codec::skip(full).is_err() {
             // Too deep, or a decimal with too many zeros: it could never be read again.
             return Err(StorageError::BadDatom { t, datom: Box::new(d.clone()) });
         }
-        let (v, cut) = key::value_in_key(full);
-        if let Some((hash, full)) = cut
-            && !self.blobs.contains_key(&hash)
-        {
-            self.blobs.insert(hash, full.into());
-            undo.push(Undo::Blob(hash));
+        if full.len() > key::VALUE_MAX {
+            let (v, cut) = key::value_in_key(std::mem::take(full));
+            *full = v;
+            if let Some((hash, whole)) = cut
+                && !self.blobs.contains_key(&hash)
+            {
+                self.blobs.insert(hash, whole.into());
+                undo.push(Undo::Blob(hash));
+            }
         }
-        Ok(v)
+        Ok(())
     }
 
-    fn open(&mut self, t: T, d: &Datom, p: Parts<'_>, below: &dyn Below, undo: &mut Vec<Undo>) -> Res<()> {
+    /// Opens a fact that begins after all others of its attribute: it is nowhere yet.
+    fn open_newest(&mut self, t: T, d: &Datom, p: Parts<'_>, many: bool, undo: &mut Vec<Undo>) {
+        self.make_room();
+        match Current::of(false, Some(t)) {
+            Some(to) if many => {
+                self.eav.push_new(group(p.e, p.a), |out| key::write(Tree::Eav, &p, out), to);
+            }
+            to => self.eav.push(group(p.e, p.a), &key::of(Tree::Eav, &p), to, None),
+        }
+        self.opened(d, undo);
+    }
+
+    /// Opens a fact. Does it begin after all others of its attribute below (`newest`)?
+    fn open(
+        &mut self,
+        t: T,
+        d: &Datom,
+        p: Parts<'_>,
+        newest: bool,
+        below: &dyn Below,
+        undo: &mut Vec<Undo>,
+    ) -> Res<()> {
         let twice = || StorageError::BadDatom { t, datom: Box::new(d.clone()) };
         let group = group(p.e, p.a);
-        // A fact that begins after all others of its attribute is nowhere yet.
-        let newest = below.precede(d.a, d.t);
         let eav = key::of(Tree::Eav, &p);
-        if newest && self.starts.precede(d.a, d.t) {
-            self.make_room();
-            self.eav.push(group, &eav, Current::of(false, Some(t)), None);
-            self.opened(d, undo);
-            return Ok(());
-        }
         // Only a late fact can meet its own key in a lower layer.
         if d.t < t && !newest {
             let masked = |k: &[u8]| self.eav.get(group, k).is_some_and(Current::masks);

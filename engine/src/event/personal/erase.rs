@@ -332,7 +332,8 @@ fn said(
             }
         }
     }
-    let (datoms, _, _) = target.finish(t);
+    let mut datoms = Vec::new();
+    target.finish(t, &mut datoms, &mut Vec::new());
     let fresh = |e: EntityId| e.partition() == Some(Partition::User) && e.counter() >= counter;
     let own = |d: Datom| (Some(d.e).filter(|e| !fresh(*e)), d.a, d.v);
     Ok(Some(datoms.into_iter().filter(|d| d.added).map(own).collect()))

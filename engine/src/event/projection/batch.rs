@@ -114,25 +114,22 @@ impl Events {
         size: usize,
     ) -> Result<(Vec<Taken>, Position), DbError> {
         let head = log.head()?;
-        let mut stored: Vec<Recorded> = Vec::new();
+        let upcasters = self.upcasters.read().clone();
+        let room = usize::try_from(head.0.saturating_sub(after.0)).unwrap_or(size).min(size);
+        let mut batch: Vec<Taken> = Vec::with_capacity(room);
         let mut upto = after;
         log.each(after, head, &mut |r| {
-            if stored.len() >= size && stored.last().is_some_and(|l| l.t != r.t) {
+            let shared = batch.last().is_some_and(|b| b.stored.t == r.t);
+            if batch.len() >= size && !shared {
                 return Ok(ControlFlow::Break(()));
             }
             upto = r.position;
-            stored.push(r);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let upcasters = self.upcasters.read().clone();
-        let mut batch: Vec<Taken> = Vec::with_capacity(stored.len());
-        for r in stored {
-            let shared = batch.last().is_some_and(|b| b.stored.t == r.t);
             if let Some(before) = batch.last_mut().filter(|_| shared) {
                 before.shared = true;
             }
             batch.push(self.taken_by(&upcasters, r, shared));
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok((batch, upto))
     }
 
@@ -157,17 +154,15 @@ impl Events {
         let mut aside = Aside { from: r.parked.lock().clone(), why: HashMap::new() };
         let mut parked: Vec<Parked> = Vec::new();
         let mut cache = r.cache.lock();
-        let mut undone: Vec<Undo> = Vec::new();
-        let mut made = Vec::new();
+        let mut undone: Vec<Undo> = Vec::with_capacity(batch.len());
+        let (mut datoms, mut supports) = (Vec::with_capacity(4 * batch.len()), Vec::new());
         for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
             let parked_before = parked.len();
             // Again without an event that cannot be taken, until the rest can.
             loop {
                 let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
                 let Err(poison) = take_group(&code, group, &mut target, &skipped, &aside, &mut parked) else {
-                    let (datoms, supports, undo) = target.finish(group[0].stored.t);
-                    undone.push(undo);
-                    made.push((datoms, supports));
+                    undone.push(target.finish(group[0].stored.t, &mut datoms, &mut supports));
                     break;
                 };
                 target.abandon();
@@ -183,12 +178,8 @@ impl Events {
         }
         let next = staged.next.get();
         txn.set_next_user(next);
-        for (datoms, supports) in made {
-            for d in datoms {
-                txn.raw(d);
-            }
-            write_supports(txn, supports);
-        }
+        txn.raw_all(datoms);
+        write_supports(txn, supports);
         for p in &parked {
             txn.row(park_row(r, p));
         }

@@ -150,12 +150,11 @@ impl Events {
                 return Err(refusal(r, e, why));
             }
         }
-        let (datoms, supports, undo) = target.finish(txn.t());
+        let (mut datoms, mut supports) = (Vec::new(), Vec::new());
+        let undo = target.finish(txn.t(), &mut datoms, &mut supports);
         let next = staged.next.get();
         txn.set_next_user(next);
-        for d in datoms {
-            txn.raw(d);
-        }
+        txn.raw_all(datoms);
         write_supports(txn, supports);
         Ok(undo)
     }

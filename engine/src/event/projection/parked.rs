@@ -91,7 +91,8 @@ fn list(tables: &Tables, r: &Runtime) -> Result<Vec<Parked>, DbError> {
 
 /// What a replay is going to do.
 struct Plan {
-    made: Vec<(Vec<Datom>, Vec<Support>)>,
+    datoms: Vec<Datom>,
+    supports: Vec<Support>,
     /// Which facts each event writes that is taken.
     writes: Vec<Writes>,
     /// The parked events that are parked no longer.
@@ -156,12 +157,8 @@ impl Events {
         let plan = self.plan_replay(&before, r, txn.next_user())?;
         txn.set_next_user(plan.next);
         let taken = plan.writes.len() as u64;
-        for (datoms, supports) in plan.made {
-            for d in datoms {
-                txn.raw(d);
-            }
-            write_supports(txn, supports);
-        }
+        txn.raw_all(plan.datoms);
+        write_supports(txn, plan.supports);
         for row in plan.gone {
             txn.row(row);
         }
@@ -187,7 +184,8 @@ impl Events {
         let binding = r.binding(&schema)?;
         let staged = Staged { snap: before.snapshot(), view: View::NOW, next: Cell::new(next) };
         let (code, skipped) = (r.code(), self.skipped(&r.name));
-        let mut plan = Plan { made: vec![], writes: vec![], gone: vec![], left: vec![], next };
+        let mut plan =
+            Plan { datoms: vec![], supports: vec![], writes: vec![], gone: vec![], left: vec![], next };
         let mut cache = Cache::default();
         for group in batch.chunk_by(|a, b| a.stored.t == b.stored.t) {
             let (gone, left) = (plan.gone.len(), plan.left.len());
@@ -199,8 +197,7 @@ impl Events {
                 match plan.take_group(r, &code, group, &mut target, &skipped, &failed, before)? {
                     Ok(writes) => {
                         if !writes.is_empty() {
-                            let (datoms, supports, _) = target.finish(group[0].stored.t);
-                            plan.made.push((datoms, supports));
+                            target.finish(group[0].stored.t, &mut plan.datoms, &mut plan.supports);
                             plan.writes.extend(writes);
                         }
                         break;

@@ -225,7 +225,8 @@ fn run(
                 let mut target = Target::new(&staged, &binding, &schema, &mut cache, group[0].shared);
                 match take_group(&spec.code, group, &mut target, &skipped, &aside, &mut refused) {
                     Ok(()) => {
-                        let (datoms, _, _) = target.finish(group[0].stored.t);
+                        let mut datoms = Vec::new();
+                        target.finish(group[0].stored.t, &mut datoms, &mut Vec::new());
                         for d in datoms.iter().filter(|d| d.added) {
                             first.entry(d.e).or_insert(d.t);
                         }

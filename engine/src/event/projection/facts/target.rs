@@ -12,6 +12,7 @@ use crate::{
 };
 use annals_model::{AttrId, Attribute, Datom, EntityId, Keyword, Schema, T, Unique, Value, ValueType};
 use hashbrown::{HashMap, HashSet, hash_map::Entry};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// What a projection may read while it runs.
@@ -60,14 +61,15 @@ pub(crate) struct Target<'a> {
     schema: &'a Schema,
     cache: &'a mut Cache,
     undo: Undo,
-    /// In order of first touch.
-    before: Vec<Touched>,
-    /// The keys of `before`, once there are more than a few.
-    touched: HashSet<(EntityId, AttrId)>,
+    /// In order of first touch. What it says of them is in the cache when it is finished.
+    touched: Vec<Touched>,
+    /// The places in `touched`, once there are more than a few.
+    places: HashMap<(EntityId, AttrId), usize>,
     /// Entities from here on were made in this transaction.
     first_fresh: EntityId,
-    nameless: HashSet<EntityId>,
-    temps: HashMap<u32, EntityId>,
+    /// Those of them that no unique value names.
+    nameless: SmallVec<[EntityId; 4]>,
+    temps: SmallVec<[(u32, EntityId); 4]>,
     position: Position,
     /// The transaction of the event.
     origin: T,
@@ -78,10 +80,12 @@ pub(crate) struct Target<'a> {
     watch: Option<Watched>,
 }
 
-/// Values at the beginning of the transaction.
+/// Values that the transaction may change.
 struct Touched {
     key: (EntityId, AttrId),
+    /// At its beginning.
     old: Values,
+    now: Values,
     /// Were they in the cache?
     known: bool,
 }
@@ -110,11 +114,11 @@ impl<'a> Target<'a> {
             schema,
             cache,
             undo: Undo::default(),
-            before: Vec::new(),
-            touched: HashSet::new(),
+            touched: Vec::new(),
+            places: HashMap::new(),
             first_fresh: base.next_fresh(),
-            nameless: HashSet::new(),
-            temps: HashMap::new(),
+            nameless: SmallVec::new(),
+            temps: SmallVec::new(),
             position: Position::ZERO,
             origin: T::GENESIS,
             shared,
@@ -133,13 +137,12 @@ impl<'a> Target<'a> {
     }
     /// What is another now than when the transaction began.
     pub fn written(&self) -> Watched {
-        let other = |Touched { key, old, .. }: &&Touched| {
-            let now = &self.cache.values[key];
+        let other = |Touched { old, now, .. }: &&Touched| {
             now.len() != old.len() || !old.iter().all(|v| now.contains(v))
         };
         let moved = |(key, old): &&Before<_, _>| old.as_ref() != self.cache.holders.get(key);
         Watched {
-            values: self.before.iter().filter(other).map(|t| t.key).collect(),
+            values: self.touched.iter().filter(other).map(|t| t.key).collect(),
             holders: self.undo.holders.iter().filter(moved).map(|(key, _)| key.clone()).collect(),
         }
     }
@@ -166,12 +169,12 @@ impl<'a> Target<'a> {
     pub fn entity(&mut self, subject: &Subject) -> Result<EntityId, ProjectError> {
         match subject {
             Subject::Id(e) => Ok(*e),
-            Subject::New(n) => Ok(match self.temps.get(n) {
-                Some(e) => *e,
+            Subject::New(n) => Ok(match self.temps.iter().find(|(of, _)| of == n) {
+                Some((_, e)) => *e,
                 None => {
                     let e = self.base.fresh();
-                    self.temps.insert(*n, e);
-                    self.nameless.insert(e);
+                    self.temps.push((*n, e));
+                    self.nameless.push(e);
                     e
                 }
             }),
@@ -230,17 +233,31 @@ impl<'a> Target<'a> {
         if let Some(w) = &mut self.watch {
             w.values.insert((e, a));
         }
-        Ok(self.load(e, a)?.0)
+        match self.place((e, a)) {
+            Some(at) => Ok(&self.touched[at].now),
+            None => Ok(self.load(e, a)?.0),
+        }
     }
 
-    /// The values in the cache, and whether they were there already.
-    fn load(&mut self, e: EntityId, a: AttrId) -> Result<(&mut Values, bool), ProjectError> {
+    /// Where `(e, a)` stands in `touched`.
+    fn place(&self, key: (EntityId, AttrId)) -> Option<usize> {
+        match self.touched.len() <= FEW {
+            true => self.touched.iter().position(|t| t.key == key),
+            false => self.places.get(&key).copied(),
+        }
+    }
+
+    /// Was the entity made in this transaction? Then nothing is known of it but what is touched.
+    fn is_fresh(&self, e: EntityId) -> bool {
+        (self.first_fresh..self.base.next_fresh()).contains(&e)
+    }
+
+    /// The values before the transaction, by way of the cache, and whether they were there already.
+    fn load(&mut self, e: EntityId, a: AttrId) -> Result<(&Values, bool), ProjectError> {
+        let nothing = self.cache.all_values || self.is_fresh(e);
         match self.cache.values.entry((e, a)) {
             Entry::Occupied(held) => Ok((held.into_mut(), true)),
             Entry::Vacant(slot) => {
-                // Nobody has said anything of an entity made just now.
-                let fresh = e >= self.first_fresh && e.partition() == self.first_fresh.partition();
-                let nothing = self.cache.all_values || fresh;
                 let values = if nothing { Vec::new() } else { self.base.values(e, a, None)? };
                 Ok((slot.insert(values.into()), false))
             }
@@ -258,26 +275,32 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Remembers how `(e, a)` was, once for the transaction and for taking back.
-    fn touch(&mut self, e: EntityId, a: AttrId) -> Result<(), ProjectError> {
+    /// The values of `(e, a)`, to be changed; how they were is remembered, for the datoms and for taking back.
+    fn touch(&mut self, e: EntityId, a: AttrId) -> Result<usize, ProjectError> {
         let key = (e, a);
-        let few = self.before.len() <= FEW;
-        if if few { self.before.iter().any(|t| t.key == key) } else { self.touched.contains(&key) } {
-            return Ok(());
+        if let Some(at) = self.place(key) {
+            return Ok(at);
         }
         if let Some(w) = &mut self.watch {
             w.values.insert(key);
         }
-        let (values, known) = self.load(e, a)?;
-        // Mostly nothing: a new entity's.
-        let old = if values.is_empty() { Values::new() } else { values.clone() };
-        self.before.push(Touched { key, old, known });
-        match self.before.len() {
+        let (old, known) = match self.is_fresh(e) {
+            true => (Values::new(), false),
+            false => {
+                let (values, known) = self.load(e, a)?;
+                (values.clone(), known)
+            }
+        };
+        let at = self.touched.len();
+        self.touched.push(Touched { key, now: old.clone(), old, known });
+        match at + 1 {
             n if n <= FEW => {}
-            n if n == FEW + 1 => self.touched.extend(self.before.iter().map(|t| t.key)),
-            _ => drop(self.touched.insert(key)),
+            n if n == FEW + 1 => {
+                self.places.extend(self.touched.iter().enumerate().map(|(at, t)| (t.key, at)));
+            }
+            _ => drop(self.places.insert(key, at)),
         }
-        Ok(())
+        Ok(at)
     }
 
     fn set_holder(&mut self, a: AttrId, v: &Value, holder: Option<EntityId>) {
@@ -299,8 +322,8 @@ impl<'a> Target<'a> {
             return Ok(());
         }
         let value = coerce(attr, a, value)?;
-        self.touch(e, a.id)?;
-        if self.cache.values[&(e, a.id)].contains(&value) {
+        let at = self.touch(e, a.id)?;
+        if self.touched[at].now.contains(&value) {
             self.supports.push(Support { e, a: a.id, v: value, position: self.position });
             return Ok(());
         }
@@ -309,17 +332,17 @@ impl<'a> Target<'a> {
                 return Err(ProjectError::Taken { attr: attr.clone(), value, holder });
             }
             if !a.is_many() {
-                for old in self.cache.values[&(e, a.id)].clone() {
+                for old in self.touched[at].now.clone() {
                     self.set_holder(a.id, &old, None);
                 }
             }
             self.set_holder(a.id, &value, Some(e));
-            self.nameless.remove(&e);
+            self.nameless.retain(|n| *n != e);
         }
         if self.shared {
             self.supports.push(Support { e, a: a.id, v: value.clone(), position: self.position });
         }
-        let values = self.cache.values.get_mut(&(e, a.id)).expect("touch loads the values");
+        let values = &mut self.touched[at].now;
         if !a.is_many() {
             values.clear();
         }
@@ -340,13 +363,11 @@ impl<'a> Target<'a> {
         }
         let value = coerce(attr, a, value)?;
         if self.values(e, a.id)?.contains(&value) {
-            self.touch(e, a.id)?;
+            let at = self.touch(e, a.id)?;
             if a.unique.is_some() {
                 self.set_holder(a.id, &value, None);
             }
-            if let Some(values) = self.cache.values.get_mut(&(e, a.id)) {
-                values.retain(|v| *v != value);
-            }
+            self.touched[at].now.retain(|v| *v != value);
         }
         Ok(())
     }
@@ -404,31 +425,30 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The transaction's datoms, filed under `t`, and the support to be noted.
-    pub fn finish(self, t: T) -> (Vec<Datom>, Vec<Support>, Undo) {
-        let Target { before, cache, supports, mut undo, nameless, .. } = self;
-        let mut datoms = Vec::with_capacity(before.len() * 2);
-        undo.values.reserve(before.len());
-        for Touched { key: (e, a), old, known } in before {
-            let after = &cache.values[&(e, a)];
-            for v in old.iter().filter(|v| !after.contains(v)) {
+    /// Adds the transaction's datoms, filed under `t`, and the support to be noted. The cache knows it now.
+    pub fn finish(self, t: T, datoms: &mut Vec<Datom>, supports: &mut Vec<Support>) -> Undo {
+        let Target { touched, cache, supports: more, mut undo, nameless, .. } = self;
+        supports.extend(more);
+        undo.values.reserve(touched.len());
+        for Touched { key: (e, a), old, now, known } in touched {
+            for v in old.iter().filter(|v| !now.contains(v)) {
                 datoms.push(Datom { e, a, v: v.clone(), t, added: false });
             }
-            for v in after.iter().filter(|v| !old.contains(v)) {
+            for v in now.iter().filter(|v| !old.contains(v)) {
                 datoms.push(Datom { e, a, v: v.clone(), t, added: true });
             }
             if nameless.contains(&e) {
                 cache.nameless.push((e, a));
             }
+            cache.values.insert((e, a), now);
             undo.values.push(((e, a), known.then_some(old)));
         }
-        (datoms, supports, undo)
+        undo
     }
 
     /// Gives up: the cache is to be as it was.
     pub fn abandon(self) {
-        let Target { before, cache, mut undo, .. } = self;
-        undo.values.extend(before.into_iter().map(|t| (t.key, t.known.then_some(t.old))));
+        let Target { cache, undo, .. } = self;
         cache.undo(undo);
     }
 }
