@@ -34,6 +34,9 @@ impl Bench {
         (self.only.is_empty() || self.only.iter().any(|o| op.starts_with(o.as_str())))
             && !self.skip.iter().any(|s| s == op)
     }
+    pub fn wants_any(&self, ops: &[&str]) -> bool {
+        ops.iter().any(|op| self.wants(op))
+    }
     /// At least three runs, until 2.5 s are spent or 200 runs made; setup is not timed.
     pub fn op<S, O: Into<Outcome>>(
         &self,

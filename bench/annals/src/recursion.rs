@@ -48,7 +48,7 @@ pub fn run_workload(b: &Bench) {
     all_pairs(b, "sg", "sg", "sg", SG);
     let forward = Query::parse("[:find ?b :in $ % ?s :where (tc ?s ?b)]").expect("parses");
     let backward = Query::parse("[:find ?a :in $ % ?s :where (tc ?a ?s)]").expect("parses");
-    if b.wants("reach") {
+    if b.wants_any(&["reach", "reach-leftrec"]) {
         let (conn, ids) = graph(b, "reach");
         let db = conn.db();
         let one = |op: &str, rules: &str| {
@@ -64,7 +64,7 @@ pub fn run_workload(b: &Bench) {
         one("reach", TC);
         one("reach-leftrec", TC_LEFT);
     }
-    if b.wants("local") {
+    if b.wants_any(&["local", "local-rev"]) {
         let (conn, ids) = graph(b, "local");
         let db = conn.db();
         let source = 7 * if b.small() { 50 } else { 100 } + 1;

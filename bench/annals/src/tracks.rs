@@ -87,8 +87,7 @@ fn load(files: &Files) -> (Connection, Ids, PathBuf, u64) {
 }
 
 pub fn run_workload(b: &Bench) {
-    if ["load", "artist-tracks", "collab", "collab-tracks", "collab-2hop", "agg"].iter().any(|op| b.wants(op))
-    {
+    if b.wants_any(&["load", "artist-tracks", "collab", "collab-tracks", "collab-2hop", "agg"]) {
         let files = Files::new(b);
         b.op(
             "load",
