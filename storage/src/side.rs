@@ -57,26 +57,35 @@ impl Locked<'_> {
                     Ok(Step::Stop)
                 }
                 None => {
-                    chunk.push(basis, k, seen.prefix, read_row(v)?, back)?;
+                    chunk.push(basis, k, &seen, read_row(v)?, back)?;
                     Ok(Step::Next)
                 }
             })?;
             layers += usize::from(seen.n > 0);
         }
-        for d in self.deltas.iter().filter(|d| !d.rows.is_empty() && !range.is_empty()) {
+        for d in self.deltas.iter().filter(|d| !d.rows.is_empty()) {
             let mut seen = Seen::default();
             chunk.begin_layer();
+            // Of what lies past the edge the next chunk will tell.
+            let mut range = range.clone();
+            match &edge {
+                Some(edge) if back => range.from = edge.clone().max(range.from),
+                Some(edge) => range.to = Some(edge.clone()),
+                None => {}
+            }
+            if range.is_empty() {
+                continue;
+            }
             let rows = d.rows.range::<Key, _>(range.bounds());
             let mut rows: Box<dyn Iterator<Item = _>> =
                 if back { Box::new(rows.rev()) } else { Box::new(rows) };
             for (k, v) in &mut rows {
                 if let Some(end) = seen.next(k, n, chunk.is_full(), back)? {
-                    // What lies past the nearest edge was only read by some layers.
-                    let nearer = |old: Key| if back { old.max(end.clone()) } else { old.min(end.clone()) };
-                    edge = Some(edge.map_or(end.clone(), nearer));
+                    // What lies past it was only read by the layers before.
+                    edge = Some(end);
                     break;
                 }
-                chunk.push(basis, k, seen.prefix, v.as_deref(), back)?;
+                chunk.push(basis, k, &seen, v.as_deref(), back)?;
             }
             layers += usize::from(seen.n > 0);
         }
@@ -148,14 +157,16 @@ struct Seen {
     /// The last key seen, of which so many bytes are the row's.
     key: Vec<u8>,
     prefix: usize,
+    /// Does it belong to the same row as the one before it?
+    same: bool,
 }
 
 impl Seen {
     /// Moves on to a key; after `n` versions, or in a full chunk, the next row ends it, and the edge
     /// is told.
     fn next(&mut self, k: &[u8], n: usize, full: bool, back: bool) -> Res<Option<Key>> {
-        let same = self.prefix > 0 && k.get(..self.prefix) == Some(&self.key[..self.prefix]);
-        if !same {
+        self.same = self.prefix > 0 && k.get(..self.prefix) == Some(&self.key[..self.prefix]);
+        if !self.same {
             let prefix = key::row_prefix_len(k)?;
             if self.n >= n || (full && self.n > 0) {
                 // Forward, the next chunk begins here; backward, it ends at the row just done.
@@ -188,6 +199,10 @@ pub(crate) struct SideRows {
     rows: Vec<Version>,
     /// The layer that is being copied begins with this version, and at this byte.
     layer: (usize, usize),
+    /// Has the row that is being copied a version here?
+    has: bool,
+    /// Are there versions of several layers, so that some may be of one row?
+    several: bool,
 }
 
 impl SideRows {
@@ -195,10 +210,12 @@ impl SideRows {
         self.bytes.clear();
         self.rows.clear();
         self.layer = (0, 0);
+        (self.has, self.several) = (false, false);
     }
 
     fn begin_layer(&mut self) {
         self.layer = (self.rows.len(), self.bytes.len());
+        self.has = false;
     }
 
     /// Has the layer put all into it that it may?
@@ -221,20 +238,22 @@ impl SideRows {
 
     /// Takes in a version, unless the basis does not know it or the layer has given a newer one.
     /// Forward, the versions of a row come oldest first; backward, newest first.
-    fn push(&mut self, basis: T, key: &[u8], prefix: usize, value: Option<&[u8]>, back: bool) -> Res<()> {
+    fn push(&mut self, basis: T, key: &[u8], seen: &Seen, value: Option<&[u8]>, back: bool) -> Res<()> {
+        let prefix = seen.prefix;
+        self.has &= seen.same;
         let (t, _) = codec::get_uint(&key[prefix..]).map_err(StorageError::index)?;
         if T(t) > basis {
             return Ok(());
         }
-        if let Some(last) = self.rows[self.layer.0..].last().copied()
-            && self.part(last.key)[..last.prefix as usize] == key[..prefix]
-        {
+        if self.has {
             if back {
                 return Ok(());
             }
-            self.rows.pop();
-            self.bytes.truncate(last.key.0 as usize);
+            if let Some(last) = self.rows.pop() {
+                self.bytes.truncate(last.key.0 as usize);
+            }
         }
+        self.has = true;
         let key = self.put(key)?;
         let value = value.map(|v| self.put(v)).transpose()?;
         self.rows.push(Version { key, prefix: prefix as u32, value });
@@ -244,6 +263,7 @@ impl SideRows {
     /// Brings the versions of several layers into one order, without those past the edge.
     fn order(&mut self, several: bool, back: bool, edge: Option<&[u8]>) {
         let mut rows = std::mem::take(&mut self.rows);
+        self.several = several;
         if several {
             // A run a layer: merged, not sorted.
             match back {
@@ -259,16 +279,24 @@ impl SideRows {
 
     /// Visits the rows by their own keys and newest versions, in the order read.
     pub fn visit(&self, back: bool, visit: &mut VisitRow<'_>) -> Res<ControlFlow<()>> {
+        // A layer has one version of a row here.
         let same = |x: &Version, y: &Version| {
-            self.part(x.key)[..x.prefix as usize] == self.part(y.key)[..y.prefix as usize]
+            self.several && self.part(x.key)[..x.prefix as usize] == self.part(y.key)[..y.prefix as usize]
         };
         let mut own = Vec::new();
         for versions in self.rows.chunk_by(same) {
             let newest = if back { versions.first() } else { versions.last() };
             let Some(Version { key, prefix, value: Some(value) }) = newest else { continue };
             let text = &self.part(*key)[1..*prefix as usize];
-            codec::get_text_into(text, &mut own).map_err(StorageError::index)?;
-            if visit(&own, self.part(*value)).is_break() {
+            let own = match text.split_last() {
+                // Most stand there as they are.
+                Some((_, plain)) if !plain.contains(&1) => plain,
+                _ => {
+                    codec::get_text_into(text, &mut own).map_err(StorageError::index)?;
+                    &own
+                }
+            };
+            if visit(own, self.part(*value)).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -299,12 +327,13 @@ mod tests {
             if back {
                 ts.reverse();
             }
+            let mut seen = Seen::default();
             for t in ts {
                 let key = key::of_row(1, b"state", T(t));
-                let prefix = key::row_prefix_len(&key).unwrap();
+                assert!(seen.next(&key, usize::MAX, false, back).unwrap().is_none());
                 // The last that the basis knows is a shorter one; what is newer is not looked at.
                 let value = if t == 400 { &value[..10] } else { &value };
-                chunk.push(T(400), &key, prefix, Some(value), back).unwrap();
+                chunk.push(T(400), &key, &seen, Some(value), back).unwrap();
             }
             assert!(chunk.bytes.len() < 200, "{} bytes", chunk.bytes.len());
             let mut seen = Vec::new();
@@ -330,7 +359,7 @@ mod tests {
                 if seen.next(&key, usize::MAX, chunk.is_full(), false).unwrap().is_some() {
                     break;
                 }
-                chunk.push(T(9), &key, seen.prefix, Some(&vec![0; 1 << 20]), false).unwrap();
+                chunk.push(T(9), &key, &seen, Some(&vec![0; 1 << 20]), false).unwrap();
                 rows += 1;
             }
             assert_eq!(rows, 16);

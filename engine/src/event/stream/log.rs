@@ -10,7 +10,7 @@
 use crate::event::{
     id::{EventId, Position},
     record::{Names, Recorded},
-    seal::Seals,
+    seal::{self, Seals},
     table::{self, Key, Tables},
     upcast::Upcasters,
 };
@@ -85,11 +85,10 @@ impl EventLog {
 
     /// Adds to `events` what the stored event is to readers.
     pub(super) fn present_to(&self, r: Recorded, events: &mut Vec<Recorded>) -> Result<(), DbError> {
-        let r = self.seals.open_event(r)?;
-        if self.upcasters.is_empty() {
+        if self.upcasters.is_empty() && !seal::is_sealed(&r.event.data) {
             events.push(r);
         } else {
-            events.append(&mut self.upcasters.apply(r)?);
+            events.append(&mut self.upcasters.apply(self.seals.open_event(r)?)?);
         }
         Ok(())
     }

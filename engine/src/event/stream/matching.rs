@@ -16,6 +16,8 @@ use std::ops::ControlFlow;
 
 /// Positions of an index that are listed in one go, when fewer events are asked for.
 const PAGE: usize = 64;
+/// Events that room is made for at once.
+const MOST_ROOM: usize = 1 << 16;
 
 impl EventLog {
     /// Up to `limit` events after a position that match one of the items (all, when
@@ -35,6 +37,10 @@ impl EventLog {
         while seen < head {
             // Whoever asks for one event of a long backlog does not have all of it listed.
             let Some((positions, upto)) = self.some_candidates(items, seen, head, limit.max(PAGE))? else {
+                if items.is_empty() {
+                    let left = usize::try_from(head.0 - after.0).unwrap_or(limit);
+                    events.reserve_exact(left.min(limit).min(MOST_ROOM));
+                }
                 let reached = self.each(after, head, &mut |r| {
                     let before = events.len();
                     self.present_to(r, &mut events)?;

@@ -122,7 +122,7 @@ impl EventLog {
     /// Every event of a stream that is shown, as it is stored.
     pub(crate) fn stored_stream(&self, stream: &StreamId) -> Result<Vec<Recorded>, StreamError> {
         let mut all = Vec::new();
-        self.read_stored(stream, Version::ZERO, Version(u64::MAX), usize::MAX, false, &mut |r| {
+        self.read_stored(stream, Version::ZERO, Version(u64::MAX), usize::MAX, false, &mut |r, _| {
             all.push(r);
             Ok(())
         })?;
@@ -138,7 +138,10 @@ impl EventLog {
         back: bool,
     ) -> Result<Vec<Recorded>, StreamError> {
         let mut events = Vec::new();
-        self.read_stored(stream, from, to, limit, back, &mut |r| {
+        self.read_stored(stream, from, to, limit, back, &mut |r, of| {
+            if events.capacity() == 0 {
+                events.reserve_exact(of);
+            }
             let before = events.len();
             self.present_to(r, &mut events)?;
             if back {
@@ -149,6 +152,7 @@ impl EventLog {
         Ok(events)
     }
 
+    /// Gives each event, and how many there may be.
     fn read_stored(
         &self,
         stream: &StreamId,
@@ -156,7 +160,7 @@ impl EventLog {
         to: Version,
         limit: usize,
         back: bool,
-        give: &mut dyn FnMut(Recorded) -> Result<(), DbError>,
+        give: &mut dyn FnMut(Recorded, usize) -> Result<(), DbError>,
     ) -> Result<(), StreamError> {
         let head = self.tables.head(stream)?;
         match head.state {
@@ -206,7 +210,7 @@ impl EventLog {
             if oldest.is_some_and(|oldest| r.recorded_at < oldest) {
                 return ControlFlow::Continue(());
             }
-            match give(r) {
+            match give(r, positions.len()) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(e) => {
                     failed = Some(e);

@@ -289,11 +289,14 @@ impl Names {
             self.slots.clear();
             self.slots.resize(more, None);
         }
-        // FNV-1a: names are short, and a slot taken by another costs an allocation, no more.
-        let hash = text
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        let at = (hash ^ hash >> 32) as usize & (self.slots.len() - 1);
+        // The ends of a name tell it from most others, and a slot taken by another costs an allocation, no more.
+        let bytes = text.as_bytes();
+        let (first, last) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => (bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+        };
+        let hash = (first ^ last.rotate_left(29) ^ bytes.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let at = (hash >> 48) as usize & (self.slots.len() - 1);
         match &mut self.slots[at] {
             Some(held) if &**held == text => held.clone(),
             slot => {
