@@ -23,7 +23,7 @@ OPS = {
 def count(workload, op):
     binary = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "annals/target")), "release/annals-bench")
     with tempfile.TemporaryDirectory() as scratch:
-        env = dict(os.environ, ONLY=op, PERF_COUNT="1", PERF_THREADS="1", PERF_MAP_BYTES=str(2 << 30),
+        env = dict(os.environ, ONLY=op + "$", PERF_COUNT="1", PERF_THREADS="1", PERF_MAP_BYTES=str(2 << 30),
                    PERF_DATA=os.path.join(HERE, "data"), PERF_SCRATCH=scratch)
         run = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted*",
                               binary, workload, "S"], env=env, capture_output=True, text=True, timeout=1200)

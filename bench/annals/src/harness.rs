@@ -31,8 +31,9 @@ impl Bench {
         self.size == "S"
     }
     pub fn wants(&self, op: &str) -> bool {
-        (self.only.is_empty() || self.only.iter().any(|o| op.starts_with(o.as_str())))
-            && !self.skip.iter().any(|s| s == op)
+        let named =
+            |o: &String| o.strip_suffix('$').map_or_else(|| op.starts_with(o.as_str()), |whole| op == whole);
+        (self.only.is_empty() || self.only.iter().any(named)) && !self.skip.iter().any(|s| s == op)
     }
     pub fn wants_any(&self, ops: &[&str]) -> bool {
         ops.iter().any(|op| self.wants(op))
