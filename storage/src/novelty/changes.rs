@@ -35,6 +35,11 @@ impl<V: Copy> Changes<V> {
         let to = self.to.get(at as usize)?;
         Some((self.key(at), *to))
     }
+    /// A byte made of a change, so that it comes near.
+    pub fn touch(&self, at: u32) -> u8 {
+        let (key, to) = (self.key(at), &self.to[at as usize]);
+        key.first().copied().unwrap_or_default() ^ u8::from(to.is_some())
+    }
     /// Gives the key of a change another value.
     pub fn amend(&mut self, at: u32, to: Option<V>) {
         self.to[at as usize] = to;
