@@ -177,8 +177,11 @@ pub(super) fn fold(name: &str, n: Option<usize>, mut values: Vec<Value>) -> Resu
         },
         ("median", None) if values.len() % 2 == 1 => values[values.len() / 2].clone(),
         ("median", None) => {
-            let x = numbers()?;
-            double((x[x.len() / 2 - 1] + x[x.len() / 2]) / 2.0)?
+            let (lower, upper) = (values.len() / 2 - 1, values.len() / 2);
+            match longs(&values) {
+                Some(x) => double((i128::from(x[lower]) + i128::from(x[upper])) as f64 / 2.0)?,
+                None => numbers().and_then(|x| double((x[lower] + x[upper]) / 2.0))?,
+            }
         }
         ("variance", None) => double(variance(&numbers()?))?,
         ("stddev", None) => double(variance(&numbers()?).sqrt())?,
