@@ -37,10 +37,14 @@ impl Files {
     }
 }
 
-fn load(files: &Files) -> (Connection, Ids, PathBuf, u64) {
+fn open() -> (Connection, PathBuf) {
     let path = scratch("w5");
     let conn = options().open(&path).expect("open");
     conn.transact(SCHEMA).expect("schema");
+    (conn, path)
+}
+
+fn load(conn: &Connection, files: &Files) -> (Ids, u64) {
     let mut ids = Ids::default();
     let mut facts = 0;
     let mut enter = |rows: &Tsv, facts_each: u64, make: &dyn Fn(&Ids, &Line<'_>) -> Facts| {
@@ -83,21 +87,18 @@ fn load(files: &Files) -> (Connection, Ids, PathBuf, u64) {
         conn.transact(tx).expect("links");
         facts += part.len() as u64;
     }
-    (conn, ids, path, facts)
+    (ids, facts)
 }
 
 pub fn run_workload(b: &Bench) {
     if b.wants_any(&["load", "artist-tracks", "collab", "collab-tracks", "collab-2hop", "agg"]) {
         let files = Files::new(b);
-        b.op(
-            "load",
-            || (),
-            |_| {
-                let (_conn, _ids, path, facts) = load(&files);
-                Outcome(facts, 0, format!(", \"bytes_per_fact\": {:.1}", disk(&path) as f64 / facts as f64))
-            },
-        );
-        let (conn, ids, _path, _) = load(&files);
+        b.op("load", open, |(conn, path)| {
+            let (_, facts) = load(conn, &files);
+            Outcome(facts, 0, format!(", \"bytes_per_fact\": {:.1}", disk(path) as f64 / facts as f64))
+        });
+        let (conn, _path) = open();
+        let (ids, _) = load(&conn, &files);
         drop(files);
         let db = conn.db();
         let named = |op: &str, text: &str, artist: &'static str| {
