@@ -151,7 +151,7 @@ impl Core {
         // The present is every view behind the last change, merged or waiting.
         let present = |s: &Slot| {
             let waiting = s.pending.last().map_or(T(0), |(t, _)| *t);
-            s.bytes > 0 && !view.history && view.since.is_none() && upto >= s.changed.max(waiting)
+            s.bytes > 0 && at.is_moment() && upto >= s.changed.max(waiting)
         };
         map.slots.get(&a).is_some_and(present) || map.pins.has(a, upto, view)
     }
@@ -182,7 +182,7 @@ impl Core {
             return Ok(Arc::new(self.build(at, a, order, dict)?));
         }
         let d = data.as_mut().expect("just refreshed");
-        let present = !at.view.history && at.view.since.is_none() && upto >= d.changed;
+        let present = at.is_moment() && upto >= d.changed;
         if present {
             let c = d.current(order).clone();
             self.account(at, a, &cell, d, None);

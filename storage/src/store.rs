@@ -238,8 +238,7 @@ impl Core {
     pub fn settled_rows(&self, at: &At, a: AttrId) -> Option<u64> {
         let stats = self.stats.read();
         let newest = self.newest();
-        let plain = !at.view.history && at.view.since.is_none();
-        let settled = plain && at.basis >= newest && at.view.upto(at.basis) >= newest;
+        let settled = at.is_moment() && at.basis >= newest && at.view.upto(at.basis) >= newest;
         settled.then(|| stats.attrs.get(&a).map_or(0, |r| r.current))
     }
 

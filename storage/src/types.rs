@@ -52,6 +52,10 @@ impl At {
     pub const fn now(basis: T) -> At {
         At { basis, view: View::NOW }
     }
+    /// Does the view show what holds at one t, and all of it?
+    pub(crate) fn is_moment(&self) -> bool {
+        !self.view.history && self.view.since.is_none()
+    }
 }
 
 /// Which datoms, and in which order.

@@ -42,22 +42,25 @@ impl Run<'_> {
             }
             _ => None,
         };
-        // The entities to look at, if that is known; and as a relation, if they are many.
-        let (ids, many): (Option<Vec<Cell>>, Option<Rel>) = match (probe.places[0], entities) {
-            (Place::Is(c), _) => (Some(vec![c]), None),
+        let known: Option<Vec<Cell>> = match (probe.places[0], entities) {
+            (Place::Is(c), _) => Some(vec![c]),
             (Place::Var(e), Some(rel)) => {
                 let col = rel.col(e).expect("given because it has it");
-                let mut distinct: Vec<Cell> =
-                    col.iter().copied().filter(|c| cell::as_ref(*c).is_some()).collect();
+                let refs = col.iter().copied().filter(|c| cell::as_ref(*c).is_some());
+                let mut distinct: Vec<Cell> = refs.collect();
                 distinct.sort_unstable();
                 distinct.dedup();
-                match distinct.len() <= FEW {
-                    true => (Some(distinct), None),
-                    false => {
-                        let rel = Rel::new(vec![0], vec![distinct], self.budget);
-                        (None, Some(rel.keyed(Some(vec![0])).sorted_by(Some(0))))
-                    }
-                }
+                Some(distinct)
+            }
+            _ => None,
+        };
+        // Few entities are read whole, unless few attributes are wanted; else each attribute is joined with them.
+        let whole = |ids: &Vec<Cell>| ids.len() <= FEW && wanted.as_ref().is_none_or(|w| w.len() > 4);
+        let (by_entity, among) = match known {
+            Some(ids) if whole(&ids) => (Some(ids), None),
+            Some(ids) if probe.places[0].var().is_some() => {
+                let rel = Rel::new(vec![0], vec![ids], self.budget);
+                (None, Some(rel.keyed(Some(vec![0])).sorted_by(Some(0))))
             }
             _ => (None, None),
         };
@@ -90,7 +93,6 @@ impl Run<'_> {
                 rows.len += 1;
             }
         };
-        let by_entity = ids.filter(|_| wanted.as_ref().is_none_or(|w| w.len() > 4));
         // Of no entity is a row made twice; of no attribute where facts are shown and not their history.
         let no_repeats = by_entity.is_some() || !db.view().history;
         let one_entity = by_entity.as_ref().is_some_and(|ids| ids.len() == 1);
@@ -129,7 +131,7 @@ impl Run<'_> {
                 if constant.is_some_and(|t| t != attr.value_type) {
                     continue;
                 }
-                let one = self.of_attribute(p, attr.id, &probe.places, many.as_ref())?;
+                let one = self.of_attribute(p, attr.id, &probe.places, among.as_ref())?;
                 let a_cell = entity_cell(attr.id.entity().raw());
                 let n = one.len;
                 for i in 0..n {

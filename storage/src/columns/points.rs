@@ -39,7 +39,7 @@ impl Data {
 impl Core {
     /// Visits what [`crate::Prefix::Ea`] shows of a past time, in its order; or says that the layers are to be asked.
     pub fn point(&self, at: &At, e: EntityId, a: AttrId, keep: bool, visit: &mut Visit<'_>) -> Res<bool> {
-        if !is_past(at, self.basis()) {
+        if !self.is_past(at) {
             return Ok(false);
         }
         let dict = Dict::current();
@@ -57,7 +57,7 @@ impl Core {
     }
 
     /// Calls with the place of an entity among `entities`, and the cell and t of each fact of the attribute that
-    /// held then. False when the layers are to be asked instead; nothing counts that was called until then.
+    /// held then: in a view of the past. False when the layers are to be asked instead; nothing counts that was called until then.
     pub fn points(
         &self,
         at: &At,
@@ -67,8 +67,8 @@ impl Core {
         keep: bool,
         each: &mut dyn FnMut(usize, Cell, T),
     ) -> Res<bool> {
-        let upto = at.view.upto(at.basis);
-        if !is_past(at, self.basis()) || !self.cacheable(at, a) {
+        debug_assert!(self.is_past(at));
+        if !self.cacheable(at, a) {
             return Ok(false);
         }
         let ready = self.ready(a);
@@ -90,6 +90,7 @@ impl Core {
         // Whoever came between may have taken them away.
         let readable = |d: &&Data| d.has_intervals() && Arc::ptr_eq(&d.dict, dict);
         let Some(d) = data.as_ref().filter(readable) else { return Ok(false) };
+        let upto = at.view.upto(at.basis);
         let mut found = true;
         for (i, e) in entities.iter().enumerate() {
             found = found && d.then(*e, upto.0, FEW_INTERVALS, &mut |v, t| each(i, v, T(t)));
@@ -124,9 +125,4 @@ impl Core {
         }
         pays
     }
-}
-
-/// Does the view show what held at an earlier t than the newest?
-fn is_past(at: &At, basis: T) -> bool {
-    !at.view.history && at.view.since.is_none() && at.view.upto(at.basis) < basis
 }

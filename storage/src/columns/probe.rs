@@ -35,7 +35,7 @@ impl Core {
             return Ok(());
         }
         let had = out.e.len();
-        if order == Order::Eav {
+        if order == Order::Eav && self.is_past(at) {
             let mut found = Vec::new();
             if self.points(at, a, keys, dict, keep, &mut |i, v, t| found.push((i as u32, v, t.0)))? {
                 found.sort_unstable();
@@ -87,7 +87,12 @@ impl Core {
 
     /// Does the view show what holds now?
     fn is_present(&self, at: &At) -> bool {
-        !at.view.history && at.view.since.is_none() && at.view.upto(at.basis) >= self.basis()
+        at.is_moment() && at.view.upto(at.basis) >= self.basis()
+    }
+
+    /// Does the view show what held at a t before the newest?
+    pub(super) fn is_past(&self, at: &At) -> bool {
+        at.is_moment() && at.view.upto(at.basis) < self.basis()
     }
 
     /// Is the whole column the cheaper way to answer a probe?
